@@ -1,0 +1,1 @@
+//! The web console, built by Vite and embedded in the program.

@@ -1,0 +1,135 @@
+//! Who may come in. A protocol says what the peer presented ([`Login`]); the gate (the fleet) answers
+//! with an [`Admission`] or a [`Refusal`], at once when memory suffices, later through the ticket when
+//! it must write first (a device that registers itself).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use model::app::ProtocolSettings;
+use model::{AppId, AppKey, Party};
+
+use crate::switch::ConnId;
+
+/// What a peer presented to get in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// Nothing at all.
+    Anonymous,
+    /// A user name and a password: device id and secret, app id and key (then `client` is the chip id),
+    /// or the word `token` and an API token.
+    Password {
+        /// The user name.
+        user: String,
+        /// The password. Bytes, because MQTT says so.
+        password: Vec<u8>,
+        /// The client id, which is the chip id when an app key is presented.
+        client: String,
+    },
+    /// An app id, its key and a chip id: registers `<app>-<chip>` if the app allows it.
+    AppKey {
+        /// The app.
+        app: u32,
+        /// The key as it came, not yet checked for its form.
+        key: String,
+        /// The chip id in decimal.
+        chip: String,
+    },
+    /// A chip id alone (ES-PUSH single-device registration): the app is ours to choose and to tell.
+    Single {
+        /// The chip id in decimal.
+        chip: String,
+    },
+}
+
+impl Login {
+    /// Whom the peer claims to be, for logs and knocks. Never the password or key.
+    pub fn claim(&self) -> String {
+        match self {
+            Login::Anonymous => "anonymous".to_owned(),
+            Login::Password { user, client, .. } => format!("user {user:?}, client {client:?}"),
+            Login::AppKey { app, chip, .. } => format!("app {app}, chip {chip:?}"),
+            Login::Single { chip } => format!("chip {chip:?}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Login({})", self.claim())
+    }
+}
+
+/// What the gate says of one who may come in.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Who it is.
+    pub party: Arc<Party>,
+    /// The app's per-protocol settings; empty for tokens and anonymous clients.
+    pub settings: Arc<ProtocolSettings>,
+    /// Set for [`Login::Single`]: the app and key that the device is to use from now on.
+    pub enrolled: Option<(AppId, AppKey)>,
+}
+
+/// Why something was refused. One list for logins and for what parties ask later; each protocol has one
+/// function from here to its wire code. The texts are shown to the owner and name the fix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// No user name where one is needed.
+    #[error("no credentials; send device id and secret, or set auth.anonymous = true to open the broker")]
+    NoCredentials,
+    /// A device id that is not registered, or a wrong secret. One answer for both, so that ids cannot be probed.
+    #[error("unknown device id or wrong secret")]
+    BadCredentials,
+    /// An app id that does not exist, or a wrong key.
+    #[error("unknown app id or wrong app key")]
+    BadAppKey,
+    /// The app does not let devices register themselves.
+    #[error("the app does not accept new devices; register the device first, or open the app")]
+    AppClosed,
+    /// A chip or client id that cannot become part of a device id.
+    #[error("the chip id is empty or has characters that a device id must not have")]
+    BadChipId,
+    /// Single-device registration without an app that takes such devices.
+    #[error("no app takes devices without an app key; make one with single = true")]
+    NoSingleApp,
+    /// A client id that the protocol does not allow here.
+    #[error("the client id is not usable")]
+    BadClientId,
+    /// A topic or filter that the party may not use.
+    #[error("not allowed on this topic")]
+    NotAllowed,
+    /// A malformed topic or filter, or one beyond our limits.
+    #[error("invalid topic or filter")]
+    BadTopic,
+    /// A payload that the receiving room cannot read (a `me/data` that is not JSON, say).
+    #[error("the payload does not have the form that this topic wants")]
+    BadPayload,
+    /// A limit of `model::limits` was reached.
+    #[error("a limit was reached")]
+    Quota,
+    /// We cannot keep what was sent. Never the peer's fault.
+    #[error("the server cannot keep it now")]
+    Unavailable,
+}
+
+/// The gate's answer.
+pub type Verdict = Result<Admission, Refusal>;
+
+/// Names one open question of one connection; the answer finds its way back by it, and is dropped when
+/// the connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The shard that the connection lives on.
+    pub shard: u16,
+    /// The connection.
+    pub conn: ConnId,
+    /// What the asker wants to be reminded of (an MQTT packet id, an ES-PUSH msgid).
+    pub token: u32,
+}
+
+/// Decides who may come in.
+pub trait Gate: Send + Sync {
+    /// `Some` when memory suffices. `None` when the gate must write first; it then answers by
+    /// [`Line::decide`](crate::Line::decide) with the same ticket. Called on a shard: must not block.
+    fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict>;
+}

@@ -1,0 +1,25 @@
+//! What the platform may ask of the shards. Every call returns at once; what comes of it is an event.
+
+use model::{DeviceNumber, Message};
+
+use crate::gate::{Refusal, Ticket, Verdict};
+use crate::session::Close;
+
+/// The way from the platform to the devices' lines.
+pub trait Line: Send + Sync {
+    /// Publishes to whoever subscribes, on all shards.
+    fn publish(&self, message: Message);
+
+    /// Gives a message to one device's open lines. The message carries a receipt; its fate comes as
+    /// `Event::Receipt`, `Step::Nobody` when no line wants it.
+    fn push(&self, device: DeviceNumber, message: Message);
+
+    /// Answers a hello that had to wait.
+    fn decide(&self, ticket: Ticket, verdict: Verdict);
+
+    /// Answers a publish that had to wait: `Ok` only when it is kept.
+    fn published(&self, ticket: Ticket, result: Result<(), Refusal>);
+
+    /// Ends a device's lines; `forget` also drops its kept sessions.
+    fn kick(&self, device: DeviceNumber, why: Close, forget: bool);
+}

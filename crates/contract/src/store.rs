@@ -1,0 +1,185 @@
+//! What must outlive the process, one trait a concern. Every write answers only after it is on disk
+//! (one fsync for all that waited). Implemented by `store` on SQLite; later by the back ends.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use model::{App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
+
+/// A store's answer, later.
+pub type Later<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// Why the store could not. All of these are our side's trouble, never the peer's.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine said no.
+    #[error("the store failed: {0}")]
+    Engine(String),
+    /// The store is closing.
+    #[error("the store is closed")]
+    Closed,
+    /// What is on disk cannot be read as what it should be.
+    #[error("damaged data: {0}")]
+    Damaged(String),
+}
+
+/// A SHA-256 hash of a secret that we made ourselves (high entropy, so no salt is needed).
+pub type SecretHash = [u8; 32];
+
+/// A device as it comes back from disk.
+#[derive(Clone, Debug)]
+pub struct StoredDevice {
+    /// The device.
+    pub device: Device,
+    /// The hash of its secret.
+    pub secret_hash: SecretHash,
+    /// Its presence when it was last written; whoever loads it knows that no line has survived.
+    pub presence: Presence,
+}
+
+/// An API token as it is kept: never the token itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredToken {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The hash of the token.
+    pub hash: SecretHash,
+    /// When it was made.
+    pub created: UnixMs,
+    /// When it stops working.
+    pub expires: Option<UnixMs>,
+}
+
+/// Everything the fleet keeps in memory.
+#[derive(Clone, Debug, Default)]
+pub struct RegistrySnapshot {
+    /// All apps.
+    pub apps: Vec<App>,
+    /// All devices.
+    pub devices: Vec<StoredDevice>,
+    /// All tokens.
+    pub tokens: Vec<StoredToken>,
+    /// The highest app number ever given.
+    pub app_last: u32,
+    /// The highest device number ever given.
+    pub device_last: u32,
+    /// The highest token number ever given.
+    pub token_last: u64,
+}
+
+/// Apps, devices and tokens.
+pub trait Registry: Send + Sync {
+    /// Reads everything.
+    fn load(&self) -> Later<RegistrySnapshot>;
+    /// Writes an app, new or changed. The key is sealed.
+    fn put_app(&self, app: App) -> Later<()>;
+    /// Removes an app that has no devices.
+    fn delete_app(&self, app: AppId) -> Later<()>;
+    /// Writes a device, new or changed; `secret` when it is new or given anew (sealed and hashed).
+    fn put_device(&self, device: Device, secret: Option<String>) -> Later<()>;
+    /// Removes a device with its points, deliveries and presence.
+    fn delete_device(&self, device: DeviceNumber) -> Later<()>;
+    /// Remembers presence; a batch, because it changes often.
+    fn put_presence(&self, batch: Vec<(DeviceNumber, Presence)>) -> Later<()>;
+    /// Writes a token.
+    fn put_token(&self, token: StoredToken) -> Later<()>;
+    /// Removes a token.
+    fn delete_token(&self, id: u64) -> Later<()>;
+}
+
+/// A push as it is kept.
+#[derive(Clone, Debug)]
+pub struct StoredPush {
+    /// Its number.
+    pub id: PushId,
+    /// What it asks.
+    pub order: Order,
+    /// What it carries.
+    pub payload: Bytes,
+    /// The audience as the sender wrote it, in JSON.
+    pub audience: String,
+    /// Who sent it, for people (`token ci`, `browser`).
+    pub sender: String,
+    /// When it was made.
+    pub created: UnixMs,
+    /// When what is still queued expires; `None` for a push that is not kept at all (online only).
+    pub expires: Option<UnixMs>,
+    /// The sender's key against doing it twice.
+    pub idempotency_key: Option<String>,
+}
+
+/// A page of a list and where the next begins.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Pushes and their deliveries.
+pub trait Pushes: Send + Sync {
+    /// The highest number ever given.
+    fn last_push(&self) -> Later<PushId>;
+    /// Writes a push with its deliveries, all or nothing.
+    fn create_push(&self, push: StoredPush, deliveries: Vec<Delivery>) -> Later<()>;
+    /// Writes the new state of deliveries.
+    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()>;
+    /// Every delivery that is not in a final state, with its push, in order of their numbers.
+    fn open_deliveries(&self) -> Later<Vec<(StoredPush, Delivery)>>;
+    /// One push.
+    fn push(&self, id: PushId) -> Later<Option<StoredPush>>;
+    /// The push of an idempotency key.
+    fn push_by_key(&self, key: String) -> Later<Option<PushId>>;
+    /// Pushes, newest first; `before` is the cursor.
+    fn pushes(&self, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
+    /// Deliveries of a push, by device number; `after` is the cursor.
+    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>>;
+    /// How many deliveries of a push are in which state.
+    fn delivery_counts(&self, push: PushId) -> Later<Vec<(DeliveryState, u64)>>;
+}
+
+/// A question for points.
+#[derive(Clone, Debug)]
+pub struct PointQuery {
+    /// The device.
+    pub device: DeviceNumber,
+    /// One stream, or all.
+    pub stream: Option<String>,
+    /// Not before.
+    pub from: Option<UnixMs>,
+    /// Before.
+    pub to: Option<UnixMs>,
+    /// At most so many rows.
+    pub limit: usize,
+    /// Where an earlier page ended.
+    pub cursor: Option<String>,
+}
+
+/// The newest value of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latest {
+    /// The stream.
+    pub stream: String,
+    /// When it was measured.
+    pub at: UnixMs,
+    /// What was measured.
+    pub value: Value,
+}
+
+/// Points.
+pub trait Points: Send + Sync {
+    /// Keeps points. A second value for the same device, stream and time replaces the first.
+    fn append(&self, points: Vec<Point>) -> Later<()>;
+    /// Reads points, oldest first.
+    fn points(&self, query: PointQuery) -> Later<Page<Point>>;
+    /// The newest value of each stream of a device, by name.
+    fn latest(&self, device: DeviceNumber) -> Later<Vec<Latest>>;
+    /// The names of a device's streams.
+    fn streams(&self, device: DeviceNumber) -> Later<Vec<String>>;
+}

@@ -1,0 +1,3 @@
+//! The espush program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Apps, devices, secrets, tokens and presence.

@@ -1,0 +1,1 @@
+//! Sessions, subscriptions, retained messages, queues and routing; has never heard of MQTT.

@@ -1,0 +1,22 @@
+//! The nouns of espush, shared by every room: topics, messages, devices, apps, pushes, points, and
+//! [`limits`], the one file with every limit. No I/O, no async, no clock: values and their rules only.
+
+pub mod app;
+pub mod device;
+pub mod limits;
+pub mod message;
+pub mod party;
+pub mod point;
+pub mod push;
+pub mod text;
+pub mod time;
+pub mod topic;
+
+pub use app::{App, AppId, AppKey};
+pub use device::{Device, DeviceId, DeviceNumber, Presence};
+pub use message::{Message, Qos, Receipt};
+pub use party::{Party, Role};
+pub use point::{Point, Value};
+pub use push::{Delivery, DeliveryState, Order, PushId};
+pub use time::{Millis, UnixMs};
+pub use topic::{Filter, Topic};

@@ -1,0 +1,116 @@
+//! Every limit of espush, with its reason. A thing that a peer can make grow has its bound here and
+//! nowhere else, so that one page answers "what can a stranger make this program spend?".
+//! Units stand last in the name. Changing a number here changes behaviour that tests pin down.
+
+// ---- text that people and devices choose ----
+
+/// Longest device id in bytes. Fits every printed label, URL path and MQTT user name in the field.
+pub const DEVICE_ID_BYTES_MAX: usize = 64;
+/// Longest human name, alias or tag in bytes: a line on a phone, four bytes a character.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Tags per device: enough for room, floor, site, batch; small enough to copy freely.
+pub const TAGS_MAX: usize = 32;
+/// Stream name in bytes. The ES-PUSH tag column held 32 characters; JSON keys get some more.
+pub const STREAM_BYTES_MAX: usize = 64;
+
+// ---- topics and packets ----
+
+/// Longest topic or filter in bytes. The wire allows 65,535; real topics stay under 200.
+pub const TOPIC_BYTES_MAX: usize = 1024;
+/// Most levels in a topic or filter: bounds the depth of the wildcard trie's walk.
+pub const TOPIC_LEVELS_MAX: usize = 32;
+/// Largest MQTT packet in bytes, header excluded. An ESP8266 has about 40 KiB of heap; a firmware
+/// image goes by HTTP or in sectors, not in one packet.
+pub const MQTT_PACKET_BYTES_MAX: usize = 256 * 1024;
+/// Largest packet before a client has logged in: a CONNECT with every field used sensibly. Keeps a
+/// stranger from making us hold a quarter of a megabyte for him.
+pub const MQTT_CONNECT_BYTES_MAX: usize = 8 * 1024;
+/// Longest MQTT client id in bytes (3.1.1 obliges us to take 23, real ones reach about 100).
+pub const CLIENT_ID_BYTES_MAX: usize = 256;
+/// Largest ES-PUSH classic frame in bytes, header included: the device's own reassembly buffer
+/// (0x1080). A longer one makes the device drop the line, so it is the bound of both directions.
+pub const ESPUSH_FRAME_BYTES_MAX: usize = 4224;
+
+// ---- time ----
+
+/// Seconds that a connection may take to log in, counted from accept. The stock ES-PUSH server used 20.
+pub const LOGIN_S_MAX: u64 = 20;
+/// Seconds without a byte after which an ES-PUSH classic line is dead: 290 s heartbeats plus slack (H6).
+pub const ESPUSH_IDLE_S_MAX: u64 = 330;
+/// Seconds that an ES-PUSH device has to answer a command before the line counts as dead.
+pub const ESPUSH_ANSWER_S_MAX: u64 = 8;
+/// Seconds that a begun packet may take to arrive whole. A client that trickles bytes holds memory
+/// for an unfinished packet; a slow modem (GPRS, 2 KB/s) sends the largest packet in about this time.
+pub const PACKET_S_MAX: u64 = 120;
+
+// ---- sessions and queues ----
+
+/// Subscriptions per session. A gateway that mirrors a house has hundreds.
+pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1_000;
+/// Messages sent and not yet acknowledged per session (also the size of the packet-id window we use).
+pub const INFLIGHT_MAX: u16 = 32;
+/// Incoming QoS 2 messages a client may have open. Bounds the set of ids we must remember.
+pub const INBOUND_OPEN_MAX: usize = 128;
+/// Messages waiting per session.
+pub const QUEUE_MESSAGES_MAX: usize = 1_000;
+/// Payload bytes waiting per session.
+pub const QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// Retained messages in all, and their payload bytes.
+pub const RETAINED_MESSAGES_MAX: usize = 1_000_000;
+/// Bytes of retained payloads in all.
+pub const RETAINED_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Sessions kept for clients that are away, in all shards together.
+pub const SESSIONS_AWAY_MAX: usize = 1_000_000;
+/// Messages that may wait in one shard's inbox from its neighbours before QoS 0 ones are dropped.
+pub const INBOX_MAIL_MAX: usize = 100_000;
+/// Events that may wait for the platform before those that nobody waits for are dropped.
+pub const EVENTS_WAITING_MAX: usize = 200_000;
+/// Bytes a connection's socket may leave unsent before its deliveries wait in the session queue.
+pub const UNSENT_BYTES_HIGH: usize = 64 * 1024;
+/// Unsent bytes (answers to a peer that does not read) at which the connection is closed.
+pub const UNSENT_BYTES_MAX: usize = 512 * 1024;
+
+// ---- HTTP and the platform ----
+
+/// Largest body of an API request.
+pub const HTTP_BODY_BYTES_MAX: usize = 512 * 1024;
+/// Largest payload of a push: what the largest MQTT packet carries, with room for topic and header.
+pub const PUSH_PAYLOAD_BYTES_MAX: usize = 255 * 1024;
+/// Devices in one explicit `devices: […]` audience. Larger audiences are tags, apps or queries.
+pub const AUDIENCE_IDS_MAX: usize = 1_000;
+/// Longest time an API call may wait for an answer.
+pub const WAIT_MS_MAX: u64 = 60_000;
+/// Rows of one page of a list: the default and the most one may ask for.
+pub const PAGE_ROWS_DEFAULT: usize = 100;
+/// The most rows of one page.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Pushes still waiting per device; a further one is refused.
+pub const PENDING_PER_DEVICE_MAX: usize = 100;
+/// Largest answer kept with a delivery.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long a push is kept for an absent device unless it says otherwise: a long weekend.
+pub const PUSH_TTL_S_DEFAULT: u64 = 4 * 24 * 3600;
+/// The longest time to live of a push: a year.
+pub const PUSH_TTL_S_MAX: u64 = 366 * 24 * 3600;
+/// Members of one `me/data` object, and so points of one upload.
+pub const POINTS_PER_UPLOAD_MAX: usize = 1_000;
+/// Longest text value of a point in bytes.
+pub const POINT_TEXT_BYTES_MAX: usize = 4 * 1024;
+/// Streams per device; an upload that would open one more is refused.
+pub const STREAMS_PER_DEVICE_MAX: usize = 256;
+/// Recent messages remembered per device for the console's log.
+pub const MESSAGE_LOG_PER_DEVICE_MAX: usize = 100;
+/// Payload bytes shown per remembered message; longer ones are cut and marked.
+pub const MESSAGE_LOG_PAYLOAD_BYTES_MAX: usize = 1024;
+/// Payload bytes of all remembered messages together; the longest-silent devices are forgotten first.
+pub const MESSAGE_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Live watchers (SSE streams) at once.
+pub const WATCHERS_MAX: usize = 1_000;
+/// Recent refused logins kept for the console ("knocks").
+pub const KNOCKS_MAX: usize = 200;
+/// A sign-in link works this long.
+pub const SIGNIN_LINK_S: u64 = 15 * 60;
+/// A browser stays signed in this long.
+pub const BROWSER_SESSION_S: u64 = 30 * 24 * 3600;
+/// Sign-in links that may be open at once; making one more forgets the oldest.
+pub const SIGNIN_LINKS_MAX: usize = 16;

@@ -1,0 +1,85 @@
+//! Who speaks: a device, a person or program with a token, or nobody in particular. What each may do on
+//! topics is decided in the hub from this value alone.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::AppId;
+use crate::device::{DeviceId, DeviceNumber};
+
+/// What a token or account may do; each role includes those after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything, tokens included.
+    Owner,
+    /// Devices, pushes and data.
+    Operator,
+    /// Reading only.
+    Viewer,
+}
+
+impl Role {
+    /// The role of a word.
+    pub fn parse(word: &str) -> Option<Role> {
+        match word {
+            "owner" => Some(Role::Owner),
+            "operator" => Some(Role::Operator),
+            "viewer" => Some(Role::Viewer),
+            _ => None,
+        }
+    }
+
+    /// The word for the role.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Owner => "owner",
+            Role::Operator => "operator",
+            Role::Viewer => "viewer",
+        }
+    }
+
+    /// Whether this role includes `needed`.
+    pub fn includes(self, needed: Role) -> bool {
+        let rank = |role| match role {
+            Role::Viewer => 0,
+            Role::Operator => 1,
+            Role::Owner => 2,
+        };
+        rank(self) >= rank(needed)
+    }
+}
+
+/// The party behind a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// A registered device.
+    Device {
+        /// Its address.
+        number: DeviceNumber,
+        /// Its text id.
+        id: DeviceId,
+        /// Its app.
+        app: AppId,
+    },
+    /// A program or person with an API token.
+    Token {
+        /// The token's name, for logs.
+        name: Arc<str>,
+        /// What it may do.
+        role: Role,
+    },
+    /// Anybody, when the owner has opened the broker (`auth.anonymous`): free topics only.
+    Anonymous,
+}
+
+impl Party {
+    /// The device's number, if a device speaks.
+    pub fn device(&self) -> Option<DeviceNumber> {
+        match self {
+            Party::Device { number, .. } => Some(*number),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Pushes and the truthful life of each delivery.

@@ -1,0 +1,1 @@
+//! Uploads become points; a ring of recent messages per device.

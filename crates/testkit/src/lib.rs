@@ -1,0 +1,1 @@
+//! Fake clock, in-memory pair of machine and hub, and the wire-row language.
