@@ -1,0 +1,10 @@
+//! MQTT 3.1.1 (and 3.1 from old firmware): its registration. The packets are in `codec`, one
+//! connection's life in `session`. See README.md for the clauses and how to try it.
+
+use contract::Protocol;
+
+mod session;
+
+/// The registration line.
+pub const PROTOCOL: Protocol =
+    Protocol { name: "mqtt", listen_default: "0.0.0.0:1883", open: |peer| Box::new(session::Machine::new(peer)) };
