@@ -10,7 +10,7 @@ use model::{App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Po
 /// A store's answer, later.
 pub type Later<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// Why the store could not. All of these are our side's trouble, never the peer's.
+/// Why the store could not. All but a bad cursor are our side's trouble, never the peer's.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The engine said no.
@@ -22,6 +22,9 @@ pub enum StoreError {
     /// What is on disk cannot be read as what it should be.
     #[error("damaged data: {0}")]
     Damaged(String),
+    /// A list was asked to go on from a place that it never named.
+    #[error("the cursor is not one that this list gave; start again without it")]
+    BadCursor,
 }
 
 /// A SHA-256 hash of a secret that we made ourselves (high entropy, so no salt is needed).

@@ -55,6 +55,12 @@ pub const INBOUND_OPEN_MAX: usize = 128;
 pub const QUEUE_MESSAGES_MAX: usize = 1_000;
 /// Payload bytes waiting per session.
 pub const QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// Retained messages that one subscription may bring at once, beyond the queue's own limit: a house's
+/// worth. A subscription to more sees the first so many and the rest is counted as dropped.
+pub const RETAINED_BURST_MAX: usize = 10_000;
+/// Refusals per connection that the owner is told of; later ones are only counted, so that a device
+/// which tries a forbidden topic in a loop does not bury the others.
+pub const DENIALS_TOLD_MAX: u8 = 10;
 /// Retained messages in all, and their payload bytes.
 pub const RETAINED_MESSAGES_MAX: usize = 1_000_000;
 /// Bytes of retained payloads in all.
@@ -86,6 +92,15 @@ pub const PAGE_ROWS_DEFAULT: usize = 100;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Pushes still waiting per device; a further one is refused.
 pub const PENDING_PER_DEVICE_MAX: usize = 100;
+/// Payload bytes of all pushes that wait, in memory as well as on disk; a further push is refused.
+pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long after its delivery an answer to a push is still taken, in seconds: a battery device that
+/// wakes once a day answers on its next turn.
+pub const ANSWER_S_MAX: u64 = 25 * 3600;
+/// Longest sentence kept with a delivery in bytes: a paragraph on a phone.
+pub const DETAIL_BYTES_MAX: usize = 1024;
+/// Longest idempotency key in bytes: a UUID or a hash with a prefix fits several times.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// Largest answer kept with a delivery.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long a push is kept for an absent device unless it says otherwise: a long weekend.
@@ -98,6 +113,12 @@ pub const POINTS_PER_UPLOAD_MAX: usize = 1_000;
 pub const POINT_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Streams per device; an upload that would open one more is refused.
 pub const STREAMS_PER_DEVICE_MAX: usize = 256;
+/// Bytes of uploads that may wait for the store. QoS 0 ones are dropped from half of it on; one that
+/// its device waits for is refused beyond it, never dropped silently.
+pub const UPLOADS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How far ahead of our clock a device's own time may be, in seconds; beyond that its clock is wrong
+/// and the time of receipt is taken. A day covers every confusion of time zones.
+pub const POINT_AHEAD_S_MAX: u64 = 24 * 3600;
 /// Recent messages remembered per device for the console's log.
 pub const MESSAGE_LOG_PER_DEVICE_MAX: usize = 100;
 /// Payload bytes shown per remembered message; longer ones are cut and marked.
@@ -114,3 +135,33 @@ pub const SIGNIN_LINK_S: u64 = 15 * 60;
 pub const BROWSER_SESSION_S: u64 = 30 * 24 * 3600;
 /// Sign-in links that may be open at once; making one more forgets the oldest.
 pub const SIGNIN_LINKS_MAX: usize = 16;
+
+// ---- the fleet ----
+
+/// Devices in all: twice what is promised, and under 1 GiB of memory at about 400 bytes each.
+pub const DEVICES_MAX: usize = 2_000_000;
+/// Apps in all. An app is a product, not a device.
+pub const APPS_MAX: usize = 10_000;
+/// Tokens in all, signed-in browsers included.
+pub const TOKENS_MAX: usize = 10_000;
+/// Settings per app: every protocol's knobs a few times over.
+pub const SETTINGS_MAX: usize = 64;
+/// Longest value of a setting in bytes.
+pub const SETTING_BYTES_MAX: usize = 256;
+/// Devices that may be registering themselves at this moment; a further one is told to come again.
+/// Group commit writes thousands a second, so this is a second's worth.
+pub const REGISTRATIONS_OPEN_MAX: usize = 4_096;
+/// Connections that may wait for the registration of one and the same device.
+pub const REGISTRATION_WAITERS_MAX: usize = 16;
+/// Bytes of a knock's claim that are kept.
+pub const KNOCK_CLAIM_BYTES_MAX: usize = 256;
+
+// ---- the embedded store ----
+
+/// Jobs that may wait for the writer; a further caller waits before it may hand its job over.
+pub const STORE_JOBS_WAITING_MAX: usize = 8_192;
+/// Jobs of one transaction: more would make the first of them wait too long for its answer.
+pub const STORE_JOBS_PER_COMMIT_MAX: usize = 1_024;
+/// Points of removed devices that are deleted per transaction, so that removing one device with years
+/// of points never holds up the others.
+pub const STORE_PURGE_ROWS_MAX: usize = 5_000;

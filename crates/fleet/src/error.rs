@@ -1,0 +1,132 @@
+//! Why the fleet could not do what was asked of it. The texts are shown to people and name the fix;
+//! the code is the stable word that programs read.
+
+use contract::store::StoreError;
+use model::{AppId, DeviceId, limits};
+
+/// Why not.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FleetError {
+    /// No app has that number.
+    #[error("there is no app {0}; see the list of apps")]
+    NoSuchApp(AppId),
+    /// No device has that id.
+    #[error("there is no device {0:?}; see the list of devices")]
+    NoSuchDevice(String),
+    /// No token has that number.
+    #[error("there is no token {0}; see the list of tokens")]
+    NoSuchToken(u64),
+    /// The id is in use.
+    #[error("a device with the id {0} exists already; choose another id")]
+    DeviceIdTaken(DeviceId),
+    /// The id cannot be one.
+    #[error("{0:?} cannot be a device id: 1 to {max} of A-Z a-z 0-9 . _ -, and not digits alone", max = limits::DEVICE_ID_BYTES_MAX)]
+    BadDeviceId(String),
+    /// The word means something else to a protocol.
+    #[error("{0} is reserved; choose another device id")]
+    ReservedDeviceId(DeviceId),
+    /// `7-…` belongs to app 7: its app key would open it.
+    #[error("an id that begins with {app}- belongs to app {app}; choose another id, or that app")]
+    ForeignDeviceId {
+        /// The app that the id speaks of.
+        app: AppId,
+    },
+    /// A name, alias or token name that is none.
+    #[error("a name has 1 to {max} bytes and no control characters", max = limits::NAME_BYTES_MAX)]
+    BadName,
+    /// A token name that the program uses for its own.
+    #[error("the token name {0} is reserved; choose another")]
+    ReservedTokenName(String),
+    /// Tags that are none, or too many.
+    #[error("a device has at most {} tags of 1 to {} bytes without control characters", limits::TAGS_MAX, limits::NAME_BYTES_MAX)]
+    BadTags,
+    /// A setting that is not shaped like one.
+    #[error("{0:?} is not a setting: write <protocol>.<name> in lower case, with a value of at most {max} bytes, {count} settings at most",
+        max = limits::SETTING_BYTES_MAX, count = limits::SETTINGS_MAX)]
+    BadSetting(String),
+    /// A secret given by the caller that is too short or too long.
+    #[error("a secret has 8 to 64 printable ASCII characters without blanks; leave it out and one is made")]
+    BadSecret,
+    /// A token that would be dead when it is born.
+    #[error("the token would expire before now; give a later time")]
+    BadExpiry,
+    /// A cursor that did not come from this list.
+    #[error("the cursor is not one that this list gave; start again without it")]
+    BadCursor,
+    /// The app still has devices.
+    #[error("app {app} still has {devices} devices; delete them first")]
+    AppHasDevices {
+        /// The app.
+        app: AppId,
+        /// How many.
+        devices: usize,
+    },
+    /// A limit of `model::limits` was reached.
+    #[error("there are {max} {what} already, which is the limit; delete some first")]
+    Limit {
+        /// What there are too many of.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// A file beside the store could not be read or written.
+    #[error("{path}: {why}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// The store could not keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whose trouble an error is, as an HTTP status tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What was asked for is not there (404).
+    Missing,
+    /// What was asked for cannot be (400).
+    Invalid,
+    /// It does not go with what is there (409).
+    Conflict,
+    /// It is our trouble (503).
+    Ours,
+}
+
+impl FleetError {
+    /// The stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            FleetError::NoSuchApp(_) => "no_such_app",
+            FleetError::NoSuchDevice(_) => "no_such_device",
+            FleetError::NoSuchToken(_) => "no_such_token",
+            FleetError::DeviceIdTaken(_) => "device_id_taken",
+            FleetError::BadDeviceId(_) => "bad_device_id",
+            FleetError::ReservedDeviceId(_) => "reserved_device_id",
+            FleetError::ForeignDeviceId { .. } => "foreign_device_id",
+            FleetError::BadName => "bad_name",
+            FleetError::ReservedTokenName(_) => "reserved_token_name",
+            FleetError::BadTags => "bad_tags",
+            FleetError::BadSetting(_) => "bad_setting",
+            FleetError::BadSecret => "bad_secret",
+            FleetError::BadExpiry => "bad_expiry",
+            FleetError::BadCursor => "bad_cursor",
+            FleetError::AppHasDevices { .. } => "app_has_devices",
+            FleetError::Limit { .. } => "limit_reached",
+            FleetError::File { .. } => "file_failed",
+            FleetError::Store(_) => "store_failed",
+        }
+    }
+
+    /// Whose trouble it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            FleetError::NoSuchApp(_) | FleetError::NoSuchDevice(_) | FleetError::NoSuchToken(_) => Kind::Missing,
+            FleetError::DeviceIdTaken(_) | FleetError::AppHasDevices { .. } | FleetError::Limit { .. } => Kind::Conflict,
+            FleetError::File { .. } | FleetError::Store(_) => Kind::Ours,
+            _ => Kind::Invalid,
+        }
+    }
+}
