@@ -15,8 +15,7 @@ mod tokens;
 use std::sync::Arc;
 
 use contract::store::Registry;
-use contract::{Bus, Line};
-use model::UnixMs;
+use contract::{Bus, Clock, Line};
 
 pub use apps::{AppEdit, AppView, NewApp};
 pub use devices::{Counts, DeviceEdit, DeviceFilter, DeviceView, NewDevice};
@@ -25,28 +24,14 @@ pub use knocks::Knock;
 pub use signin::SigninCode;
 pub use tokens::{Caller, NewToken, TokenView};
 
-/// The wall clock. Injected, so that tests can move it.
-pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
-
 /// How the fleet is to behave.
 pub struct Settings {
     /// Whether anybody may come in without credentials (`auth.anonymous`).
     pub anonymous: bool,
     /// An owner token that is valid for this run (`auth.bootstrap_token`).
     pub bootstrap_token: Option<String>,
-    /// The wall clock.
-    pub clock: Clock,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { anonymous: false, bootstrap_token: None, clock: Arc::new(system_clock) }
-    }
-}
-
-fn system_clock() -> UnixMs {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    UnixMs(since.as_millis() as i64)
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Apps, devices, tokens and presence. One per program, shared.
