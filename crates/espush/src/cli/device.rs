@@ -1,0 +1,194 @@
+//! `espush device`: register, look, change, remove, give a new secret.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+use ureq::http::Method;
+
+use super::client::{Client, Reach, encoded, with_query};
+use super::table::{Table, plain};
+use super::{say, say_json};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Register a device; prints its secret, once
+    Add {
+        /// Its id: letters, digits, . _ - [default: the server makes one]
+        id: Option<String>,
+        /// The app it belongs to
+        #[arg(long)]
+        app: u32,
+        #[command(flatten)]
+        about: About,
+    },
+    /// List devices
+    List {
+        /// Only those of one app
+        #[arg(long)]
+        app: Option<u32>,
+        /// Only those that are online (or with =false, offline)
+        #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+        online: Option<bool>,
+        /// Only those whose id, name or alias contains this
+        #[arg(short, long, value_name = "TEXT")]
+        q: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Show one device
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Change what is known of a device
+    Edit {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        about: About,
+    },
+    /// Remove a device and everything kept for it
+    Delete {
+        /// Its id
+        id: String,
+    },
+    /// Give a device a new secret; the old one ends now
+    Secret {
+        /// Its id
+        id: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct About {
+    /// A name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// A second name that pushes may address
+    #[arg(long)]
+    alias: Option<String>,
+    /// A label; repeat for more. In edit, the labels given replace all; --tag "" removes them
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Option<Vec<String>>,
+    /// Whether anyone who reaches the HTTP port may push to it without a token
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    open: Option<bool>,
+}
+
+impl About {
+    fn into_body(self) -> Map<String, Value> {
+        let mut body = Map::new();
+        for (key, value) in [("name", self.name), ("alias", self.alias)] {
+            if let Some(value) = value {
+                body.insert(key.into(), value.into());
+            }
+        }
+        if let Some(tags) = self.tags {
+            body.insert("tags".into(), tags.into_iter().filter(|tag| !tag.is_empty()).collect());
+        }
+        if let Some(open) = self.open {
+            body.insert("open".into(), open.into());
+        }
+        body
+    }
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = Client::find(&args.reach)?;
+    let json = args.reach.json;
+    let path = |id: &str| format!("/api/v1/devices/{}", encoded(id));
+    match args.verb {
+        Verb::Add { id, app, about } => {
+            let mut body = about.into_body();
+            body.insert("app".into(), app.into());
+            if let Some(id) = id {
+                body.insert("id".into(), id.into());
+            }
+            show(&client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?, json);
+        }
+        Verb::List { app, online, q, limit } => {
+            let query = [("app", app.map(|a| a.to_string())), ("online", online.map(|o| o.to_string())), ("q", q)];
+            let list = all_pages(&client, &with_query("/api/v1/devices", &query), limit)?;
+            if json { say_json(&list) } else { say(table(&list)) }
+        }
+        Verb::Show { id } => show(&client.get(&path(&id))?, json),
+        Verb::Edit { id, about } => show(&client.call(Method::PATCH, &path(&id), Some(&about.into_body().into()))?, json),
+        Verb::Delete { id } => {
+            client.call(Method::DELETE, &path(&id), None)?;
+            say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });
+        }
+        Verb::Secret { id } => {
+            let answer = client.call(Method::POST, &format!("{}/secret", path(&id)), Some(&json!({})))?;
+            if json { say_json(&answer) } else { secret(&answer) }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a list page by page until `limit` rows or its end, and gives it back as one.
+pub fn all_pages(client: &Client, path: &str, limit: usize) -> anyhow::Result<Value> {
+    let mut items = Vec::new();
+    let mut cursor = None;
+    loop {
+        let rows = (limit - items.len()).min(model::limits::PAGE_ROWS_MAX).to_string();
+        let mut page = client.get(&with_query(path, &[("limit", Some(rows)), ("cursor", cursor)]))?;
+        if let Value::Array(rows) = page["items"].take() {
+            items.extend(rows);
+        }
+        cursor = page["next"].as_str().map(str::to_owned);
+        if cursor.is_none() || items.len() >= limit {
+            return Ok(json!({ "items": items, "next": cursor }));
+        }
+    }
+}
+
+fn show(device: &Value, json: bool) {
+    if json {
+        return say_json(device);
+    }
+    let text = |name: &str| match &device[name] {
+        Value::String(text) if !text.is_empty() => plain(text),
+        Value::String(_) | Value::Null => "-".to_owned(),
+        Value::Array(items) => plain(&items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    };
+    for name in ["id", "number", "app", "name", "alias", "tags", "firmware", "open", "created"] {
+        say(format_args!("{name:<9} {}", text(name)));
+    }
+    let state = if device["online"] == true { "online" } else { "offline" };
+    say(format_args!("{state:<9} since {}: {}", text("since"), text("why")));
+    say(format_args!("{:<9} {} from {}", "line", text("protocol"), text("remote")));
+    if device["secret"].is_string() {
+        secret(device);
+    }
+}
+
+fn secret(answer: &Value) {
+    say(format_args!("{:<9} {}", "secret", answer["secret"].as_str().unwrap_or("-")));
+    eprintln!("Keep the secret now: it is not shown again.");
+}
+
+fn table(list: &Value) -> String {
+    let mut table = Table::new(&["ID", "APP", "NAME", "STATE", "SINCE", "PROTOCOL", "TAGS"]);
+    for device in list["items"].as_array().into_iter().flatten() {
+        let text = |name: &str| device[name].as_str().unwrap_or_default().to_owned();
+        let tags = device["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        let state = if device["online"] == true { "online" } else { "offline" };
+        let row = [text("id"), device["app"].to_string(), text("name"), state.into(), text("since"), text("protocol"), tags];
+        table.row(row.to_vec());
+    }
+    if !list["next"].is_null() {
+        table.row(vec!["… more: raise --limit".to_owned()]);
+    }
+    if table.is_empty() { "no devices; register one with: espush device add ID --app APP".to_owned() } else { table.to_string() }
+}

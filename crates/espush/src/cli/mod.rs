@@ -1,0 +1,110 @@
+//! The command line: what can be typed, and which file carries it out. Each command prints for people,
+//! or with `--json` what the API said. Errors go to stderr as a sentence that names the fix.
+
+mod app;
+mod client;
+mod data;
+mod device;
+mod doctor;
+mod duration;
+mod push;
+mod serve;
+mod sse;
+mod table;
+mod tail;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How a command ended, as the shell sees it. `push` says more with [`push::Ending`].
+const FAILED: u8 = 1;
+/// The command line itself was wrong (EX_USAGE; clap's own 2 would read as "queued" after `push`).
+const WRONG_USAGE: u8 = 64;
+
+#[derive(Parser)]
+#[command(name = "espush", version, about = "Push to, hear from and look after small devices.", max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 not done (the sentence says why), 64 wrong usage; `espush push --help` has more.")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Args),
+    /// Apps: device types with a number and a key
+    App(app::Args),
+    /// Devices: register, look, change, remove
+    Device(device::Args),
+    /// Push to a device and tell what became of it
+    Push(push::Args),
+    /// What a device has measured
+    Data(data::Args),
+    /// Follow what happens, live
+    Tail(tail::Args),
+    /// Sign-in links and API tokens
+    Token(token::Args),
+    /// Check that everything is in order, in plain sentences
+    Doctor(doctor::Args),
+}
+
+/// Parses the command line, carries it out and says how it ended.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Printing can only fail when nobody reads.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let ending = match args.command {
+        Command::Serve(args) => serve::run(args),
+        Command::App(args) => app::run(args),
+        Command::Device(args) => device::run(args),
+        Command::Push(args) => push::run(args),
+        Command::Data(args) => data::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    };
+    ending.unwrap_or_else(|error| {
+        eprintln!("espush: {error:#}");
+        ExitCode::from(FAILED)
+    })
+}
+
+/// Prints a line on stdout. A reader that went away (`espush tail | head`) is no error: it ends the program quietly.
+fn say(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints what the API said, for machines.
+fn say_json(value: &serde_json::Value) {
+    say(format_args!("{value:#}"));
+}
+
+/// Reads `name=value` options into a JSON object.
+fn pairs(texts: &[String]) -> anyhow::Result<serde_json::Value> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), serde_json::Value::from(value))),
+        None => Err(anyhow::anyhow!("{text:?} is not NAME=VALUE (such as espush.text=gbk)")),
+    };
+    texts.iter().map(pair).collect::<anyhow::Result<serde_json::Map<_, _>>>().map(serde_json::Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,198 @@
+//! `espush push`: one push to one device, and what became of it. Prints the state and the device's
+//! answer; the exit code tells the same to a script.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use model::DeliveryState;
+use serde_json::{Value, json};
+use ureq::http::Method;
+
+use super::client::{Client, Reach};
+use super::duration::parse_ms;
+use super::table::plain;
+use super::{say, say_json};
+
+#[derive(clap::Args)]
+#[command(after_help = "Exit codes:\n  \
+    0  delivered (the protocol acknowledged it), or applied (the device answered)\n  \
+    1  not pushed: no server, no such device, no right; the sentence says which\n  \
+    2  queued: the device gets it when it is back, until --ttl ends\n  \
+    3  refused, failed, expired, replaced or cancelled\n  \
+    4  an answer was wanted and none came in time; the push itself goes on\n  \
+    64 wrong usage")]
+pub struct Args {
+    /// The device's id
+    device: String,
+    /// What to send; from stdin when neither this nor --file is given
+    text: Option<String>,
+    /// TEXT is hex digits, blanks allowed: "0c 01"
+    #[arg(long, requires = "text")]
+    hex: bool,
+    /// Send a file's bytes as they are; - is stdin
+    #[arg(long, value_name = "PATH", conflicts_with = "text")]
+    file: Option<PathBuf>,
+    /// Ask for an answer and print it
+    #[arg(long)]
+    ask: bool,
+    /// An order that the firmware itself understands, such as reboot or gpio.write; needs no TEXT
+    #[arg(long, value_name = "VERB", conflicts_with = "ask")]
+    command: Option<String>,
+    /// How long to wait for the outcome: 500ms, 5s; 0 does not wait
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_ms)]
+    wait: u64,
+    /// How long to keep it for a device that is away: 10m, 2h, 7d [default: the server's, four days]
+    #[arg(long, value_name = "TIME", value_parser = parse_ms)]
+    ttl: Option<u64>,
+    /// A key of your own: the same key again does not push again
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// How a push ended, as an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Delivered or applied.
+    Good = 0,
+    /// On its way.
+    Queued = 2,
+    /// It will not happen.
+    Bad = 3,
+    /// Wanted an answer, got none.
+    NoAnswer = 4,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = Client::find(&args.reach)?;
+    let order = order(&args)?;
+    let waiting = format!("waiting for {}", plain(&args.device));
+    let result =
+        with_spinner(&waiting, args.wait > 0 && !args.reach.json, || client.call(Method::POST, "/api/v1/push", Some(&order)))?;
+    let delivery = result["deliveries"].get(0).context("the server's answer tells of no delivery")?;
+    let word = delivery["state"].as_str().unwrap_or_default();
+    let state = DeliveryState::parse(word).with_context(|| format!("the server told of an unknown state {word:?}"))?;
+    if args.reach.json {
+        say_json(&result);
+    } else {
+        let detail = delivery["detail"].as_str().map(|d| format!(": {}", plain(d))).unwrap_or_default();
+        say(format_args!("{}{detail}", state.as_str()));
+        if let Some(answer) = shown(&delivery["answer"]) {
+            say(answer);
+        }
+    }
+    let wants_answer = args.ask || args.command.is_some();
+    Ok(ExitCode::from(ending(state, wants_answer) as u8))
+}
+
+/// What a state means to the one who pushed.
+fn ending(state: DeliveryState, wants_answer: bool) -> Ending {
+    use DeliveryState::*;
+    match state {
+        Applied => Ending::Good,
+        Delivered | Sent if wants_answer => Ending::NoAnswer,
+        Delivered => Ending::Good,
+        Queued | Sent => Ending::Queued,
+        Failed | Expired | Replaced | Refused | Cancelled => Ending::Bad,
+    }
+}
+
+/// The API's order.
+fn order(args: &Args) -> anyhow::Result<Value> {
+    let mut order = json!({ "audience": { "device": args.device }, "wait_ms": args.wait });
+    match (&args.text, &args.file) {
+        (Some(hex), _) if args.hex => order["hex"] = hex.as_str().into(),
+        (Some(text), _) => order["text"] = text.as_str().into(),
+        (None, Some(path)) if path.as_os_str() != "-" => {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            order["hex"] = model::text::to_hex(&bytes).into();
+        }
+        (None, None) if args.command.is_some() => order["text"] = "".into(),
+        (None, file) => {
+            let mut stdin = std::io::stdin();
+            anyhow::ensure!(file.is_some() || !stdin.is_terminal(), "nothing to push: give TEXT, --file PATH, or pipe it in");
+            let mut bytes = Vec::new();
+            stdin.read_to_end(&mut bytes).context("cannot read stdin")?;
+            order["hex"] = model::text::to_hex(&bytes).into();
+        }
+    }
+    if args.ask {
+        order["ask"] = true.into();
+    }
+    if let Some(verb) = &args.command {
+        order["command"] = verb.as_str().into();
+    }
+    if let Some(ms) = args.ttl {
+        order["ttl_s"] = ms.div_ceil(1000).into();
+    }
+    if let Some(key) = &args.idempotency_key {
+        order["idempotency_key"] = key.as_str().into();
+    }
+    Ok(order)
+}
+
+/// Bytes as the API shows them: `{text}` as it is, `{hex}` named as such.
+pub fn shown(bytes: &Value) -> Option<String> {
+    match (&bytes["text"], &bytes["hex"]) {
+        (Value::String(text), _) => Some(text.clone()),
+        (_, Value::String(hex)) => Some(format!("hex {hex}")),
+        _ => None,
+    }
+}
+
+/// Runs `work` with a turning sign on stderr, when that is a terminal.
+fn with_spinner<T>(text: &str, wanted: bool, work: impl FnOnce() -> T) -> T {
+    let mut err = std::io::stderr();
+    if !wanted || !err.is_terminal() {
+        return work();
+    }
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let begun = Instant::now();
+            // Nothing for the first moment: most devices answer before an eye could read it.
+            while is_done.recv_timeout(Duration::from_millis(120)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let elapsed = begun.elapsed();
+                let sign = ['|', '/', '-', '\\'][(elapsed.as_millis() / 120 % 4) as usize];
+                let _ = write!(err, "\r{sign} {text} {:.1} s ", elapsed.as_secs_f32()).and_then(|()| err.flush());
+            }
+            let _ = write!(err, "\r\x1b[K").and_then(|()| err.flush());
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_no_more_than_happened() {
+        use DeliveryState::*;
+        for (state, plain, asked) in [
+            (Applied, Ending::Good, Ending::Good),
+            (Delivered, Ending::Good, Ending::NoAnswer),
+            (Sent, Ending::Queued, Ending::NoAnswer),
+            (Queued, Ending::Queued, Ending::Queued),
+            (Refused, Ending::Bad, Ending::Bad),
+            (Failed, Ending::Bad, Ending::Bad),
+            (Expired, Ending::Bad, Ending::Bad),
+        ] {
+            assert_eq!((ending(state, false), ending(state, true)), (plain, asked), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_as_text_or_named_hex() {
+        assert_eq!(shown(&json!({"text": "on"})).as_deref(), Some("on"));
+        assert_eq!(shown(&json!({"hex": "0c01"})).as_deref(), Some("hex 0c01"));
+        assert_eq!(shown(&Value::Null), None);
+    }
+}

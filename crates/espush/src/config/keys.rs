@@ -1,0 +1,210 @@
+//! Every key that there is: what it takes, what it is for, and how it lands in [`Config`]. The only list;
+//! `espush serve --help` is printed from it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use contract::Protocol;
+use tracing::level_filters::LevelFilter;
+
+use super::Config;
+
+/// A value as a source gave it. Variables and `--set` have only text; a file has types.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Raw {
+    /// Text of a file, a variable or an option.
+    Text(String),
+    /// `true` or `false` in a file.
+    Bool(bool),
+    /// A whole number in a file, as written.
+    Integer(String),
+    /// Anything else in a file, by its TOML name: no key takes it.
+    Other(&'static str),
+}
+
+/// One key: what it takes in words (after "expected"), what it is for, and how it is set. Setting
+/// answers `None` when the value does not fit.
+struct Key {
+    name: &'static str,
+    expected: &'static str,
+    about: &'static str,
+    set: fn(&mut Config, &Raw) -> Option<()>,
+}
+
+const ADDRESS: &str = "an address with a port, such as \"0.0.0.0:1883\" (port 0 takes a free one), or \"\" for off";
+
+const KEYS: [Key; 7] = [
+    Key {
+        name: "data",
+        expected: "a directory",
+        about: "where everything is kept",
+        set: |c, raw| text(raw).filter(|t| !t.is_empty()).map(|t| c.data = PathBuf::from(t)),
+    },
+    Key {
+        name: "http.listen",
+        expected: ADDRESS,
+        about: "console and API",
+        set: |c, raw| address(raw).map(|a| c.http.listen = a),
+    },
+    Key {
+        name: "http.base_url",
+        expected: "a URL such as \"https://push.example.org\", or \"\" for none",
+        about: "how people reach the console, for links",
+        set: |c, raw| base_url(raw).map(|url| c.http.base_url = url),
+    },
+    Key {
+        name: "auth.anonymous",
+        expected: "true or false",
+        about: "let any MQTT client in, for free topics only",
+        set: |c, raw| boolean(raw).map(|b| c.auth.anonymous = b),
+    },
+    Key {
+        name: "auth.bootstrap_token",
+        expected: "text of at least 8 characters, or \"\" for none",
+        about: "an owner token valid for this run, for scripts",
+        set: |c, raw| {
+            let token = text(raw).filter(|t| t.is_empty() || t.len() >= 8)?;
+            c.auth.bootstrap_token = (!token.is_empty()).then(|| token.to_owned());
+            Some(())
+        },
+    },
+    Key {
+        name: "shards",
+        expected: "a number from 0 (one per core) to 1024",
+        about: "threads that carry connections; 0 = one per core",
+        set: |c, raw| number(raw).filter(|n| *n <= 1024).map(|n| c.shards = n),
+    },
+    Key {
+        name: "log.level",
+        expected: "one of off, error, warn, info, debug, trace",
+        about: "what is logged on stderr",
+        set: |c, raw| text(raw)?.parse::<LevelFilter>().ok().map(|level| c.log.level = level),
+    },
+];
+
+/// Why a setting was not taken, as a sentence.
+pub enum Misfit {
+    /// There is no such key.
+    Key(String),
+    /// The key does not take that value.
+    Value(String),
+}
+
+/// Sets `key` in `config`, or says why not.
+pub fn apply(config: &mut Config, key: &str, raw: &Raw) -> Result<(), Misfit> {
+    if let Some(known) = KEYS.iter().find(|known| known.name == key) {
+        return (known.set)(config, raw).ok_or_else(|| Misfit::Value(unfit(key, known.expected, raw)));
+    }
+    if let Some(listen) = config.listen.iter_mut().find(|l| key.strip_suffix(".listen") == Some(l.protocol)) {
+        listen.addr = address(raw).ok_or_else(|| Misfit::Value(unfit(key, ADDRESS, raw)))?;
+        return Ok(());
+    }
+    Err(Misfit::Key(unknown(key, &names(config))))
+}
+
+/// Every key with what it is for and its default, for `--help`.
+pub fn help(protocols: &[Protocol]) -> String {
+    let mut text = String::from("Settings (--set KEY=VALUE; the same names stand in the file and as ESPUSH_… variables):\n");
+    let defaults = Config::new(protocols);
+    let default = |name: &str| match name {
+        "data" => defaults.data.display().to_string(),
+        "http.listen" => defaults.http.listen.map_or(String::new(), |a| a.to_string()),
+        "auth.anonymous" => defaults.auth.anonymous.to_string(),
+        "shards" => defaults.shards.to_string(),
+        "log.level" => defaults.log.level.to_string(),
+        _ => String::new(),
+    };
+    let mut line = |name: &str, about: &str, value: &str| {
+        let value = if value.is_empty() { String::new() } else { format!(" [{value}]") };
+        text.push_str(&format!("  {name:<22} {about}{value}\n"));
+    };
+    for key in &KEYS {
+        line(key.name, key.about, &default(key.name));
+    }
+    for protocol in protocols {
+        line(&format!("{}.listen", protocol.name), &format!("devices that speak {}", protocol.name), protocol.listen_default);
+    }
+    text
+}
+
+fn names(config: &Config) -> Vec<String> {
+    let listen = config.listen.iter().map(|l| format!("{}.listen", l.protocol));
+    KEYS.iter().map(|k| k.name.to_owned()).chain(listen).collect()
+}
+
+fn unfit(key: &str, expected: &str, raw: &Raw) -> String {
+    let found = match raw {
+        // The value of a secret is not repeated, not even a wrong one.
+        _ if key == "auth.bootstrap_token" => "something else".to_owned(),
+        Raw::Text(text) => format!("{text:?}"),
+        Raw::Bool(value) => value.to_string(),
+        Raw::Integer(digits) => digits.clone(),
+        Raw::Other(name) => format!("a TOML {name}"),
+    };
+    format!("{key} takes {expected}; found {found}")
+}
+
+fn unknown(key: &str, names: &[String]) -> String {
+    let nearest = names.iter().map(|name| (distance(key, name), name)).min();
+    match nearest {
+        Some((steps, name)) if steps <= 2 + name.len() / 4 => format!("unknown key {key:?}; did you mean {name:?}?"),
+        _ => format!("unknown key {key:?}; known keys: {}", names.join(", ")),
+    }
+}
+
+/// Edit distance: insertions, deletions and replacements of single bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replace = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn text(raw: &Raw) -> Option<&str> {
+    match raw {
+        Raw::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn boolean(raw: &Raw) -> Option<bool> {
+    match raw {
+        Raw::Bool(value) => Some(*value),
+        Raw::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn number(raw: &Raw) -> Option<usize> {
+    match raw {
+        Raw::Integer(digits) | Raw::Text(digits) => digits.parse().ok(),
+        _ => None,
+    }
+}
+
+/// `Some(None)` is "off". `localhost` is the one name that is taken: others would need a resolver at start-up.
+fn address(raw: &Raw) -> Option<Option<SocketAddr>> {
+    let text = text(raw)?;
+    if text.is_empty() {
+        return Some(None);
+    }
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    local.as_deref().unwrap_or(text).parse().ok().map(Some)
+}
+
+fn base_url(raw: &Raw) -> Option<Option<String>> {
+    let text = text(raw)?.trim_end_matches('/');
+    if text.is_empty() {
+        return Some(None);
+    }
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let good = !host.is_empty() && !host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '#' || c == '?');
+    good.then(|| Some(text.to_owned()))
+}

@@ -1,0 +1,120 @@
+//! The server's settings, typed, each with its default. Four sources, the stronger last: default, TOML
+//! file, environment (`ESPUSH_MQTT__LISTEN`), `--set mqtt.listen=…`. An unknown key or an unfit value is
+//! refused with its place, what was expected and the nearest known key; nothing is ever guessed.
+//! This room reads files and variables, but opens no socket and creates no directory.
+
+mod keys;
+mod sources;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use contract::Protocol;
+use tracing::level_filters::LevelFilter;
+
+use keys::Misfit;
+pub use keys::help;
+pub use sources::Sources;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The console and API.
+    pub http: Http,
+    /// Where each protocol listens, in the order of the registration.
+    pub listen: Vec<Listen>,
+    /// Who may come in.
+    pub auth: Auth,
+    /// Threads that carry connections; 0 = one per core.
+    pub shards: usize,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// The console and API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens; `None` = off.
+    pub listen: Option<SocketAddr>,
+    /// How people reach it from outside, for links; without a slash at the end.
+    pub base_url: Option<String>,
+}
+
+/// A protocol's listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The protocol's one word.
+    pub protocol: &'static str,
+    /// Where it listens; `None` = off.
+    pub addr: Option<SocketAddr>,
+}
+
+/// Who may come in.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Auth {
+    /// Whether MQTT clients without credentials may use free topics.
+    pub anonymous: bool,
+    /// An owner token for this run only.
+    pub bootstrap_token: Option<String>,
+}
+
+// By hand: a token must not reach a log through `{:?}`.
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = self.bootstrap_token.as_ref().map(|_| "…");
+        out.debug_struct("Auth").field("anonymous", &self.anonymous).field("bootstrap_token", &token).finish()
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The most talkative level that is shown.
+    pub level: LevelFilter,
+}
+
+/// Why the settings cannot be used: where, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct ConfigError {
+    /// `espush.toml:3:10`, `ESPUSH_MQTT__LISTEN`, `--set mqtt.listen=…`.
+    pub place: String,
+    /// The sentence.
+    pub what: String,
+}
+
+impl Config {
+    /// The defaults, with one listener for each of `protocols`.
+    pub fn new(protocols: &[Protocol]) -> Config {
+        let listen = |p: &Protocol| Listen {
+            protocol: p.name,
+            // A protocol's own default is ours to get right; one that does not parse is off.
+            addr: p.listen_default.parse().ok(),
+        };
+        Config {
+            data: PathBuf::from("./espush-data"),
+            http: Http { listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))), base_url: None },
+            listen: protocols.iter().map(listen).collect(),
+            auth: Auth::default(),
+            shards: 0,
+            log: Log { level: LevelFilter::INFO },
+        }
+    }
+
+    /// The defaults overlaid with every source.
+    pub fn load(protocols: &[Protocol], sources: &Sources) -> Result<Config, ConfigError> {
+        let mut config = Config::new(protocols);
+        for given in sources.read()? {
+            keys::apply(&mut config, &given.key, &given.value).map_err(|misfit| match misfit {
+                Misfit::Key(what) => ConfigError { place: given.place, what },
+                Misfit::Value(what) => ConfigError { place: given.value_place, what },
+            })?;
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! The settings as their users meet them: precedence, places in errors, suggestions.
+
+use super::*;
+
+fn no_session(_: contract::session::Peer) -> Box<dyn contract::Session> {
+    unreachable!("settings open no connections")
+}
+
+const PROTOCOLS: [Protocol; 3] = [
+    Protocol { name: "mqtt", listen_default: "0.0.0.0:1883", open: no_session },
+    Protocol { name: "espush", listen_default: "0.0.0.0:10081", open: no_session },
+    Protocol { name: "coap", listen_default: "", open: no_session },
+];
+
+fn load(file: Option<&str>, environment: &[(&str, &str)], set: &[&str]) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("espush.toml");
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+    }
+    let sources = Sources {
+        file: file.map(|_| path.clone()),
+        environment: environment.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        data: None,
+        set: set.iter().map(|s| s.to_string()).collect(),
+    };
+    let dir_name = format!("{}/", dir.path().display());
+    Config::load(&PROTOCOLS, &sources).map_err(|error| error.to_string().replace(&dir_name, ""))
+}
+
+fn mqtt(config: &Config) -> Option<String> {
+    config.listen[0].addr.map(|a| a.to_string())
+}
+
+#[test]
+fn without_sources_the_defaults_stand() {
+    let config = load(None, &[], &[]).unwrap();
+    assert_eq!(config.data, PathBuf::from("./espush-data"));
+    assert_eq!(config.http.listen.unwrap().to_string(), "0.0.0.0:8080");
+    assert_eq!(mqtt(&config).as_deref(), Some("0.0.0.0:1883"));
+    assert_eq!(config.listen[2].addr, None, "a protocol may be off by default");
+    assert!(!config.auth.anonymous && config.auth.bootstrap_token.is_none());
+    assert_eq!((config.shards, config.log.level), (0, LevelFilter::INFO));
+}
+
+#[test]
+fn the_option_beats_the_variable_beats_the_file_beats_the_default() {
+    let file = Some("[mqtt]\nlisten = '127.0.0.1:1'\n");
+    let variable = [("ESPUSH_MQTT__LISTEN", "127.0.0.1:2")];
+    let option = ["mqtt.listen=127.0.0.1:3"];
+    assert_eq!(mqtt(&load(file, &[], &[]).unwrap()).unwrap(), "127.0.0.1:1");
+    assert_eq!(mqtt(&load(file, &variable, &[]).unwrap()).unwrap(), "127.0.0.1:2");
+    assert_eq!(mqtt(&load(file, &variable, &option).unwrap()).unwrap(), "127.0.0.1:3");
+}
+
+#[test]
+fn every_kind_of_value_is_read_from_a_file_and_from_text() {
+    let file = "data = '/srv/e'\nshards = 4\nhttp.listen = ''\nhttp.base_url = 'https://push.example.org/'\n\
+                auth = { anonymous = true, bootstrap_token = 'long enough' }\n[log]\nlevel = 'debug'\n";
+    let from_file = load(Some(file), &[], &[]).unwrap();
+    let set = [
+        "data=/srv/e",
+        "shards=4",
+        "http.listen=",
+        "http.base_url=https://push.example.org/",
+        "auth.anonymous=true",
+        "auth.bootstrap_token=long enough",
+        "log.level=debug",
+    ];
+    assert_eq!(from_file, load(None, &[], &set).unwrap());
+    assert_eq!(from_file.http.listen, None, "\"\" is off");
+    assert_eq!(from_file.http.base_url.as_deref(), Some("https://push.example.org"));
+    let text = format!("{from_file:?}");
+    assert!(!text.contains("long enough"), "the token must not be printed: {text}");
+}
+
+#[test]
+fn a_wrong_key_is_refused_with_its_place_and_the_nearest_known_one() {
+    let error = load(Some("data = 'x'\n\n[mqtt]\n  lisen = '127.0.0.1:1'\n"), &[], &[]).unwrap_err();
+    assert_eq!(error, "espush.toml:4:3: unknown key \"mqtt.lisen\"; did you mean \"mqtt.listen\"?");
+    let error = load(None, &[("ESPUSH_MQTT_LISTEN", "127.0.0.1:1")], &[]).unwrap_err();
+    assert_eq!(error, "ESPUSH_MQTT_LISTEN: unknown key \"mqtt_listen\"; did you mean \"mqtt.listen\"?");
+    let error = load(None, &[], &["auth.anonymos=true"]).unwrap_err();
+    assert_eq!(error, "--set auth.anonymos: unknown key \"auth.anonymos\"; did you mean \"auth.anonymous\"?");
+    let error = load(None, &[], &["colour=red"]).unwrap_err();
+    assert!(error.contains("known keys: data, http.listen") && error.contains("coap.listen"), "{error}");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_place_and_what_was_expected() {
+    let error = load(Some("# a comment\nmqtt.listen = 1883\n"), &[], &[]).unwrap_err();
+    assert!(error.starts_with("espush.toml:2:15: mqtt.listen takes an address with a port"), "{error}");
+    assert!(error.ends_with("found 1883"), "{error}");
+    let error = load(Some("[auth]\nanonymous = 'maybe'\n"), &[], &[]).unwrap_err();
+    assert_eq!(error, "espush.toml:2:13: auth.anonymous takes true or false; found \"maybe\"");
+    let error = load(None, &[("ESPUSH_SHARDS", "many")], &[]).unwrap_err();
+    assert_eq!(error, "ESPUSH_SHARDS: shards takes a number from 0 (one per core) to 1024; found \"many\"");
+    let error = load(None, &[], &["log.level=loud"]).unwrap_err();
+    assert_eq!(error, "--set log.level: log.level takes one of off, error, warn, info, debug, trace; found \"loud\"");
+    let error = load(None, &[], &["auth.bootstrap_token=secret"]).unwrap_err();
+    assert!(!error.contains("found \"secret\"") && error.contains("at least 8 characters"), "{error}");
+    assert!(load(None, &[], &["http.base_url=push.example.org"]).is_err(), "a URL needs its scheme");
+}
+
+#[test]
+fn a_broken_file_and_a_broken_option_name_themselves() {
+    let error = load(Some("data = 'x'\nmqtt listen\n"), &[], &[]).unwrap_err();
+    assert!(error.starts_with("espush.toml:2:"), "{error}");
+    assert!(load(None, &[], &["mqtt.listen"]).unwrap_err().contains("expected KEY=VALUE"));
+    let absent = Sources { file: Some("/no/such/file.toml".into()), ..Sources::default() };
+    assert!(Config::load(&PROTOCOLS, &absent).unwrap_err().to_string().starts_with("/no/such/file.toml: cannot read"));
+}
+
+#[test]
+fn variables_that_are_not_settings_are_let_be() {
+    let others =
+        [("ESPUSH_SERVER", "http://h"), ("ESPUSH_TOKEN", "t"), ("ESPUSH_SERVICE_HOST", "10.0.0.1"), ("ESPUSH_PORT", "tcp://x")];
+    assert_eq!(load(None, &others, &[]).unwrap(), load(None, &[], &[]).unwrap());
+}
+
+#[test]
+fn localhost_is_an_address() {
+    assert_eq!(mqtt(&load(None, &[], &["mqtt.listen=localhost:0"]).unwrap()).unwrap(), "127.0.0.1:0");
+}
+
+#[test]
+fn help_names_every_key() {
+    let text = help(&PROTOCOLS);
+    for key in ["data", "http.listen", "auth.bootstrap_token", "shards", "mqtt.listen", "coap.listen"] {
+        assert!(text.contains(&format!("  {key} ")), "{key} is missing in:\n{text}");
+    }
+}
