@@ -1,1 +1,253 @@
-//! Pushes and the truthful life of each delivery.
+//! Pushes and the truthful life of each delivery. The room takes an order ([`Push::submit`]), has it on
+//! disk before anything else happens, gives it to the device's line, and writes down what the hub and
+//! the device report of it. A state changes only by such a fact, and nobody hears of it before the store
+//! has it. [`book`] holds the rules and touches nothing; [`actor`] is the one task that feeds it.
+//!
+//! Deliberately absent: any protocol, HTTP, and deciding who is in an audience. Only what is still open
+//! is in memory; everything else is asked of the store.
+//!
+//! A device answers an ask or a command on `me/answer/<push id>`. Convention: an answer that is a JSON
+//! object with a text member `"error"` means that the device could not do it, and the delivery becomes
+//! `failed` with that text; any other answer, an empty one too, makes it `applied`.
+
+mod actor;
+mod book;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use contract::store::{Page, Pushes, StoreError, StoredPush};
+use contract::{Bus, Clock, Consumer, Event, Line};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, limits};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use actor::{Actor, Command};
+use book::{Book, answer_to};
+
+/// What a sender asks for.
+#[derive(Clone, Debug)]
+pub struct NewPush {
+    /// The device's number.
+    pub device: DeviceNumber,
+    /// Its text id.
+    pub device_id: DeviceId,
+    /// What is asked of it.
+    pub order: Order,
+    /// The bytes for it.
+    pub payload: Bytes,
+    /// Who asks, for people (`token ci`, `browser`).
+    pub sender: String,
+    /// The audience as the sender wrote it, in JSON.
+    pub audience: String,
+    /// Seconds that it is kept for an absent device: `None` is the default, 0 is "now or never".
+    pub ttl_s: Option<u64>,
+    /// The sender's key against doing it twice.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why a push was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The payload is too large.
+    #[error("a push carries at most {} bytes; send a link to larger things", limits::PUSH_PAYLOAD_BYTES_MAX)]
+    TooLarge,
+    /// The command verb cannot stand in a topic.
+    #[error("a command is 1 to 32 of a-z 0-9 . _ -")]
+    BadVerb,
+    /// The time to live is beyond the limit.
+    #[error("a push is kept for at most {} seconds", limits::PUSH_TTL_S_MAX)]
+    BadTtl,
+    /// The idempotency key is empty or too long.
+    #[error("an idempotency key has 1 to {} bytes", limits::IDEMPOTENCY_KEY_BYTES_MAX)]
+    BadKey,
+    /// The device's queue is full.
+    #[error("{} pushes already wait for this device; cancel some or wait until it is back", limits::PENDING_PER_DEVICE_MAX)]
+    DeviceFull,
+    /// All queues together are full.
+    #[error("too much waits for absent devices already; cancel pushes or give them a shorter ttl_s")]
+    Full,
+    /// The store could not keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a caller waits for. Either ends early when the push rests in the queue because no line of the
+/// device takes it: waiting longer would tell nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    /// The end: the device's answer where one is wanted, else the acknowledgement; or that there will be none.
+    Final,
+    /// The acknowledgement, or anything beyond it.
+    Delivered,
+}
+
+/// What the room has counted since it started.
+#[derive(Debug, Default)]
+struct Counts {
+    submitted: AtomicU64,
+    reached: [AtomicU64; DeliveryState::ALL.len()],
+    open: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+/// The push room.
+pub struct Push {
+    store: Arc<dyn Pushes>,
+    commands: mpsc::UnboundedSender<Command>,
+    counts: Arc<Counts>,
+    // Two submissions with one key must not both find it unused. Striped, so that different keys
+    // rarely wait for each other and the fsync is shared.
+    keys: Vec<Arc<Mutex<()>>>,
+    hasher: RandomState,
+}
+
+impl Push {
+    /// Reads what is open and starts the room's task on the current runtime. No line has survived the
+    /// restart, so what was on its way waits again.
+    pub async fn open(
+        store: Arc<dyn Pushes>,
+        line: Arc<dyn Line>,
+        bus: Arc<dyn Bus>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Push>, StoreError> {
+        let last = store.last_push().await?;
+        let open = store.open_deliveries().await?;
+        let counts = Arc::new(Counts::default());
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let actor = Actor::start(Book::default(), open, last, store.clone(), line, bus, clock, counts.clone());
+        tokio::spawn(actor.run(inbox));
+        let keys = (0..64).map(|_| Arc::default()).collect();
+        Ok(Arc::new(Push { store, commands, counts, keys, hasher: RandomState::new() }))
+    }
+
+    /// Takes a push. When this returns `Ok` the push is on disk and under way. The same idempotency key
+    /// again returns the push of the first time, whatever else stands in `new`.
+    pub async fn submit(&self, new: NewPush) -> Result<PushId, SubmitError> {
+        if new.payload.len() > limits::PUSH_PAYLOAD_BYTES_MAX {
+            return Err(SubmitError::TooLarge);
+        }
+        if matches!(&new.order, Order::Command { verb } if !Order::is_verb(verb)) {
+            return Err(SubmitError::BadVerb);
+        }
+        if new.ttl_s.is_some_and(|ttl| ttl > limits::PUSH_TTL_S_MAX) {
+            return Err(SubmitError::BadTtl);
+        }
+        let mut guard = None;
+        if let Some(key) = &new.idempotency_key {
+            if key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX {
+                return Err(SubmitError::BadKey);
+            }
+            let stripe = self.hasher.hash_one(key) as usize % self.keys.len();
+            guard = Some(self.keys[stripe].clone().lock_owned().await);
+            if let Some(id) = self.store.push_by_key(key.clone()).await? {
+                return Ok(id);
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        // The guard travels along: a caller that goes away must not free the key before the push is kept.
+        self.tell(Command::Submit { new: Box::new(new), guard, reply });
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Takes a push back from every device that has not acknowledged it yet. How many those were.
+    pub async fn cancel(&self, push: PushId) -> Result<usize, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Cancel { push, reply });
+        answer.await.map_err(|_| StoreError::Closed)
+    }
+
+    /// Waits until the push's delivery is where `until` says, or `timeout` is over, and returns it as it
+    /// then stands. `None` for a push that does not exist.
+    pub async fn wait(&self, push: PushId, until: WaitFor, timeout: Duration) -> Result<Option<Delivery>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Wait { push, until, reply });
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(Some(delivery))) => Ok(Some(delivery)),
+            Ok(Err(_)) => Err(StoreError::Closed),
+            // Not open any more, or not in time: the store knows how it stands.
+            Ok(Ok(None)) | Err(_) => Ok(self.store.deliveries(push, None, 1).await?.items.pop()),
+        }
+    }
+
+    /// Returns when everything that the room was told before is stored and announced.
+    pub async fn flush(&self) {
+        let (reply, done) = oneshot::channel();
+        self.tell(Command::Flush { reply });
+        let _ = done.await;
+    }
+
+    /// One push.
+    pub async fn get(&self, push: PushId) -> Result<Option<StoredPush>, StoreError> {
+        self.store.push(push).await
+    }
+
+    /// Pushes, newest first.
+    pub async fn list(&self, before: Option<PushId>, limit: usize) -> Result<Page<StoredPush>, StoreError> {
+        self.store.pushes(before, limit).await
+    }
+
+    /// The deliveries of a push, by device number.
+    pub async fn deliveries(
+        &self,
+        push: PushId,
+        after: Option<DeviceNumber>,
+        limit: usize,
+    ) -> Result<Page<Delivery>, StoreError> {
+        self.store.deliveries(push, after, limit).await
+    }
+
+    /// How many deliveries of a push are in which state.
+    pub async fn counts(&self, push: PushId) -> Result<Vec<(DeliveryState, u64)>, StoreError> {
+        self.store.delivery_counts(push).await
+    }
+
+    /// Pushes taken since the start.
+    pub fn submitted(&self) -> u64 {
+        self.counts.submitted.load(Ordering::Relaxed)
+    }
+
+    /// How many times deliveries came into `state` since the start.
+    pub fn reached(&self, state: DeliveryState) -> u64 {
+        self.counts.reached[state as usize].load(Ordering::Relaxed)
+    }
+
+    /// Deliveries that are open, and so in memory.
+    pub fn open_now(&self) -> usize {
+        self.counts.open.load(Ordering::Relaxed)
+    }
+
+    /// Facts and orders that wait for the room's task.
+    pub fn waiting(&self) -> usize {
+        self.counts.waiting.load(Ordering::Relaxed)
+    }
+
+    fn tell(&self, command: Command) {
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        // Only fails when the task is gone; whoever waits for an answer then hears that the store is closed.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Consumer for Push {
+    fn on_event(&self, event: &Event) {
+        match event {
+            Event::Receipt { receipt, step, at } => {
+                self.tell(Command::Receipt { receipt: *receipt, step: step.clone(), at: *at });
+            }
+            Event::Listening { device } => self.tell(Command::Listening { device: *device }),
+            Event::Up { device, message, ticket } => {
+                if let Some(push) = answer_to(&message.topic) {
+                    let body = message.payload.clone();
+                    self.tell(Command::Answer { device: *device, push, body, ticket: *ticket, at: message.at });
+                }
+            }
+            Event::DeviceChanged { device, change: contract::event::Change::Removed } => {
+                self.tell(Command::Removed { device: *device });
+            }
+            _ => {}
+        }
+    }
+}

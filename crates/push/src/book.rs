@@ -1,0 +1,413 @@
+//! The book of open deliveries: the rules of their life, as values. Facts and the time come in, a
+//! [`Todo`] goes out. No store, no channel, no clock; who calls must store what [`Todo::touched`] names as
+//! changed before anything else of the `Todo` is done.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::store::StoredPush;
+use contract::{Refusal, Step, Ticket};
+use model::topic::Space;
+use model::{Delivery, DeliveryState, DeviceNumber, Message, Millis, Order, PushId, Qos, Receipt, Topic, UnixMs, limits};
+
+/// Answered receipts that are remembered, so that a device which sends its answer twice (its
+/// acknowledgement was lost with the line) is told that it is kept.
+const ANSWERED_REMEMBERED: usize = 1024;
+
+/// The time of a call, on both clocks.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub unix: UnixMs,
+    pub millis: Millis,
+}
+
+/// What a call wants done.
+#[derive(Default)]
+pub(crate) struct Todo {
+    /// Deliveries that were touched, in order.
+    pub touched: Vec<Touched>,
+    /// Messages for devices' lines.
+    pub lines: Vec<(DeviceNumber, Message)>,
+    /// Answers for devices that wait.
+    pub tickets: Vec<(Ticket, Result<(), Refusal>)>,
+}
+
+/// A delivery as a call left it.
+#[derive(Clone)]
+pub(crate) struct Touched {
+    pub delivery: Arc<Delivery>,
+    /// It is to be stored and announced.
+    pub changed: bool,
+    /// It is to be announced, but was stored already.
+    pub created: bool,
+    /// It waits in the queue and nothing is under way.
+    pub resting: bool,
+    /// Its order wants an answer.
+    pub wants_answer: bool,
+}
+
+struct Entry {
+    order: Order,
+    // Empty from the acknowledgement on: only the answer is missing then.
+    payload: Bytes,
+    delivery: Delivery,
+    // Now or never: not kept for a device that is away.
+    online_only: bool,
+    // The hub has it: it must not be given a second time.
+    out: bool,
+    due: UnixMs,
+}
+
+impl Entry {
+    fn touched(&self, changed: bool) -> Touched {
+        let resting = self.delivery.state == DeliveryState::Queued && !self.out;
+        let wants_answer = self.order.wants_answer();
+        Touched { delivery: Arc::new(self.delivery.clone()), changed, created: false, resting, wants_answer }
+    }
+}
+
+type Key = (DeviceNumber, PushId);
+
+/// All open deliveries.
+#[derive(Default)]
+pub(crate) struct Book {
+    // By device first: what waits for one device is one range, in order of push id.
+    open: BTreeMap<Key, Entry>,
+    of_push: BTreeSet<(PushId, DeviceNumber)>,
+    due: BTreeSet<(UnixMs, DeviceNumber, PushId)>,
+    answered: VecDeque<Receipt>,
+    payload_bytes: usize,
+}
+
+impl Book {
+    /// A delivery from before a restart.
+    pub fn load(&mut self, push: StoredPush, mut delivery: Delivery, now: Now, todo: &mut Todo) {
+        let key = (delivery.number, delivery.push);
+        let was = delivery.state;
+        if was.is_final() || (was == DeliveryState::Delivered && !push.order.wants_answer()) {
+            return;
+        }
+        let online_only = push.expires.is_none();
+        if was == DeliveryState::Sent && !online_only {
+            delivery.state = DeliveryState::Queued;
+            delivery.at = now.unix;
+            delivery.detail = "the server restarted before the device acknowledged it; it is sent again".into();
+        }
+        let changed = delivery.state != was;
+        self.insert(push, delivery);
+        if changed && let Some(entry) = self.open.get(&key) {
+            todo.touched.push(entry.touched(true));
+        }
+        if online_only && was != DeliveryState::Delivered {
+            self.step(
+                key,
+                DeliveryState::Expired,
+                now.unix,
+                "the server restarted, and the push was for that moment only",
+                None,
+                todo,
+            );
+        }
+    }
+
+    /// A new delivery, already stored: announces it and gives it to the line.
+    pub fn add(&mut self, push: StoredPush, delivery: Delivery, now: Now, todo: &mut Todo) {
+        let key = (delivery.number, delivery.push);
+        self.insert(push, delivery);
+        self.give(key, now, todo);
+        if let Some(entry) = self.open.get(&key) {
+            todo.touched.push(Touched { created: true, ..entry.touched(false) });
+        }
+    }
+
+    /// What the hub reports of a push's message.
+    pub fn receipt(&mut self, receipt: Receipt, step: Step, at: UnixMs, now: Now, todo: &mut Todo) {
+        let key = (receipt.device, receipt.push);
+        let Some(entry) = self.open.get_mut(&key) else { return };
+        match step {
+            Step::Sent => self.step(key, DeliveryState::Sent, at, "", None, todo),
+            Step::Delivered => self.step(key, DeliveryState::Delivered, at, "", None, todo),
+            Step::Applied(body) => self.answered(key, body, None, at, todo),
+            Step::Failed(why, body) => self.answered(key, body, Some(why), at, todo),
+            Step::Refused(why) => self.step(key, DeliveryState::Refused, at, &why, None, todo),
+            Step::Nobody { online } => {
+                entry.out = false;
+                let why = if online {
+                    format!("the device is online but has not subscribed to {}", heard_on(&entry.order))
+                } else {
+                    "the device is away".to_owned()
+                };
+                if entry.online_only {
+                    let why = format!("{why}, and the push was for this moment only");
+                    self.step(key, DeliveryState::Expired, at, &why, None, todo);
+                } else {
+                    self.requeue(key, at, &why, todo);
+                }
+            }
+            // At once again: another line of the device may be open, of which no `Listening` would come.
+            Step::Lost => {
+                if !matches!(entry.delivery.state, DeliveryState::Queued | DeliveryState::Sent) {
+                    return;
+                }
+                entry.out = false;
+                self.give(key, now, todo);
+                self.requeue(key, at, "the line broke before the device acknowledged it; it is sent again", todo);
+            }
+        }
+    }
+
+    /// The device listens: everything that rests goes out, oldest first.
+    pub fn listening(&mut self, device: DeviceNumber, now: Now, todo: &mut Todo) {
+        let resting = |entry: &Entry| entry.delivery.state == DeliveryState::Queued && !entry.out;
+        let keys: Vec<Key> = self.of_device(device).filter(|(_, entry)| resting(entry)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.give(key, now, todo);
+        }
+    }
+
+    /// The device answers on `me/answer/<push id>`; `push` is `None` when that was no number.
+    pub fn answer(
+        &mut self,
+        device: DeviceNumber,
+        push: Option<PushId>,
+        body: Bytes,
+        ticket: Option<Ticket>,
+        at: UnixMs,
+        todo: &mut Todo,
+    ) {
+        let receipt = push.map(|push| Receipt { push, device });
+        let result = match receipt {
+            Some(receipt) if self.open.contains_key(&(device, receipt.push)) => {
+                let error = error_of(&body);
+                self.answered((device, receipt.push), body, error, at, todo);
+                Ok(())
+            }
+            Some(receipt) if self.answered.contains(&receipt) => Ok(()),
+            _ => Err(Refusal::NotAllowed),
+        };
+        todo.tickets.extend(ticket.map(|ticket| (ticket, result)));
+    }
+
+    /// The device is registered no more.
+    pub fn removed(&mut self, device: DeviceNumber, now: Now, todo: &mut Todo) {
+        let keys: Vec<Key> = self.of_device(device).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.step(key, DeliveryState::Refused, now.unix, "the device was removed", None, todo);
+            self.forget(key);
+        }
+    }
+
+    /// The sender takes the push back. How many deliveries that stopped.
+    pub fn cancel(&mut self, push: PushId, now: Now, todo: &mut Todo) -> usize {
+        let of_push = (push, DeviceNumber(0))..=(push, DeviceNumber(u32::MAX));
+        let keys: Vec<Key> = self.of_push.range(of_push).map(|(push, device)| (*device, *push)).collect();
+        let mut stopped = 0;
+        for key in keys {
+            let why = match self.open[&key].delivery.state {
+                DeliveryState::Queued => "",
+                DeliveryState::Sent => "it was already sent; the device may still act on it",
+                _ => continue,
+            };
+            self.step(key, DeliveryState::Cancelled, now.unix, why, None, todo);
+            stopped += 1;
+        }
+        stopped
+    }
+
+    /// Ends what is due.
+    pub fn expire(&mut self, now: Now, todo: &mut Todo) {
+        while let Some(&(due, device, push)) = self.due.first()
+            && due <= now.unix
+        {
+            let key = (device, push);
+            let entry = &self.open[&key];
+            let why = match entry.delivery.state {
+                DeliveryState::Sent => "its time ran out before the device acknowledged it".to_owned(),
+                _ if entry.delivery.detail.is_empty() => "its time ran out while it waited".to_owned(),
+                _ => format!("its time ran out while it waited: {}", entry.delivery.detail),
+            };
+            self.step(key, DeliveryState::Expired, now.unix, &why, None, todo);
+            // An acknowledged one stays what it is; no answer is expected any more.
+            self.forget(key);
+        }
+    }
+
+    /// When `expire` has something to do.
+    pub fn next_due(&self) -> Option<UnixMs> {
+        self.due.first().map(|(due, ..)| *due)
+    }
+
+    /// How a push stands, if it is open.
+    pub fn standing(&self, push: PushId) -> Option<Touched> {
+        let (push, device) = self.of_push.range((push, DeviceNumber(0))..=(push, DeviceNumber(u32::MAX))).next()?;
+        self.open.get(&(*device, *push)).map(|entry| entry.touched(false))
+    }
+
+    /// How many pushes wait for a device's acknowledgement.
+    pub fn pending(&self, device: DeviceNumber) -> usize {
+        self.of_device(device).filter(|(_, entry)| entry.delivery.state != DeliveryState::Delivered).count()
+    }
+
+    /// The payload bytes of all that waits.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    /// How many deliveries are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    fn of_device(&self, device: DeviceNumber) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.open.range((device, PushId(0))..=(device, PushId(u64::MAX)))
+    }
+
+    fn insert(&mut self, push: StoredPush, delivery: Delivery) {
+        let key = (delivery.number, delivery.push);
+        let online_only = push.expires.is_none();
+        let delivered = delivery.state == DeliveryState::Delivered;
+        let due = match push.expires {
+            Some(expires) if !delivered => expires,
+            _ => answer_due(delivery.at),
+        };
+        let payload = if delivered { Bytes::new() } else { push.payload };
+        self.payload_bytes += payload.len();
+        self.due.insert((due, key.0, key.1));
+        self.of_push.insert((key.1, key.0));
+        self.open.insert(key, Entry { order: push.order, payload, delivery, online_only, out: false, due });
+    }
+
+    /// Gives a waiting delivery to the device's line.
+    fn give(&mut self, key: Key, now: Now, todo: &mut Todo) {
+        let Some(entry) = self.open.get_mut(&key) else { return };
+        let left_ms = u64::try_from(entry.due.0 - now.unix.0).unwrap_or(0);
+        entry.out = true;
+        let message = Message {
+            qos: Qos::AtLeastOnce,
+            expires: Some(now.millis.plus_ms(left_ms)),
+            receipt: Some(Receipt { push: key.1, device: key.0 }),
+            ..Message::new(
+                Topic::of_device(entry.delivery.device.as_str(), &entry.order.topic_rest(key.1)),
+                entry.payload.clone(),
+                now.unix,
+            )
+        };
+        todo.lines.push((key.0, message));
+    }
+
+    /// Back into the queue, or still there for another reason.
+    fn requeue(&mut self, key: Key, at: UnixMs, why: &str, todo: &mut Todo) {
+        let Some(entry) = self.open.get_mut(&key) else { return };
+        match entry.delivery.state {
+            DeliveryState::Sent => self.step(key, DeliveryState::Queued, at, why, None, todo),
+            DeliveryState::Queued => {
+                let changed = entry.delivery.detail != why;
+                if changed {
+                    why.clone_into(&mut entry.delivery.detail);
+                }
+                todo.touched.push(entry.touched(changed));
+            }
+            _ => {}
+        }
+    }
+
+    /// The device's own word on it.
+    fn answered(&mut self, key: Key, body: Bytes, error: Option<String>, at: UnixMs, todo: &mut Todo) {
+        let next = if error.is_some() { DeliveryState::Failed } else { DeliveryState::Applied };
+        let mut why = error.unwrap_or_default();
+        let kept = if body.len() > limits::ANSWER_BYTES_MAX {
+            let cut = format!("the answer had {} bytes; the first {} are kept", body.len(), limits::ANSWER_BYTES_MAX);
+            why = if why.is_empty() { cut } else { format!("{why} ({cut})") };
+            Bytes::copy_from_slice(&body[..limits::ANSWER_BYTES_MAX])
+        } else {
+            body
+        };
+        if self.answered.len() == ANSWERED_REMEMBERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(Receipt { push: key.1, device: key.0 });
+        self.step(key, next, at, &why, Some(kept), todo);
+    }
+
+    /// The one place where a state changes. A step that cannot follow is no news: a late or repeated report.
+    fn step(&mut self, key: Key, next: DeliveryState, at: UnixMs, why: &str, answer: Option<Bytes>, todo: &mut Todo) {
+        let Some(entry) = self.open.get_mut(&key) else { return };
+        if !entry.delivery.state.may_become(next) {
+            return;
+        }
+        entry.delivery.state = next;
+        entry.delivery.at = at;
+        entry.delivery.detail = cut(why, limits::DETAIL_BYTES_MAX).to_owned();
+        entry.delivery.answer = answer;
+        todo.touched.push(entry.touched(true));
+        if next.is_final() || (next == DeliveryState::Delivered && !entry.order.wants_answer()) {
+            self.forget(key);
+        } else if next == DeliveryState::Delivered {
+            self.await_answer(key);
+        }
+    }
+
+    /// Acknowledged, and an answer may come: its payload is not needed again, and it has a new time to end.
+    fn await_answer(&mut self, key: Key) {
+        let Some(entry) = self.open.get_mut(&key) else { return };
+        self.payload_bytes -= entry.payload.len();
+        entry.payload = Bytes::new();
+        self.due.remove(&(entry.due, key.0, key.1));
+        entry.due = answer_due(entry.delivery.at);
+        self.due.insert((entry.due, key.0, key.1));
+        // A device that never answers must not fill the memory: the oldest of too many is let go.
+        let mut unanswered = self.of_device(key.0).filter(|(_, entry)| entry.delivery.state == DeliveryState::Delivered);
+        let oldest = unanswered.next().map(|(key, _)| *key);
+        if unanswered.count() >= limits::PENDING_PER_DEVICE_MAX
+            && let Some(key) = oldest
+        {
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Some(entry) = self.open.remove(&key) {
+            self.payload_bytes -= entry.payload.len();
+            self.due.remove(&(entry.due, key.0, key.1));
+            self.of_push.remove(&(key.1, key.0));
+        }
+    }
+}
+
+/// Which push a device's own topic answers: `Some(None)` when the topic is an answer's, but names no push.
+pub(crate) fn answer_to(topic: &Topic) -> Option<Option<PushId>> {
+    let Space::Device { rest, .. } = topic.space() else { return None };
+    let id = if rest == "answer" { "" } else { rest.strip_prefix("answer/")? };
+    Some(id.parse().ok().map(PushId))
+}
+
+fn answer_due(at: UnixMs) -> UnixMs {
+    UnixMs(at.0 + limits::ANSWER_S_MAX as i64 * 1000)
+}
+
+/// The filter a device must subscribe to for this order.
+fn heard_on(order: &Order) -> &'static str {
+    match order {
+        Order::Message => "me/push",
+        Order::Ask => "me/ask/+",
+        Order::Command { .. } => "me/cmd/#",
+    }
+}
+
+/// The `"error"` text of an answer that is a JSON object with one.
+fn error_of(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        error: String,
+    }
+    if body.len() > limits::ANSWER_BYTES_MAX || !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice::<Answer>(body).ok().map(|answer| answer.error)
+}
+
+/// At most `bytes_max` of `text`, whole characters only.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
