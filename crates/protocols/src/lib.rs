@@ -6,9 +6,8 @@
 
 use contract::Protocol;
 
+pub mod espush;
 pub mod mqtt;
 
 /// Every protocol of the house, in the order in which they are started and listed.
-pub const ALL: &[Protocol] = &[
-    mqtt::PROTOCOL, //
-];
+pub const ALL: &[Protocol] = &[mqtt::PROTOCOL, espush::PROTOCOL];
