@@ -1,9 +1,20 @@
-//! MQTT 3.1.1 (and 3.1 from old firmware): its registration. The packets are in `codec`, one
+//! MQTT 3.1.1 (and 3.1 from old firmware): its registration. The packets are in [`codec`], one
 //! connection's life in `session`. See README.md for the clauses and how to try it.
 
 use contract::Protocol;
 
+pub mod codec;
+mod connect;
+mod deliver;
+pub mod fuzz;
+mod publish;
+mod quirks;
+mod refusal;
+mod rig;
 mod session;
+mod subscribe;
+#[cfg(test)]
+mod tests;
 
 /// The registration line.
 pub const PROTOCOL: Protocol =

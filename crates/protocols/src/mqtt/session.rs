@@ -1,32 +1,201 @@
-//! One MQTT connection's life.
+//! One MQTT connection's life: its stages, its one timer, and which packet goes to which verb. The verbs
+//! are in the files beside this one (`connect`, `publish`, `subscribe`, `deliver`). It keeps no messages
+//! and no subscriptions: those are the hub's, and outlive the connection if the client wants.
+//!
+//! What the machine expects of its driver beyond the contract: a client may send packets right behind its
+//! CONNECT. They are not used until the gate has answered, so after `on_answer` the driver shows the bytes
+//! that it has kept, without waiting for more.
 
 use contract::session::Peer;
-use contract::{Answer, Context, Delivery, Session};
+use contract::{Answer, Context, Delivery, Fault, Session};
+use model::{Millis, limits};
 
-/// The machine of one connection.
-pub struct Machine {
-    opened: model::Millis,
+use super::codec::{DecodeError, Head, Kind, Level, Packet, put_empty};
+use super::{connect, deliver, publish, quirks, subscribe};
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing but a CONNECT is taken.
+    New,
+    /// The CONNECT is with the gate. Nothing is read until it has answered: if it refuses, nothing that
+    /// came behind the CONNECT may be acted upon [MQTT-3.1.4-5].
+    Asked(Level),
+    /// Logged in.
+    Open,
 }
+
+/// The machine of one connection. A million of these are idle at once: see the assertion below.
+pub struct Machine {
+    pub(super) stage: Stage,
+    /// The longest silence that the client promised, in seconds; 0 promises nothing.
+    pub(super) keep_alive_s: u16,
+    /// When the last whole packet came; before the login, when the connection did.
+    pub(super) seen: Millis,
+    /// When the first byte of a packet came that is not whole yet.
+    begun: Option<Millis>,
+    /// QoS 2 publishes that someone is still writing down, so that a repetition is not acknowledged early.
+    pub(super) unkept: Vec<u16>,
+}
+
+const _: () = assert!(size_of::<Machine>() <= 64, "an idle connection must stay small");
 
 impl Machine {
     /// A machine for a connection that was just accepted.
     pub fn new(peer: Peer) -> Machine {
-        Machine { opened: peer.now }
+        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None, unkept: Vec::new() }
+    }
+
+    /// When the machine will have waited long enough. Packets move this without touching the timer: it
+    /// is looked at only when the timer fires, so that a busy connection costs no timer operations.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        match self.stage {
+            Stage::New | Stage::Asked(_) => Some(self.seen.plus_s(limits::LOGIN_S_MAX)),
+            Stage::Open => {
+                // One and a half times the promised silence [MQTT-3.1.2-24].
+                let silent = (self.keep_alive_s != 0).then(|| self.seen.plus_ms(u64::from(self.keep_alive_s) * 1500));
+                let unfinished = self.begun.map(|begun| begun.plus_s(limits::PACKET_S_MAX));
+                silent.into_iter().chain(unfinished).min()
+            }
+        }
+    }
+
+    /// Whether the gate has let the client in.
+    pub(super) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Whether the gate is being asked.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.stage, Stage::Asked(_))
+    }
+
+    /// Takes the first packet of `input`: how many bytes it was, 0 while it is not whole.
+    fn take_packet(&mut self, cx: &mut Context<'_>, input: &[u8]) -> usize {
+        if self.stage == Stage::New
+            && let Some(&first) = input.first()
+            && first != (Kind::Connect as u8) << 4
+        {
+            cx.close(Fault::Peer, quirks::stranger(first)); // [MQTT-3.1.0-1]
+            return 0;
+        }
+        match self.try_packet(cx, input) {
+            Ok(used) => used,
+            Err(error) => {
+                if self.stage == Stage::New {
+                    connect::refuse_level(cx, error);
+                }
+                cx.close(error.fault(), error.to_string()); // [MQTT-4.8.0-1]
+                0
+            }
+        }
+    }
+
+    fn try_packet(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize, DecodeError> {
+        let Some(head) = Head::read(input)? else { return Ok(0) };
+        let bytes_max = if self.is_open() { limits::MQTT_PACKET_BYTES_MAX } else { limits::MQTT_CONNECT_BYTES_MAX };
+        if head.body_bytes > bytes_max {
+            cx.close(Fault::Refused, format!("a packet of {} bytes; at most {bytes_max} are taken here", head.body_bytes));
+            return Ok(0);
+        }
+        let Some(packet) = head.packet(input)? else { return Ok(0) };
+        self.on_packet(cx, packet);
+        Ok(head.packet_bytes())
+    }
+
+    fn on_packet(&mut self, cx: &mut Context<'_>, packet: Packet<'_>) {
+        if self.is_open() {
+            self.seen = cx.now;
+        }
+        match packet {
+            Packet::Connect(connect) if self.stage == Stage::New => connect::on_connect(self, cx, &connect),
+            Packet::Connect(_) => cx.close(Fault::Peer, "a second CONNECT on one connection"), // [MQTT-3.1.0-2]
+            Packet::Publish(publish) => publish::on_publish(self, cx, &publish),
+            Packet::Pubrel(id) => publish::on_pubrel(self, cx, id),
+            Packet::Puback(id) => deliver::on_puback(cx, id),
+            Packet::Pubrec(id) => deliver::on_pubrec(cx, id),
+            Packet::Pubcomp(id) => deliver::on_pubcomp(cx, id),
+            Packet::Subscribe(subscribe) => subscribe::on_subscribe(cx, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => subscribe::on_unsubscribe(cx, &unsubscribe),
+            Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
+            Packet::Disconnect => {
+                cx.hub.bye(false); // the will is dropped [MQTT-3.14.4-3]
+                cx.close(Fault::Nobody, "disconnected");
+            }
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                cx.close(Fault::Peer, "a packet that only servers send");
+            }
+        }
+    }
+
+    /// Remembers since when a packet is unfinished, and wakes up in time to give up on it.
+    fn note_unfinished(&mut self, cx: &mut Context<'_>, unfinished: bool) {
+        if !unfinished {
+            self.begun = None;
+        } else if self.begun.is_none() {
+            self.begun = Some(cx.now);
+            let deadline = self.deadline();
+            if cx.wake_at.is_none() || deadline < *cx.wake_at {
+                *cx.wake_at = deadline;
+            }
+        }
     }
 }
 
 impl Session for Machine {
     fn on_open(&mut self, cx: &mut Context<'_>) {
-        *cx.wake_at = Some(self.opened.plus_s(model::limits::LOGIN_S_MAX));
+        *cx.wake_at = self.deadline();
     }
 
-    fn on_bytes(&mut self, _cx: &mut Context<'_>, input: &[u8]) -> usize {
-        input.len()
+    fn on_bytes(&mut self, cx: &mut Context<'_>, input: &[u8]) -> usize {
+        let mut rest = input;
+        while !rest.is_empty() && !cx.is_closing() {
+            if self.is_asked() {
+                if rest.len() > limits::MQTT_PACKET_BYTES_MAX {
+                    cx.close(Fault::Refused, "too much sent before the login was answered");
+                }
+                break;
+            }
+            match rest.split_at_checked(self.take_packet(cx, rest)) {
+                Some((taken, behind)) if !taken.is_empty() => {
+                    self.begun = None;
+                    rest = behind;
+                }
+                _ => break,
+            }
+        }
+        self.note_unfinished(cx, !rest.is_empty() && self.is_open());
+        input.len() - rest.len()
     }
 
-    fn on_delivery(&mut self, _cx: &mut Context<'_>, _delivery: &Delivery) {}
+    fn on_delivery(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
+        deliver::on_delivery(cx, delivery);
+    }
 
-    fn on_answer(&mut self, _cx: &mut Context<'_>, _answer: Answer) {}
+    fn on_answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
+        match answer {
+            Answer::Welcome(welcome) => connect::on_welcome(self, cx, &welcome),
+            Answer::Refused(refusal) => connect::on_refused(cx, refusal),
+            Answer::Published { token, result } => publish::on_published(self, cx, token, result),
+            // 3.1.1 has no goodbye of the server's; a session that is taken over just ends [MQTT-3.1.4-2].
+            Answer::Closing(close) => cx.close(close.fault, close.why),
+        }
+    }
 
-    fn on_timer(&mut self, _cx: &mut Context<'_>) {}
+    fn on_timer(&mut self, cx: &mut Context<'_>) {
+        match self.deadline() {
+            Some(deadline) if deadline <= cx.now => match self.stage {
+                Stage::New => cx.close(Fault::Line, format!("no CONNECT within {} s", limits::LOGIN_S_MAX)),
+                Stage::Asked(_) => connect::on_gate_silent(cx),
+                Stage::Open if self.begun.is_some_and(|begun| begun.plus_s(limits::PACKET_S_MAX) <= cx.now) => {
+                    cx.close(Fault::Line, format!("a packet was begun and not finished within {} s", limits::PACKET_S_MAX));
+                }
+                Stage::Open => {
+                    let s = self.keep_alive_s;
+                    cx.close(Fault::Line, format!("silent for one and a half times its keep-alive of {s} s"));
+                }
+            },
+            later => *cx.wake_at = later,
+        }
+    }
 }

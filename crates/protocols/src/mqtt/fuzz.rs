@@ -1,0 +1,166 @@
+//! What the fuzz targets call, so that the same inputs are also replayed by `cargo test`. Each entry
+//! takes any bytes and asserts what must hold for all of them.
+
+use std::sync::Arc;
+
+use contract::{Accepted, Answer, Delivery, Refusal};
+use model::{Message, Qos, Topic, UnixMs, limits};
+
+use super::codec::{Head, Packet, Subscribe, Unsubscribe, put_ack, put_empty};
+use super::codec::{Kind, Suback};
+use super::rig::Rig;
+
+/// Any bytes as a stream of packets, both directions. What decodes must encode to something that
+/// decodes to the same.
+pub fn fuzz_packets(data: &[u8]) {
+    let mut rest = data;
+    while let Ok(Some((packet, bytes))) = Packet::read(rest) {
+        let mut again = Vec::new();
+        encode(&packet, &mut again);
+        assert_eq!(Packet::read(&again), Ok(Some((packet, again.len()))));
+        rest = rest.split_at(bytes).1;
+    }
+}
+
+/// Encodes any packet that was decoded.
+fn encode(packet: &Packet<'_>, out: &mut Vec<u8>) {
+    let fits = match *packet {
+        Packet::Connect(connect) => connect.encode(out),
+        Packet::Connack(connack) => {
+            connack.encode(out);
+            Ok(())
+        }
+        Packet::Publish(publish) => publish.encode(out),
+        Packet::Subscribe(subscribe) => Subscribe::encode(out, subscribe.id, &subscribe.filters().collect::<Vec<_>>()),
+        Packet::Suback(suback) => Suback::encode(out, suback.id, &suback.codes().collect::<Vec<_>>()),
+        Packet::Unsubscribe(unsubscribe) => Unsubscribe::encode(out, unsubscribe.id, &unsubscribe.filters().collect::<Vec<_>>()),
+        Packet::Puback(id) => return put_ack(out, Kind::Puback, id),
+        Packet::Pubrec(id) => return put_ack(out, Kind::Pubrec, id),
+        Packet::Pubrel(id) => return put_ack(out, Kind::Pubrel, id),
+        Packet::Pubcomp(id) => return put_ack(out, Kind::Pubcomp, id),
+        Packet::Unsuback(id) => return put_ack(out, Kind::Unsuback, id),
+        Packet::Pingreq => return put_empty(out, Kind::Pingreq),
+        Packet::Pingresp => return put_empty(out, Kind::Pingresp),
+        Packet::Disconnect => return put_empty(out, Kind::Disconnect),
+    };
+    assert_eq!(fits, Ok(()), "what was decoded fits");
+}
+
+/// Any bytes as a connection: eight bytes of seed, then what the client sends. The seed decides how the
+/// stream is split, what the hub says and when, and when time passes.
+pub fn fuzz_session(data: &[u8]) {
+    let Some((seed, stream)) = data.split_first_chunk::<8>() else { return };
+    let seed = u64::from_le_bytes(*seed);
+    any_answers(Dice(seed), stream);
+    any_split(Dice(seed), stream);
+}
+
+/// Whatever happens, the machine uses no more than it was shown, makes progress, holds little, and
+/// writes nothing but a server's packets.
+fn any_answers(mut dice: Dice, stream: &[u8]) {
+    let mut rig = Rig::new();
+    let (mut rest, mut out) = (stream, Vec::new());
+    while !rest.is_empty() && rig.closing.is_none() {
+        let (chunk, behind) = rest.split_at(1 + dice.below(rest.len().min(64)));
+        rest = behind;
+        rig.hub.accepts =
+            [Accepted::Now, Accepted::Later, Accepted::Refused(REFUSALS[dice.below(REFUSALS.len())])][dice.below(3)];
+        rig.hub.grants = [Ok(Qos::ExactlyOnce), Ok(Qos::AtMostOnce), Err(Refusal::NotAllowed)][dice.below(3)];
+        rig.send(chunk);
+        match dice.below(8) {
+            0 => rig.published(Ok(())),
+            1 => rig.published(Err(REFUSALS[dice.below(REFUSALS.len())])),
+            2 => rig.answer(Answer::Published { token: dice.next() as u32, result: Ok(()) }),
+            3 => rig.wait_ms(dice.next() % 60_000),
+            4 if rig.machine.is_open() => rig.deliver(&delivery(&mut dice)),
+            5 if rig.machine.is_asked() => rig.answer(Answer::Refused(REFUSALS[dice.below(REFUSALS.len())])),
+            _ if rig.machine.is_asked() => rig.welcome(dice.below(2) == 1),
+            _ => {}
+        }
+        assert!(rig.kept().len() <= limits::MQTT_PACKET_BYTES_MAX + 5);
+        if rig.machine.is_open() && rig.closing.is_none() {
+            let whole = Head::read(rig.kept()).ok().flatten().is_some_and(|head| head.packet_bytes() <= rig.kept().len());
+            assert!(!whole, "a whole packet was left lying");
+        }
+        out.extend(rig.written());
+        rig.hub.calls.clear();
+    }
+    check_written(&out);
+}
+
+fn check_written(mut out: &[u8]) {
+    let mut connacks = 0;
+    while !out.is_empty() {
+        let Ok(Some((packet, bytes))) = Packet::read(out) else { panic!("the server wrote what is no packet") };
+        match packet {
+            Packet::Connack(_) => connacks += 1,
+            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq | Packet::Disconnect => {
+                panic!("the server wrote a packet that only clients send")
+            }
+            _ => {}
+        }
+        out = out.split_at(bytes).1;
+    }
+    assert!(connacks <= 1, "one answer to one CONNECT");
+}
+
+/// However the same bytes are split, the same comes of them.
+fn any_split(mut dice: Dice, stream: &[u8]) {
+    if stream.len() > limits::MQTT_PACKET_BYTES_MAX {
+        return; // sent at once it may be too much before the login, sent in parts it is not
+    }
+    let accepts = [Accepted::Now, Accepted::Refused(REFUSALS[dice.below(REFUSALS.len())])][dice.below(2)];
+    let play = |chunks: &mut dyn FnMut(usize) -> usize| {
+        let mut rig = Rig::new();
+        rig.hub.accepts = accepts;
+        let mut rest = stream;
+        while !rest.is_empty() {
+            let (chunk, behind) = rest.split_at(chunks(rest.len()));
+            rest = behind;
+            rig.send(chunk);
+            if rig.machine.is_asked() {
+                rig.welcome(false);
+            }
+        }
+        (rig.written(), rig.closing.take(), std::mem::take(&mut rig.hub.calls))
+    };
+    let whole = play(&mut |len| len);
+    let parts = play(&mut |len| 1 + dice.below(len.min(32)));
+    assert_eq!(whole, parts);
+}
+
+const REFUSALS: [Refusal; 6] =
+    [Refusal::NotAllowed, Refusal::BadTopic, Refusal::Quota, Refusal::Unavailable, Refusal::BadPayload, Refusal::BadCredentials];
+
+fn delivery(dice: &mut Dice) -> Delivery {
+    let slot = 1 + dice.below(usize::from(limits::INFLIGHT_MAX)) as u16;
+    let qos = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce][dice.below(3)];
+    match dice.below(4) {
+        0 => Delivery::Release { slot },
+        _ => Delivery::Message {
+            message: Arc::new(Message::new(Topic::of_device("lamp", "push"), "on", UnixMs(0))),
+            as_me: dice.below(2) == 0,
+            qos,
+            slot: (qos != Qos::AtMostOnce).then_some(slot),
+            retained: dice.below(2) == 0,
+            again: dice.below(2) == 0,
+        },
+    }
+}
+
+/// A small generator of the splitmix family: the same seed, the same run.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`; 0 when there is none.
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}

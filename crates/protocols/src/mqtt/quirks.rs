@@ -1,0 +1,55 @@
+//! Every tolerance for real devices, each with its source, and the guesses at what a stranger wanted.
+//! What is not here follows the letter of MQTT 3.1.1.
+//!
+//! 1. **MQTT 3.1** (`MQIsdp`, level 3) is taken. Source: `PROTOCOL_NAMEv31` is the default in the
+//!    `user_config.h` of esp_mqtt (tuanpmt), of esp-link and of the many firmwares made from them. The
+//!    limit of 23 characters on its client ids is not enforced (3.1 section 3.1 says SHOULD NOT).
+//! 2. **An empty user name** is none, if the password is empty too. Source: PubSubClient's
+//!    `connect(id, user, pass)` sets both flags whenever the pointers are not NULL, and sketches pass `""`.
+//! 3. **Bytes after DISCONNECT** are ignored: the connection is already closing.
+//! 4. **A remaining length longer than it need be** (`80 00`) is read: 3.1.1, unlike 5, does not demand the
+//!    shortest form.
+
+use contract::Login;
+
+use super::codec::{Connect, Level};
+
+/// Quirk 1: the second byte of a CONNACK belongs to 3.1.1; 3.1 calls it reserved, so it stays 0.
+pub fn shows_session_present(level: Level) -> bool {
+    level == Level::V311
+}
+
+/// Quirk 2: the login that a CONNECT presents.
+pub fn login(connect: &Connect<'_>) -> Login {
+    let password = connect.password.unwrap_or_default();
+    match connect.user {
+        None => Login::Anonymous,
+        Some("") if password.is_empty() => Login::Anonymous,
+        Some(user) => Login::Password { user: user.to_owned(), password: password.to_owned(), client: connect.client.to_owned() },
+    }
+}
+
+/// What somebody probably wanted whose first byte is not that of a CONNECT, as a sentence with the fix.
+pub fn stranger(first: u8) -> &'static str {
+    match first {
+        0x16 => "this looks like TLS; this port speaks plain MQTT: turn TLS off in the client or use the TLS port",
+        b'A'..=b'Z' | b'a'..=b'z' => "this looks like text or HTTP; this port speaks MQTT, HTTP has its own port",
+        _ => "the first packet must be CONNECT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_user_name_is_none() {
+        let mut connect =
+            Connect { level: Level::V311, clean: true, keep_alive_s: 0, client: "c", will: None, user: Some(""), password: None };
+        assert_eq!(login(&connect), Login::Anonymous);
+        connect.password = Some(b"");
+        assert_eq!(login(&connect), Login::Anonymous);
+        connect.password = Some(b"x");
+        assert_ne!(login(&connect), Login::Anonymous, "a password is never thrown away");
+    }
+}

@@ -1,0 +1,73 @@
+//! From a refusal of the house to MQTT 3.1.1's own terms. The protocol can refuse a CONNECT with a code
+//! and a filter with 0x80; for a PUBLISH it knows nothing between a positive acknowledgement and closing
+//! the connection [MQTT-3.3.5-2], so that choice is made here.
+
+use contract::{Fault, Refusal};
+
+use super::codec::ConnectCode;
+
+/// The CONNACK code of a refused login.
+pub fn connect_code(refusal: Refusal) -> ConnectCode {
+    match refusal {
+        Refusal::BadCredentials | Refusal::BadAppKey => ConnectCode::BadLogin,
+        // The chip id of a device that registers itself is its client id.
+        Refusal::BadClientId | Refusal::BadChipId => ConnectCode::ClientId,
+        Refusal::Quota | Refusal::Unavailable => ConnectCode::Unavailable,
+        Refusal::NoCredentials
+        | Refusal::AppClosed
+        | Refusal::NoSingleApp
+        | Refusal::NotAllowed
+        | Refusal::BadTopic
+        | Refusal::BadPayload => ConnectCode::NotAuthorised,
+    }
+}
+
+/// Whose fault a refusal is, for the close that follows it.
+pub fn fault(refusal: Refusal) -> Fault {
+    match refusal {
+        Refusal::Unavailable => Fault::Ours,
+        Refusal::BadTopic | Refusal::BadPayload => Fault::Peer,
+        _ => Fault::Refused,
+    }
+}
+
+/// What a publisher is told of a refused PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The ordinary acknowledgement; the message is dropped and the owner hears of it.
+    Acknowledged,
+    /// Nothing; the connection stays.
+    Nothing,
+    /// Nothing, and the connection is closed.
+    Closed,
+}
+
+/// How a refused PUBLISH ends. `acknowledged` says whether it waits for an acknowledgement (QoS 1 or 2).
+pub fn publish(refusal: Refusal, acknowledged: bool) -> Told {
+    match refusal {
+        // Sending it again would not help, and nobody was promised that it is kept: as mosquitto does.
+        Refusal::NotAllowed if acknowledged => Told::Acknowledged,
+        // Not MQTT at all: a wildcard or nothing in the topic of a PUBLISH [MQTT-3.3.2-2], [MQTT-4.7.3-1].
+        Refusal::BadTopic => Told::Closed,
+        // An acknowledgement would claim that it is kept. Without one the client still has it.
+        _ if acknowledged => Told::Closed,
+        // QoS 0 promises nothing.
+        _ => Told::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_acknowledged_that_should_have_been_kept() {
+        for refusal in [Refusal::Unavailable, Refusal::Quota, Refusal::BadPayload, Refusal::BadTopic] {
+            assert_eq!(publish(refusal, true), Told::Closed, "{refusal:?}");
+        }
+        assert_eq!(publish(Refusal::NotAllowed, true), Told::Acknowledged);
+        assert_eq!(publish(Refusal::NotAllowed, false), Told::Nothing);
+        assert_eq!(publish(Refusal::Unavailable, false), Told::Nothing);
+        assert_eq!(publish(Refusal::BadTopic, false), Told::Closed);
+    }
+}

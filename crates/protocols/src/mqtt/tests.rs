@@ -1,0 +1,279 @@
+//! The machine on the bench with a hub that does as it is told: what can be shown without the real hub,
+//! above all the clock, the answers that come later, and what is done with refusals.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::{Accepted, Answer, Close, Delivery, Fault, Login, Refusal};
+use model::{Message, Qos, Topic, UnixMs, limits};
+
+use super::rig::Rig;
+
+/// umqtt.simple as it is: clean session, keep-alive 0, client id "c".
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
+/// The same with a keep-alive of 10 s.
+const CONNECT_10_S: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01c";
+
+#[test]
+fn a_connect_becomes_a_hello_and_a_welcome_a_connack() {
+    let mut rig = Rig::new();
+    rig.send(b"\x10\x28\0\x04MQTT\x04\xf4\0\x3c\0\x06umqtt8\0\x01w\0\x03off\0\x04lamp\0\x06secret");
+    let hello = rig.hub.hello.take().unwrap();
+    let login = Login::Password { user: "lamp".into(), password: b"secret".to_vec(), client: "umqtt8".into() };
+    assert_eq!((hello.login, hello.client.as_str()), (login, "umqtt8"));
+    assert_eq!((hello.clean, hello.keep_s), (false, u32::MAX), "a session that is to be kept");
+    let will = hello.will.unwrap();
+    assert_eq!((will.topic.as_str(), &will.payload[..], will.qos, will.retain), ("w", &b"off"[..], Qos::ExactlyOnce, true));
+    assert_eq!(rig.written(), b"", "nothing before the gate has answered");
+    rig.welcome(true);
+    assert_eq!(rig.written(), b"\x20\x02\x01\x00");
+}
+
+#[test]
+fn what_comes_behind_the_connect_waits_for_the_gate() {
+    let mut rig = Rig::new();
+    rig.send(&[CONNECT, b"\x30\x04\0\x01ax", b"\xc0\0"].concat());
+    assert_eq!(rig.hub.calls, ["hello \"c\""]);
+    rig.welcome(false);
+    assert_eq!(rig.hub.calls, ["hello \"c\"", "publish a qos 0 1 bytes"]);
+    assert_eq!(rig.written(), b"\x20\x02\0\0\xd0\0");
+
+    let mut rig = Rig::new();
+    rig.send(&[CONNECT, b"\x30\x04\0\x01ax"].concat());
+    rig.answer(Answer::Refused(Refusal::BadCredentials));
+    assert_eq!(rig.hub.calls, ["hello \"c\""], "[MQTT-3.1.4-5]");
+    assert_eq!((rig.written(), rig.fault()), (b"\x20\x02\0\x04".to_vec(), Some("refused")));
+}
+
+#[test]
+fn a_stranger_who_says_too_much_before_the_gate_answers_is_closed() {
+    let mut rig = Rig::new();
+    rig.send(CONNECT);
+    rig.send(&vec![0xc0; limits::MQTT_PACKET_BYTES_MAX]);
+    assert_eq!(rig.fault(), None);
+    rig.send(&[0xc0]);
+    assert_eq!(rig.fault(), Some("refused"));
+}
+
+#[test]
+fn refusals_have_their_codes() {
+    let code = |refusal| {
+        let mut rig = Rig::new();
+        rig.send(CONNECT);
+        rig.answer(Answer::Refused(refusal));
+        (rig.written()[3], rig.fault().unwrap())
+    };
+    assert_eq!(code(Refusal::NoCredentials), (5, "refused"));
+    assert_eq!(code(Refusal::BadAppKey), (4, "refused"));
+    assert_eq!(code(Refusal::AppClosed), (5, "refused"));
+    assert_eq!(code(Refusal::BadChipId), (2, "refused"));
+    assert_eq!(code(Refusal::Quota), (3, "refused"));
+    assert_eq!(code(Refusal::Unavailable), (3, "internal"));
+}
+
+#[test]
+fn login_has_its_deadline_and_the_gate_too() {
+    let mut rig = Rig::new();
+    rig.wait_ms(19_999);
+    assert_eq!(rig.fault(), None);
+    rig.wait_ms(1);
+    assert_eq!((rig.fault(), rig.written()), (Some("line"), vec![]));
+
+    let mut rig = Rig::new();
+    rig.wait_ms(5_000);
+    rig.send(CONNECT);
+    rig.wait_ms(15_000);
+    assert_eq!((rig.fault(), rig.written()), (Some("internal"), b"\x20\x02\0\x03".to_vec()));
+
+    let mut rig = Rig::open(CONNECT);
+    assert_eq!(rig.wake_at, None, "no keep-alive, no timer");
+    rig.wait_ms(1_000_000_000);
+    assert_eq!(rig.fault(), None);
+}
+
+#[test]
+fn silence_beyond_one_and_a_half_keep_alives_ends_the_line() {
+    let mut rig = Rig::open(CONNECT_10_S);
+    let armed = rig.wake_at;
+    rig.wait_ms(10_000);
+    rig.send(b"\xc0\0");
+    assert_eq!(rig.wake_at, armed, "a packet does not touch the timer");
+    rig.wait_ms(5_000);
+    assert_eq!(rig.fault(), None, "the timer fires and finds that it is too early");
+    rig.wait_ms(9_999);
+    assert_eq!(rig.fault(), None);
+    rig.wait_ms(1);
+    assert_eq!(rig.fault(), Some("line"));
+    assert!(!rig.hub.calls.iter().any(|call| call.starts_with("bye")), "so that the will is published");
+}
+
+#[test]
+fn deliveries_are_no_sign_of_life() {
+    let mut rig = Rig::open(CONNECT_10_S);
+    rig.wait_ms(14_000);
+    rig.deliver(&message(Qos::AtMostOnce, None, false));
+    rig.wait_ms(1_000);
+    assert_eq!(rig.fault(), Some("line"));
+}
+
+#[test]
+fn a_begun_packet_must_be_finished_in_time() {
+    let mut rig = Rig::open(CONNECT);
+    rig.send(b"\x30\x10\0");
+    for _ in 0..11 {
+        rig.wait_ms(10_000);
+        rig.send(b"\x01");
+        assert_eq!(rig.fault(), None);
+    }
+    rig.wait_ms(10_000);
+    assert_eq!(rig.fault(), Some("line"), "trickling does not help");
+
+    let mut rig = Rig::open(CONNECT);
+    rig.send(b"\xc0");
+    rig.wait_ms(119_000);
+    rig.send(b"\0\xc0");
+    rig.wait_ms(119_000);
+    assert_eq!(rig.fault(), None, "each packet has its own time");
+    rig.send(b"\0");
+    rig.wait_ms(1_000_000);
+    assert_eq!((rig.fault(), rig.wake_at), (None, None));
+}
+
+#[test]
+fn sizes_are_bounded_before_and_after_the_login() {
+    let mut rig = Rig::new();
+    rig.send(b"\x10\x81\x40"); // 8193 bytes
+    assert_eq!(rig.fault(), Some("refused"), "before the packet itself has come");
+    let mut rig = Rig::open(CONNECT);
+    rig.send(b"\x30\x80\x80\x10"); // 256 KiB
+    assert_eq!(rig.fault(), None);
+    let mut rig = Rig::open(CONNECT);
+    rig.send(b"\x30\x81\x80\x10");
+    assert_eq!(rig.fault(), Some("refused"));
+}
+
+#[test]
+fn an_acknowledgement_waits_until_the_message_is_kept() {
+    let mut rig = Rig::open(CONNECT);
+    rig.hub.accepts = Accepted::Later;
+    rig.send(b"\x32\x06\0\x01a\0\x07x\x34\x06\0\x01a\0\x08x");
+    assert_eq!(rig.written(), b"");
+    rig.published(Ok(()));
+    assert_eq!(rig.written(), b"\x40\x02\0\x07");
+    rig.send(b"\x3c\x06\0\x01a\0\x08x");
+    assert_eq!(rig.written(), b"", "a repetition is not acknowledged before the first is kept");
+    assert_eq!(rig.hub.calls.iter().filter(|call| call.starts_with("publish")).count(), 2, "and not published again");
+    rig.published(Ok(()));
+    assert_eq!(rig.written(), b"\x50\x02\0\x08");
+    rig.send(b"\x3c\x06\0\x01a\0\x08x");
+    assert_eq!(rig.written(), b"\x50\x02\0\x08");
+    rig.send(b"\x62\x02\0\x08");
+    assert_eq!(rig.written(), b"\x70\x02\0\x08");
+    assert!(rig.hub.claims.is_empty());
+}
+
+#[test]
+fn what_cannot_be_kept_is_not_acknowledged() {
+    for refusal in [Refusal::Unavailable, Refusal::Quota, Refusal::BadPayload] {
+        let mut rig = Rig::open(CONNECT);
+        rig.hub.accepts = Accepted::Later;
+        rig.send(b"\x34\x06\0\x01a\0\x08x");
+        rig.published(Err(refusal));
+        assert_eq!((rig.written(), rig.closing.is_some()), (vec![], true), "{refusal:?}");
+        assert!(rig.hub.claims.is_empty(), "the client sends it again and it counts as new");
+
+        let mut rig = Rig::open(CONNECT);
+        rig.hub.accepts = Accepted::Refused(refusal);
+        rig.send(b"\x30\x04\0\x01ax\x32\x06\0\x01a\0\x08x\xc0\0");
+        assert_eq!((rig.written(), rig.closing.is_some()), (vec![], true), "QoS 0 is dropped, QoS 1 closes");
+    }
+}
+
+#[test]
+fn what_is_not_allowed_is_acknowledged_and_dropped() {
+    let mut rig = Rig::open(CONNECT);
+    rig.hub.accepts = Accepted::Refused(Refusal::NotAllowed);
+    rig.send(b"\x30\x04\0\x01ax\x32\x06\0\x01a\0\x07x\x34\x06\0\x01a\0\x08x\x62\x02\0\x08");
+    assert_eq!(rig.written(), b"\x40\x02\0\x07\x50\x02\0\x08\x70\x02\0\x08");
+    assert_eq!(rig.fault(), None);
+}
+
+#[test]
+fn a_pubrel_for_what_is_not_kept_yet_closes() {
+    let mut rig = Rig::open(CONNECT);
+    rig.hub.accepts = Accepted::Later;
+    rig.send(b"\x34\x06\0\x01a\0\x08x\x62\x02\0\x08");
+    assert_eq!((rig.written(), rig.fault()), (vec![], Some("peer")));
+}
+
+#[test]
+fn too_many_open_qos_2_messages_close() {
+    let mut rig = Rig::open(CONNECT);
+    for id in 1..=limits::INBOUND_OPEN_MAX as u8 {
+        rig.send(&[0x34, 6, 0, 1, b'a', 0, id, b'x']);
+    }
+    assert_eq!(rig.fault(), None);
+    rig.send(b"\x34\x06\0\x01a\x01\x00x");
+    assert_eq!(rig.fault(), Some("refused"));
+}
+
+#[test]
+fn an_answer_that_was_not_asked_for_changes_nothing() {
+    let mut rig = Rig::open(CONNECT);
+    for token in [0, 8, 0x2_0008, 0x3_0008, u32::MAX] {
+        rig.answer(Answer::Published { token: token & 0xfffe_ffff, result: Ok(()) });
+    }
+    assert_eq!(rig.written(), b"");
+    rig.welcome(true);
+    assert_eq!(rig.written(), b"", "one CONNACK a connection");
+}
+
+#[test]
+fn deliveries_carry_their_flags_and_the_topic_as_subscribed() {
+    let mut rig = Rig::open(CONNECT);
+    rig.deliver(&message(Qos::AtMostOnce, None, false));
+    assert_eq!(rig.written(), b"\x30\x0b\0\x07me/pushon");
+    rig.deliver(&message(Qos::AtLeastOnce, Some(5), false));
+    assert_eq!(rig.written(), b"\x32\x0d\0\x07me/push\0\x05on");
+    rig.deliver(&message(Qos::ExactlyOnce, Some(6), true));
+    assert_eq!(rig.written(), b"\x3c\x0d\0\x07me/push\0\x06on");
+    rig.deliver(&Delivery::Release { slot: 6 });
+    assert_eq!(rig.written(), b"\x62\x02\0\x06");
+    rig.send(b"\x40\x02\0\x05\x50\x02\0\x06\x70\x02\0\x06");
+    assert_eq!(rig.written(), b"\x62\x02\0\x06");
+    assert_eq!(rig.hub.calls[1..], ["settle 5 Delivered", "received 6", "settle 6 Delivered"]);
+}
+
+#[test]
+fn a_malformed_filter_closes_and_a_refused_one_does_not() {
+    let mut rig = Rig::open(CONNECT);
+    rig.hub.grants = Err(Refusal::NotAllowed);
+    rig.send(b"\x82\x06\0\x01\0\x01a\0");
+    assert_eq!((rig.written(), rig.fault()), (b"\x90\x03\0\x01\x80".to_vec(), None));
+    rig.send(b"\x82\x0b\0\x02\0\x01a\0\0\x02b#\0");
+    assert_eq!((rig.written(), rig.fault()), (vec![], Some("peer")));
+    assert_eq!(rig.hub.calls.len(), 2, "not even the good filter beside it was subscribed");
+}
+
+#[test]
+fn strangers_are_told_apart_by_their_first_byte() {
+    for (bytes, word) in [(&b"GET / HTTP/1.1\r\n"[..], "HTTP"), (b"\x16\x03\x01", "TLS"), (b"\xc0\0", "CONNECT")] {
+        let mut rig = Rig::new();
+        rig.send(bytes);
+        let close = rig.closing.unwrap();
+        assert!(close.fault == Fault::Peer && close.why.contains(word), "{close:?}");
+    }
+}
+
+#[test]
+fn a_closing_by_the_hub_keeps_its_reason() {
+    let mut rig = Rig::open(CONNECT);
+    let close = Close { fault: Fault::Nobody, why: "taken over".into() };
+    rig.answer(Answer::Closing(close.clone()));
+    assert_eq!((rig.closing, rig.hub.calls.len()), (Some(close), 1));
+}
+
+fn message(qos: Qos, slot: Option<u16>, again: bool) -> Delivery {
+    let message = Message::new(Topic::of_device("lamp", "push"), Bytes::from_static(b"on"), UnixMs(0));
+    Delivery::Message { message: Arc::new(message), as_me: true, qos, slot, retained: false, again }
+}
