@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::app::ProtocolSettings;
 use model::{AppId, AppKey, Party};
 
-use crate::switch::ConnId;
+use crate::session::ConnId;
 
 /// What a peer presented to get in.
 #[derive(Clone, PartialEq, Eq)]

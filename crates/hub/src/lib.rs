@@ -1,1 +1,34 @@
-//! Sessions, subscriptions, retained messages, queues and routing; has never heard of MQTT.
+//! The hub: sessions, subscriptions, retained messages, queues and routing for one shard, and what the
+//! shards share. It has never heard of MQTT, of sockets or of disks. A [`Floor`] is one shard with its
+//! connections' machines: bytes, mail and time go in, bytes go out through a [`Wire`]. The sockets of
+//! `net` drive it, and so does a test, which then is the whole house in one thread.
+//!
+//! | file | what |
+//! |---|---|
+//! | `floor` | the machines of a shard's connections; one turn after another |
+//! | `wheel` | their wake-up times |
+//! | `shard` | connections, logins, takeovers, ends; the verbs that machines call |
+//! | `access` | who may publish and subscribe where; `me/…` becomes `dev/<id>/…` |
+//! | `session` | what is kept for one client, with or without a line |
+//! | `backlog` | its queue, what is in flight, open exactly-once publishes |
+//! | `subscriptions` | exact filters in a map, wildcards in a trie |
+//! | `retained` | last values, shared by all shards |
+//! | `routing` | from a publish to queues, to other shards and to the platform |
+//! | `mail` | what travels between shards |
+
+mod access;
+mod backlog;
+mod floor;
+mod mail;
+mod retained;
+mod routing;
+mod session;
+mod shard;
+mod subscriptions;
+mod wheel;
+
+pub use floor::{Ended, Floor, Moving, Wire};
+pub use mail::{Counters, Mail, Transfer, Work};
+pub use retained::Retained;
+pub use shard::{Shard, home_of_device, home_shard};
+pub use subscriptions::{Entry, Subscriptions};

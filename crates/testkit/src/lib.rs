@@ -1,1 +1,10 @@
-//! Fake clock, in-memory pair of machine and hub, and the wire-row language.
+//! What tests share: [`House`], the whole device side in one thread with a clock that only the test
+//! moves, and [`rows`], the wire-row language ("send these bytes, expect those"). Used by tests alone.
+//! Deliberately absent: sockets, sleeping, and any assertion about time that passes by itself.
+
+mod gate;
+mod house;
+pub mod rows;
+
+pub use gate::TestGate;
+pub use house::{House, Keep, LineId};

@@ -1,0 +1,114 @@
+//! Who may publish and subscribe where. Decided from the party alone, before anything is matched:
+//! a device has its own `dev/<id>/…`, its app's `app/<id>/…` to listen to, and the free topics that the
+//! owner's devices share; a token has everything that is not the broker's own; anonymous clients have
+//! the free topics. Deliberately absent: per-topic rules of broker accounts.
+
+use contract::Refusal;
+use model::topic::{Space, TopicError};
+use model::{Filter, Party, Role, Topic};
+
+/// `me/<rest>` written out for a device. `None` when the text is not in the `me` space.
+fn expand(party: &Party, text: &str) -> Result<Option<String>, Refusal> {
+    match (Space::of(text), party) {
+        (Space::Me { rest }, Party::Device { id, .. }) if !rest.is_empty() => Ok(Some(format!("dev/{id}/{rest}"))),
+        (Space::Me { .. }, _) => Err(Refusal::BadTopic),
+        _ => Ok(None),
+    }
+}
+
+/// The canonical topic that `party` means by `text`, if it may publish there.
+pub fn topic_to_publish(party: &Party, text: &str) -> Result<Topic, Refusal> {
+    let expanded = expand(party, text)?;
+    let topic = Topic::parse(expanded.as_deref().unwrap_or(text)).map_err(|_: TopicError| Refusal::BadTopic)?;
+    let allowed = match (topic.space(), party) {
+        (Space::System, _) => false,
+        (Space::Free, Party::Token { role, .. }) => role.includes(Role::Operator),
+        (Space::Free, _) => true,
+        (Space::Device { id, rest }, Party::Device { id: own, .. }) => id == own.as_str() && !rest.is_empty(),
+        (_, Party::Token { role, .. }) => role.includes(Role::Operator),
+        _ => false,
+    };
+    if allowed { Ok(topic) } else { Err(Refusal::NotAllowed) }
+}
+
+/// A filter that a party may use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The canonical filter.
+    pub filter: Filter,
+    /// Whether the device wrote `me/…`, and so wants to see it again.
+    pub as_me: bool,
+    /// Whether the filter may reach into `dev/…` and `app/…` through a wildcard in first place.
+    pub reach: bool,
+    /// Whether it names the device's own space.
+    pub own: bool,
+}
+
+/// The canonical filter that `party` means by `text`, if it may subscribe to it.
+pub fn filter_to_subscribe(party: &Party, text: &str) -> Result<Grant, Refusal> {
+    let expanded = expand(party, text)?;
+    let filter = Filter::parse(expanded.as_deref().unwrap_or(text)).map_err(|_: TopicError| Refusal::BadTopic)?;
+    let own = matches!((filter.space(), party), (Space::Device { id, .. }, Party::Device { id: own, .. }) if id == own.as_str());
+    let allowed = match (filter.space(), party) {
+        (Space::System, _) => false,
+        (Space::Free, _) | (_, Party::Token { .. }) => true,
+        (Space::Device { .. }, _) => own,
+        (Space::App { id, .. }, Party::Device { app, .. }) => id == app.to_string(),
+        _ => false,
+    };
+    if !allowed {
+        return Err(Refusal::NotAllowed);
+    }
+    let reach = matches!(party, Party::Token { .. }) || !filter.as_str().starts_with(['+', '#']);
+    Ok(Grant { filter, as_me: expanded.is_some(), reach, own })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AppId, DeviceId, DeviceNumber};
+
+    use super::*;
+
+    fn lamp() -> Party {
+        Party::Device { number: DeviceNumber(1), id: DeviceId::parse("lamp").unwrap(), app: AppId(7) }
+    }
+
+    fn token(role: Role) -> Party {
+        Party::Token { name: "ci".into(), role }
+    }
+
+    #[test]
+    fn a_device_publishes_to_its_own_and_to_free_topics_only() {
+        let to = |text| topic_to_publish(&lamp(), text).map(|t| t.as_str().to_owned());
+        assert_eq!(to("me/data").as_deref(), Ok("dev/lamp/data"));
+        assert_eq!(to("dev/lamp/data").as_deref(), Ok("dev/lamp/data"));
+        assert_eq!(to("foo_topic").as_deref(), Ok("foo_topic"));
+        for denied in ["dev/door/push", "app/7/push", "$SYS/x", "dev/lamp", "dev"] {
+            assert_eq!(to(denied), Err(Refusal::NotAllowed), "{denied}");
+        }
+        for bad in ["", "me/", "me", "a/+", "me/#"] {
+            assert_eq!(to(bad), Err(Refusal::BadTopic), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_device_subscribes_to_its_own_its_app_and_free_topics_only() {
+        let grant = filter_to_subscribe(&lamp(), "me/ask/+").unwrap();
+        assert_eq!((grant.filter.as_str(), grant.as_me, grant.own), ("dev/lamp/ask/+", true, true));
+        assert!(filter_to_subscribe(&lamp(), "app/7/push").is_ok());
+        assert!(!filter_to_subscribe(&lamp(), "#").unwrap().reach);
+        for denied in ["dev/door/push", "dev/+/push", "dev/#", "app/8/push", "app/+/push", "$SYS/#", "$share/g/t"] {
+            assert_eq!(filter_to_subscribe(&lamp(), denied), Err(Refusal::NotAllowed), "{denied}");
+        }
+    }
+
+    #[test]
+    fn tokens_reach_everywhere_but_a_viewer_only_reads() {
+        assert!(filter_to_subscribe(&token(Role::Viewer), "dev/+/data").unwrap().reach);
+        assert!(topic_to_publish(&token(Role::Operator), "dev/lamp/push").is_ok());
+        assert_eq!(topic_to_publish(&token(Role::Viewer), "foo"), Err(Refusal::NotAllowed));
+        assert_eq!(topic_to_publish(&token(Role::Owner), "me/data"), Err(Refusal::BadTopic));
+        assert_eq!(topic_to_publish(&Party::Anonymous, "dev/lamp/push"), Err(Refusal::NotAllowed));
+        assert!(topic_to_publish(&Party::Anonymous, "foo").is_ok());
+    }
+}

@@ -1,0 +1,289 @@
+//! What waits for a client: its queue, what is in flight, and the exactly-once publishes it has begun.
+//! Boxed and made on first use, so that a session with nothing waiting pays one pointer.
+
+use std::collections::VecDeque;
+
+use contract::{Delivery, Slot};
+use model::limits;
+use model::message::SharedMessage;
+use model::{Millis, Qos};
+
+/// A message that waits.
+#[derive(Debug)]
+pub struct Waiting {
+    pub message: SharedMessage,
+    pub qos: Qos,
+    pub as_me: bool,
+    /// Sent because the client has just subscribed.
+    pub retained: bool,
+}
+
+/// A message that was sent and not settled.
+#[derive(Debug)]
+pub struct InFlight {
+    pub slot: Slot,
+    pub message: SharedMessage,
+    pub qos: Qos,
+    pub as_me: bool,
+    pub retained: bool,
+    /// The client has it and owes only the end of the exchange.
+    pub received: bool,
+}
+
+/// What waits for one client.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    queue: VecDeque<Waiting>,
+    queue_bytes: usize,
+    in_flight: Vec<InFlight>,
+    /// How many of `in_flight` have been sent on the present line.
+    sent_here: usize,
+    slot_last: Slot,
+    inbound: Vec<u16>,
+}
+
+/// What [`Backlog::next`] found.
+pub enum Next {
+    /// Something to give to the client.
+    Give(Delivery),
+    /// A message whose time had run out, dropped. Ask again.
+    Expired(SharedMessage),
+    /// Nothing now.
+    Nothing,
+}
+
+impl Backlog {
+    /// Whether there is nothing worth keeping.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.in_flight.is_empty() && self.inbound.is_empty()
+    }
+
+    /// Whether [`Backlog::next`] may have something.
+    pub fn has_next(&self) -> bool {
+        self.sent_here < self.in_flight.len() || !self.queue.is_empty()
+    }
+
+    /// Puts a message at the end. `Err` gives it back when the queue is full. Retained messages of a new
+    /// subscription have a wider limit: the client asked for all of them at once.
+    pub fn push(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+        let count_max = if waiting.retained { limits::RETAINED_BURST_MAX } else { limits::QUEUE_MESSAGES_MAX };
+        let bytes = self.queue_bytes + waiting.message.cost_bytes();
+        let too_much = bytes > limits::QUEUE_BYTES_MAX && !waiting.retained && !self.queue.is_empty();
+        if self.queue.len() >= count_max || too_much {
+            return Err(waiting);
+        }
+        self.queue_bytes = bytes;
+        self.queue.push_back(waiting);
+        Ok(())
+    }
+
+    /// The next thing for the client: first what an earlier line left unfinished, in its old order
+    /// [MQTT-4.6.0-1], then the queue while the window of `in_flight_max` is open.
+    pub fn next(&mut self, now: Millis, in_flight_max: u16) -> Next {
+        if let Some(open) = self.in_flight.get(self.sent_here) {
+            self.sent_here += 1;
+            return Next::Give(match open.received {
+                true => Delivery::Release { slot: open.slot },
+                false => Delivery::Message {
+                    message: open.message.clone(),
+                    as_me: open.as_me,
+                    qos: open.qos,
+                    slot: Some(open.slot),
+                    retained: open.retained,
+                    again: true,
+                },
+            });
+        }
+        let full = self.in_flight.len() >= usize::from(in_flight_max);
+        match self.queue.front() {
+            Some(first) if first.qos == Qos::AtMostOnce || !full => {}
+            _ => return Next::Nothing,
+        }
+        let Some(Waiting { message, qos, as_me, retained }) = self.queue.pop_front() else { return Next::Nothing };
+        self.queue_bytes -= message.cost_bytes();
+        if message.expires.is_some_and(|at| at <= now) {
+            return Next::Expired(message);
+        }
+        let slot = (qos != Qos::AtMostOnce).then(|| {
+            let slot = self.free_slot();
+            self.in_flight.push(InFlight { slot, message: message.clone(), qos, as_me, retained, received: false });
+            self.sent_here += 1;
+            slot
+        });
+        Next::Give(Delivery::Message { message, as_me, qos, slot, retained, again: false })
+    }
+
+    /// The next number after the last given that is not in flight. The window is far smaller than the
+    /// number space, so one is always free.
+    fn free_slot(&mut self) -> Slot {
+        loop {
+            self.slot_last = self.slot_last.checked_add(1).unwrap_or(1);
+            if !self.in_flight.iter().any(|open| open.slot == self.slot_last) {
+                return self.slot_last;
+            }
+        }
+    }
+
+    /// The client has the exactly-once message of `slot`.
+    pub fn received(&mut self, slot: Slot) -> bool {
+        match self.in_flight.iter_mut().find(|open| open.slot == slot && open.qos == Qos::ExactlyOnce) {
+            Some(open) => {
+                open.received = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The exchange of `slot` is over.
+    pub fn settle(&mut self, slot: Slot) -> Option<SharedMessage> {
+        let at = self.in_flight.iter().position(|open| open.slot == slot)?;
+        self.sent_here -= usize::from(at < self.sent_here);
+        Some(self.in_flight.remove(at).message)
+    }
+
+    /// Begins the exactly-once publish `id`; `None` when too many are open.
+    pub fn claim(&mut self, id: u16) -> Option<bool> {
+        if self.inbound.contains(&id) {
+            return Some(false);
+        }
+        if self.inbound.len() >= limits::INBOUND_OPEN_MAX {
+            return None;
+        }
+        self.inbound.push(id);
+        Some(true)
+    }
+
+    /// Ends the exactly-once publish `id`.
+    pub fn release(&mut self, id: u16) -> bool {
+        match self.inbound.iter().position(|open| *open == id) {
+            Some(at) => {
+                self.inbound.swap_remove(at);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The line is gone: what is in flight will be sent again on the next. Queued messages that carry a
+    /// receipt come out, because the push room keeps those itself.
+    pub fn line_lost(&mut self) -> Vec<SharedMessage> {
+        self.sent_here = 0;
+        let (tracked, rest) = std::mem::take(&mut self.queue).into_iter().partition(|w| w.message.receipt.is_some());
+        self.queue = rest;
+        self.queue_bytes = self.queue.iter().map(|w| w.message.cost_bytes()).sum();
+        tracked.into_iter().map(|w: Waiting| w.message).collect()
+    }
+
+    /// Every message still here, for the end of the session.
+    pub fn into_messages(self) -> impl Iterator<Item = SharedMessage> {
+        self.in_flight.into_iter().map(|open| open.message).chain(self.queue.into_iter().map(|w| w.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Message, Topic, UnixMs};
+
+    use super::*;
+
+    fn waiting(payload: &'static str, qos: Qos) -> Waiting {
+        let message = Arc::new(Message::new(Topic::parse("t").unwrap(), payload, UnixMs(0)));
+        Waiting { message, qos, as_me: false, retained: false }
+    }
+
+    /// (payload or `release`, slot, again) of the next delivery.
+    fn next(backlog: &mut Backlog, window: u16) -> Option<(String, Option<Slot>, bool)> {
+        match backlog.next(Millis(0), window) {
+            Next::Give(Delivery::Message { message, slot, again, .. }) => {
+                Some((String::from_utf8(message.payload.to_vec()).unwrap(), slot, again))
+            }
+            Next::Give(Delivery::Release { slot }) => Some(("release".into(), Some(slot), true)),
+            Next::Expired(_) => Some(("expired".into(), None, false)),
+            Next::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn the_window_holds_back_and_order_is_kept() {
+        let mut backlog = Backlog::default();
+        for payload in ["a", "b", "c"] {
+            backlog.push(waiting(payload, Qos::AtLeastOnce)).unwrap();
+        }
+        backlog.push(waiting("d", Qos::AtMostOnce)).unwrap();
+        assert_eq!(next(&mut backlog, 2), Some(("a".into(), Some(1), false)));
+        assert_eq!(next(&mut backlog, 2), Some(("b".into(), Some(2), false)));
+        assert_eq!(next(&mut backlog, 2), None, "the window is full, and d must not overtake c");
+        assert!(backlog.settle(1).is_some());
+        assert!(backlog.settle(1).is_none(), "a second acknowledgement is not one");
+        assert_eq!(next(&mut backlog, 2), Some(("c".into(), Some(3), false)));
+        assert_eq!(next(&mut backlog, 2), Some(("d".into(), None, false)));
+    }
+
+    #[test]
+    fn a_new_line_resends_what_was_open_in_order_with_the_same_numbers() {
+        let mut backlog = Backlog::default();
+        for payload in ["a", "b", "c"] {
+            backlog.push(waiting(payload, Qos::ExactlyOnce)).unwrap();
+        }
+        next(&mut backlog, 2);
+        next(&mut backlog, 2);
+        assert!(backlog.received(1));
+        assert!(!backlog.received(9));
+        backlog.line_lost();
+        assert_eq!(next(&mut backlog, 2), Some(("release".into(), Some(1), true)));
+        assert_eq!(next(&mut backlog, 2), Some(("b".into(), Some(2), true)));
+        assert_eq!(next(&mut backlog, 2), None);
+        assert!(backlog.settle(1).is_some());
+        assert_eq!(next(&mut backlog, 2), Some(("c".into(), Some(3), false)));
+    }
+
+    #[test]
+    fn numbers_wrap_and_skip_what_is_in_flight() {
+        let mut backlog = Backlog { slot_last: u16::MAX - 1, ..Backlog::default() };
+        for _ in 0..4 {
+            backlog.push(waiting("x", Qos::AtLeastOnce)).unwrap();
+        }
+        assert_eq!(next(&mut backlog, 9).unwrap().1, Some(u16::MAX));
+        assert_eq!(next(&mut backlog, 9).unwrap().1, Some(1));
+        backlog.slot_last = u16::MAX - 1;
+        assert_eq!(next(&mut backlog, 9).unwrap().1, Some(2), "65535 and 1 are taken, 0 is no number");
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_count_and_bytes() {
+        let mut backlog = Backlog::default();
+        let pushed = (0..).take_while(|_| backlog.push(waiting("x", Qos::AtMostOnce)).is_ok()).count();
+        assert_eq!(pushed, limits::QUEUE_MESSAGES_MAX);
+        let mut backlog = Backlog::default();
+        let big = Arc::new(Message::new(Topic::parse("t").unwrap(), vec![0; limits::QUEUE_BYTES_MAX / 2], UnixMs(0)));
+        let big = || Waiting { message: big.clone(), qos: Qos::AtMostOnce, as_me: false, retained: false };
+        assert!(backlog.push(big()).is_ok());
+        assert!(backlog.push(big()).is_err());
+    }
+
+    #[test]
+    fn open_publishes_are_remembered_and_bounded() {
+        let mut backlog = Backlog::default();
+        assert_eq!(backlog.claim(7), Some(true));
+        assert_eq!(backlog.claim(7), Some(false));
+        assert!(backlog.release(7));
+        assert!(!backlog.release(7));
+        assert!(backlog.is_empty());
+        for id in 0..limits::INBOUND_OPEN_MAX as u16 {
+            assert_eq!(backlog.claim(id), Some(true));
+        }
+        assert_eq!(backlog.claim(u16::MAX), None);
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_given() {
+        let mut backlog = Backlog::default();
+        let message = Message { expires: Some(Millis(10)), ..Message::new(Topic::parse("t").unwrap(), "old", UnixMs(0)) };
+        backlog.push(Waiting { message: Arc::new(message), qos: Qos::AtLeastOnce, as_me: false, retained: false }).unwrap();
+        assert!(matches!(backlog.next(Millis(10), 9), Next::Expired(_)));
+        assert!(backlog.is_empty());
+    }
+}

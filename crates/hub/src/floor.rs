@@ -1,0 +1,391 @@
+//! The floor of a shard: the machines of its connections, their unfinished input and their wake-up
+//! times, around one [`Shard`]. Pure like the machines: whoever drives it brings bytes, mail and the
+//! time, and is the [`Wire`] that bytes leave by. The sockets of `net` and the tests drive the same code.
+
+use std::net::SocketAddr;
+
+use contract::session::Peer;
+use contract::{Answer, Close, ConnId, Context, Event, Fault, Protocol, Session};
+use model::limits;
+use model::message::SharedMessage;
+use model::{Millis, UnixMs};
+
+use crate::mail::{Counters, Mail, Transfer};
+use crate::shard::Shard;
+use crate::wheel::Wheel;
+
+/// What bytes leave by.
+pub trait Wire {
+    /// Sends `bytes` to the peer of `conn`. Returns how many bytes are waiting for the peer to read them.
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> usize;
+
+    /// Ends the connection after what was written. `conn` is free for another connection afterwards.
+    fn close(&mut self, conn: ConnId);
+
+    /// The connection goes on at shard `to`. `conn` is free for another connection afterwards.
+    fn hand_over(&mut self, conn: ConnId, to: u16, moving: Moving);
+}
+
+/// A connection on its way to another shard.
+pub struct Moving {
+    machine: Box<dyn Session>,
+    tail: Vec<u8>,
+    wake_at: Option<Millis>,
+    protocol: &'static str,
+    remote: SocketAddr,
+    transfer: Box<Transfer>,
+}
+
+/// A connection that ended: for the log and the counters.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// By which protocol.
+    pub protocol: &'static str,
+    /// From where.
+    pub remote: SocketAddr,
+    /// Why.
+    pub close: Close,
+}
+
+struct Seat {
+    generation: u32,
+    line: Option<Line>,
+}
+
+struct Line {
+    machine: Box<dyn Session>,
+    /// Input that the machine has not used yet.
+    tail: Vec<u8>,
+    wake_at: Option<Millis>,
+    /// The earliest time for which the wheel has an entry.
+    armed: Option<Millis>,
+    /// Bytes that the peer has not read yet, as the wire last told.
+    unsent_bytes: usize,
+    protocol: &'static str,
+    remote: SocketAddr,
+}
+
+/// The floor.
+pub struct Floor {
+    hub: Shard,
+    seats: Vec<Seat>,
+    free: Vec<u32>,
+    wheel: Wheel,
+    /// Scratch for what machines write.
+    out: Vec<u8>,
+    /// Why the machine just called wants to close.
+    closing: Option<Close>,
+    due: Vec<ConnId>,
+    ended: Vec<Ended>,
+    now: Millis,
+    unix: UnixMs,
+}
+
+/// Input that may lie unused: the largest packet and one read on top.
+const TAIL_BYTES_MAX: usize = limits::MQTT_PACKET_BYTES_MAX + 128 * 1024;
+
+impl Floor {
+    /// A floor around `hub`.
+    pub fn new(hub: Shard) -> Floor {
+        Floor {
+            hub,
+            seats: Vec::new(),
+            free: Vec::new(),
+            wheel: Wheel::default(),
+            out: Vec::new(),
+            closing: None,
+            due: Vec::new(),
+            ended: Vec::new(),
+            now: Millis(0),
+            unix: UnixMs(0),
+        }
+    }
+
+    /// Tells the time for all calls until the next telling.
+    pub fn set_time(&mut self, now: Millis, unix: UnixMs) {
+        self.now = now;
+        self.unix = unix;
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.seats.len() - self.free.len()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        self.hub.counters()
+    }
+
+    // ---- what the driver brings ----
+
+    /// The seat that the next [`Floor::open`] or [`Floor::arrive`] will take, so that the driver can tie
+    /// its socket to it first.
+    pub fn vacant(&self) -> ConnId {
+        match self.free.last() {
+            Some(index) => ConnId { index: *index, generation: self.seats[*index as usize].generation },
+            None => ConnId { index: self.seats.len() as u32, generation: 0 },
+        }
+    }
+
+    /// A connection was accepted.
+    pub fn open(&mut self, protocol: &Protocol, remote: SocketAddr, wire: &mut impl Wire) {
+        let machine = (protocol.open)(Peer { remote, now: self.now });
+        let protocol = protocol.name;
+        let conn = self.seat(Line { machine, tail: Vec::new(), wake_at: None, armed: None, unsent_bytes: 0, protocol, remote });
+        self.hub.opened(conn, protocol, remote);
+        self.call(conn, |machine, cx| machine.on_open(cx));
+        self.wind_up(conn, wire);
+        self.settle(wire);
+    }
+
+    /// A connection arrived from another shard.
+    pub fn arrive(&mut self, moving: Moving, wire: &mut impl Wire) {
+        let Moving { machine, tail, wake_at, protocol, remote, transfer } = moving;
+        let conn = self.seat(Line { machine, tail, wake_at, armed: None, unsent_bytes: 0, protocol, remote });
+        self.arm(conn);
+        self.hub.opened(conn, protocol, remote);
+        self.hub.arrived(conn, *transfer, self.now, self.unix);
+        self.settle(wire);
+    }
+
+    /// Bytes came in.
+    pub fn bytes(&mut self, conn: ConnId, input: &[u8], wire: &mut impl Wire) {
+        let Some(line) = self.line(conn) else { return };
+        if line.tail.is_empty() {
+            let used = self.call(conn, |machine, cx| machine.on_bytes(cx, input)).unwrap_or(0);
+            if let Some(line) = self.line(conn)
+                && used < input.len()
+            {
+                line.tail = input[used..].to_vec();
+            }
+        } else {
+            line.tail.extend_from_slice(input);
+            self.show_tail(conn);
+        }
+        if self.line(conn).is_some_and(|line| line.tail.len() > TAIL_BYTES_MAX) {
+            self.finish(conn, Close { fault: Fault::Peer, why: "sent too much before it was let in".into() }, wire);
+        }
+        self.wind_up(conn, wire);
+        self.settle(wire);
+    }
+
+    /// The peer read some of what was waiting; `unsent_bytes` still wait.
+    pub fn drained(&mut self, conn: ConnId, unsent_bytes: usize, wire: &mut impl Wire) {
+        let Some(line) = self.line(conn) else { return };
+        line.unsent_bytes = unsent_bytes;
+        self.deliver(conn, wire);
+        self.flush(wire);
+    }
+
+    /// The peer is gone.
+    pub fn lost(&mut self, conn: ConnId, close: Close, wire: &mut impl Wire) {
+        self.finish(conn, close, wire);
+        self.settle(wire);
+    }
+
+    /// Mail came in from another shard or from the platform.
+    pub fn mail(&mut self, mail: Mail, wire: &mut impl Wire) {
+        self.hub.mail(mail, self.now, self.unix);
+        self.settle(wire);
+    }
+
+    /// Time passed: wakes the machines whose time has come. To be called about twice a second.
+    pub fn tick(&mut self, wire: &mut impl Wire) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(self.now, &mut due);
+        for conn in due.drain(..) {
+            let now = self.now;
+            let Some(line) = self.line(conn) else { continue };
+            line.armed = None;
+            if line.wake_at.is_some_and(|at| at <= now) {
+                line.wake_at = None;
+                self.call(conn, |machine, cx| machine.on_timer(cx));
+                self.wind_up(conn, wire);
+            } else {
+                self.arm(conn);
+            }
+        }
+        self.due = due;
+        self.hub.tick(self.now, self.unix);
+        self.settle(wire);
+    }
+
+    /// Gives peers what waits for them: once a turn, so that one write carries all that came together.
+    pub fn flush(&mut self, wire: &mut impl Wire) {
+        while !self.hub.work().ready.is_empty() {
+            let mut ready = std::mem::take(&mut self.hub.work().ready);
+            for conn in ready.drain(..) {
+                self.deliver(conn, wire);
+            }
+            // Hand the list's memory back unless deliveries have begun a new one.
+            if self.hub.work().ready.is_empty() {
+                self.hub.work().ready = ready;
+            }
+            self.settle(wire);
+        }
+    }
+
+    /// Says goodbye to everyone.
+    pub fn close_all(&mut self, close: &Close, wire: &mut impl Wire) {
+        for index in 0..self.seats.len() {
+            let Seat { generation, line: Some(_) } = &self.seats[index] else { continue };
+            let conn = ConnId { index: index as u32, generation: *generation };
+            self.call(conn, |machine, cx| machine.on_answer(cx, Answer::Closing(close.clone())));
+            self.wind_up(conn, wire);
+            self.finish(conn, close.clone(), wire);
+        }
+        self.settle(wire);
+    }
+
+    // ---- what the driver takes away ----
+
+    /// Messages for every other shard.
+    pub fn broadcast(&mut self) -> &mut Vec<SharedMessage> {
+        &mut self.hub.work().broadcast
+    }
+
+    /// What the platform is to hear.
+    pub fn events(&mut self) -> &mut Vec<Event> {
+        &mut self.hub.work().events
+    }
+
+    /// Connections that ended.
+    pub fn ended(&mut self) -> &mut Vec<Ended> {
+        &mut self.ended
+    }
+
+    // ---- inside ----
+
+    fn seat(&mut self, line: Line) -> ConnId {
+        let conn = self.vacant();
+        match self.free.pop() {
+            Some(index) => self.seats[index as usize].line = Some(line),
+            None => self.seats.push(Seat { generation: 0, line: Some(line) }),
+        }
+        conn
+    }
+
+    fn line(&mut self, conn: ConnId) -> Option<&mut Line> {
+        self.seats.get_mut(conn.index as usize).filter(|seat| seat.generation == conn.generation)?.line.as_mut()
+    }
+
+    /// One call into a machine. What it wrote stays in `out`; a wish to close ends up in `closing`.
+    fn call<T>(&mut self, conn: ConnId, into: impl FnOnce(&mut dyn Session, &mut Context<'_>) -> T) -> Option<T> {
+        let seat = self.seats.get_mut(conn.index as usize).filter(|seat| seat.generation == conn.generation)?;
+        let line = seat.line.as_mut()?;
+        let mut hub = self.hub.verbs(conn, self.now, self.unix);
+        let mut cx = Context {
+            now: self.now,
+            unix: self.unix,
+            out: &mut self.out,
+            hub: &mut hub,
+            wake_at: &mut line.wake_at,
+            closing: &mut self.closing,
+        };
+        Some(into(&mut *line.machine, &mut cx))
+    }
+
+    /// Shows the machine what it has not used yet.
+    fn show_tail(&mut self, conn: ConnId) {
+        let Some(line) = self.line(conn) else { return };
+        let mut tail = std::mem::take(&mut line.tail);
+        let used = self.call(conn, |machine, cx| machine.on_bytes(cx, &tail)).unwrap_or(0);
+        if let Some(line) = self.line(conn)
+            && used < tail.len()
+        {
+            // What is left is usually the beginning of one packet: give back the rest of the memory.
+            tail.drain(..used);
+            if used > 0 {
+                tail.shrink_to_fit();
+            }
+            line.tail = tail;
+        }
+    }
+
+    /// After calls into a machine: its bytes to the wire, its wake-up time to the wheel, its end.
+    fn wind_up(&mut self, conn: ConnId, wire: &mut impl Wire) {
+        let written = (!self.out.is_empty() && self.line(conn).is_some()).then(|| wire.write(conn, &self.out));
+        self.out.clear();
+        let closing = self.closing.take();
+        let Some(line) = self.line(conn) else { return };
+        line.unsent_bytes = written.unwrap_or(line.unsent_bytes);
+        let unsent_bytes = line.unsent_bytes;
+        if let Some(close) = closing {
+            self.finish(conn, close, wire);
+        } else if unsent_bytes > limits::UNSENT_BYTES_MAX {
+            self.finish(conn, Close { fault: Fault::Line, why: "does not read what it is sent".into() }, wire);
+        } else {
+            self.arm(conn);
+        }
+    }
+
+    /// Makes sure that the wheel fires no later than the machine's wake-up time.
+    fn arm(&mut self, conn: ConnId) {
+        let Some(line) = self.line(conn) else { return };
+        if let Some(at) = line.wake_at
+            && line.armed.is_none_or(|armed| at < armed)
+        {
+            line.armed = Some(at);
+            self.wheel.insert(conn, at);
+        }
+    }
+
+    fn deliver(&mut self, conn: ConnId, wire: &mut impl Wire) {
+        loop {
+            let Some(line) = self.line(conn) else { return };
+            if line.unsent_bytes >= limits::UNSENT_BYTES_HIGH || self.closing.is_some() {
+                break;
+            }
+            let Some(delivery) = self.hub.next_delivery(conn, self.now, self.unix) else { break };
+            self.call(conn, |machine, cx| machine.on_delivery(cx, &delivery));
+            if self.out.len() >= limits::UNSENT_BYTES_HIGH {
+                self.wind_up(conn, wire);
+            }
+        }
+        self.wind_up(conn, wire);
+    }
+
+    /// Carries out what the hub left to be done at once, until nothing is left. Deliveries wait for `flush`.
+    fn settle(&mut self, wire: &mut impl Wire) {
+        while !self.hub.work().answers.is_empty() || !self.hub.work().transfers.is_empty() {
+            for (conn, answer) in std::mem::take(&mut self.hub.work().answers) {
+                let welcome = matches!(answer, Answer::Welcome(_));
+                let closing = match &answer {
+                    Answer::Closing(close) => Some(close.clone()),
+                    _ => None,
+                };
+                self.call(conn, |machine, cx| machine.on_answer(cx, answer));
+                if welcome && self.closing.is_none() && self.line(conn).is_some_and(|line| !line.tail.is_empty()) {
+                    self.show_tail(conn);
+                }
+                self.wind_up(conn, wire);
+                if let Some(close) = closing {
+                    self.finish(conn, close, wire);
+                }
+            }
+            for (conn, to, transfer) in std::mem::take(&mut self.hub.work().transfers) {
+                let Some(line) = self.unseat(conn) else { continue };
+                let gone = Close { fault: Fault::Nobody, why: "goes on at its home shard".into() };
+                self.hub.closed(conn, &gone, self.now, self.unix);
+                let Line { machine, tail, wake_at, protocol, remote, .. } = line;
+                wire.hand_over(conn, to, Moving { machine, tail, wake_at, protocol, remote, transfer });
+            }
+        }
+    }
+
+    fn finish(&mut self, conn: ConnId, close: Close, wire: &mut impl Wire) {
+        let Some(line) = self.unseat(conn) else { return };
+        wire.close(conn);
+        self.hub.closed(conn, &close, self.now, self.unix);
+        self.ended.push(Ended { protocol: line.protocol, remote: line.remote, close });
+    }
+
+    fn unseat(&mut self, conn: ConnId) -> Option<Line> {
+        let seat = self.seats.get_mut(conn.index as usize).filter(|seat| seat.generation == conn.generation)?;
+        let line = seat.line.take()?;
+        seat.generation = seat.generation.wrapping_add(1);
+        self.free.push(conn.index);
+        Some(line)
+    }
+}

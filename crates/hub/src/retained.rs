@@ -1,0 +1,153 @@
+//! The last value of each topic that was published with `retain`, shared by all shards. The one lock of
+//! the hub: retained publishes and subscriptions take it, ordinary messages never do. Deliberately
+//! absent: keeping it across a restart.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use model::limits;
+use model::message::SharedMessage;
+use model::{Filter, Topic};
+use parking_lot::RwLock;
+
+/// All retained messages.
+#[derive(Default)]
+pub struct Retained(RwLock<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    // Ordered, so that a filter with a literal beginning reads only the topics that share it.
+    messages: BTreeMap<Topic, SharedMessage>,
+    bytes: usize,
+}
+
+/// Why a message was not retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Retained {
+    /// Remembers `message` as its topic's last value; an empty payload forgets the topic
+    /// [MQTT-3.3.1-10], [MQTT-3.3.1-11].
+    pub fn set(&self, message: &SharedMessage) -> Result<(), Full> {
+        let mut inner = self.0.write();
+        let old = inner.messages.get(&message.topic).map_or(0, |m| m.cost_bytes());
+        if message.payload.is_empty() {
+            inner.messages.remove(&message.topic);
+            inner.bytes -= old;
+            return Ok(());
+        }
+        let bytes = inner.bytes - old + message.cost_bytes();
+        let count = inner.messages.len() + usize::from(old == 0);
+        if bytes > limits::RETAINED_BYTES_MAX || count > limits::RETAINED_MESSAGES_MAX {
+            return Err(Full);
+        }
+        inner.messages.insert(message.topic.clone(), message.clone());
+        inner.bytes = bytes;
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.read().messages.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `each` with the retained messages that `filter` matches until it says `false`. With `reach`
+    /// unset a first-place wildcard does not see `dev/…` and `app/…`.
+    pub fn matching(&self, filter: &Filter, reach: bool, mut each: impl FnMut(&SharedMessage) -> bool) {
+        let inner = self.0.read();
+        let text = filter.as_str();
+        if filter.is_exact() {
+            inner.messages.get(text).map(&mut each);
+            return;
+        }
+        // The literal beginning, without its last slash: `a/#` matches `a` too.
+        let prefix = text[..text.find(['+', '#']).unwrap_or(text.len())].trim_end_matches('/');
+        for (topic, message) in inner.messages.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)) {
+            let name = topic.as_str();
+            if !name.starts_with(prefix) {
+                break;
+            }
+            let reserved = !reach && (name.starts_with("dev/") || name.starts_with("app/"));
+            if !reserved && filter.matches(name) && !each(message) {
+                break;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Message, UnixMs};
+
+    use super::*;
+
+    fn message(topic: &str, payload: &'static str) -> SharedMessage {
+        Arc::new(Message::new(Topic::parse(topic).unwrap(), payload, UnixMs(0)))
+    }
+
+    fn seen(retained: &Retained, filter: &str, reach: bool) -> Vec<String> {
+        let mut seen = Vec::new();
+        retained.matching(&Filter::parse(filter).unwrap(), reach, |m| {
+            seen.push(m.topic.to_string());
+            true
+        });
+        seen
+    }
+
+    #[test]
+    fn the_last_value_stays_and_an_empty_one_forgets() {
+        let retained = Retained::default();
+        for topic in ["a", "a/b", "a/b/c", "ab", "dev/lamp/state", "/x"] {
+            retained.set(&message(topic, "1")).unwrap();
+        }
+        retained.set(&message("a/b", "2")).unwrap();
+        assert_eq!(retained.len(), 6);
+        assert_eq!(seen(&retained, "a/#", true), ["a", "a/b", "a/b/c"]);
+        assert_eq!(seen(&retained, "a/b", true), ["a/b"]);
+        assert_eq!(seen(&retained, "/+", true), ["/x"]);
+        assert_eq!(seen(&retained, "#", true).len(), 6);
+        assert_eq!(seen(&retained, "#", false).len(), 5);
+        retained.set(&message("a/b", "")).unwrap();
+        assert_eq!(seen(&retained, "a/+", true), [] as [&str; 0]);
+        for topic in ["a", "a/b/c", "ab", "dev/lamp/state", "/x", "never"] {
+            retained.set(&message(topic, "")).unwrap();
+        }
+        assert!(retained.is_empty());
+        assert_eq!(retained.0.read().bytes, 0);
+    }
+
+    #[test]
+    fn matching_agrees_with_the_definition() {
+        arbtest::arbtest(|u| {
+            let retained = Retained::default();
+            let mut topics = Vec::new();
+            for _ in 0..u.int_in_range(0..=8)? {
+                let topic = (0..u.int_in_range(1..=3)?)
+                    .map(|_| u.choose(&["a", "b", "", "ab"]).copied())
+                    .collect::<Result<Vec<_>, _>>()?
+                    .join("/");
+                if !topic.is_empty() {
+                    retained.set(&message(&topic, "1")).unwrap();
+                    topics.push(topic);
+                }
+            }
+            let text = (0..u.int_in_range(1..=3)?)
+                .map(|_| u.choose(&["a", "", "+", "#", "ab"]).copied())
+                .collect::<Result<Vec<_>, _>>()?
+                .join("/");
+            let Ok(filter) = Filter::parse(&text) else { return Ok(()) };
+            topics.retain(|topic| filter.matches(topic));
+            topics.sort();
+            topics.dedup();
+            assert_eq!(seen(&retained, &text, true), topics, "{text}");
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,165 @@
+//! From a publish to everyone who wants it: sessions of this shard directly, other shards through one
+//! broadcast, the platform through events. Order is kept per publisher, because every step is a queue.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::{Accepted, Close, ConnId, Event, Fault, Publish, Refusal, Step, Ticket};
+use model::message::SharedMessage;
+use model::topic::Space;
+use model::{Message, Millis, Party, Qos, UnixMs};
+
+use crate::access;
+use crate::backlog::Waiting;
+use crate::shard::Shard;
+
+/// What a device's publish in its own space is to the platform.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// A room must keep it before it is acknowledged.
+    Kept,
+    /// A question to the program; not for other subscribers.
+    Question,
+    /// Told, not kept.
+    Told,
+}
+
+fn own_kind(rest: &str) -> Own {
+    match rest.split('/').next() {
+        Some("data" | "answer") => Own::Kept,
+        Some("time") => Own::Question,
+        _ => Own::Told,
+    }
+}
+
+impl Shard {
+    /// A peer's publish, from the rules to the queues.
+    pub(crate) fn publish(&mut self, conn: ConnId, publish: Publish<'_>, now: Millis, unix: UnixMs) -> Accepted {
+        let Some(session) = self.session_of(conn) else { return Accepted::Refused(Refusal::Unavailable) };
+        let party = self.sessions[session].party.clone();
+        self.counters.published += 1;
+        let topic = match access::topic_to_publish(&party, publish.topic) {
+            Ok(topic) => topic,
+            Err(refusal) => {
+                self.deny(session, refusal, "publish to", publish.topic, unix);
+                return Accepted::Refused(refusal);
+            }
+        };
+        let message = Arc::new(Message {
+            payload: Bytes::copy_from_slice(publish.payload),
+            qos: publish.qos,
+            retain: publish.retain,
+            source: party.device(),
+            ..Message::new(topic, Bytes::new(), unix)
+        });
+        let own = match (&*party, message.topic.space()) {
+            (Party::Device { number, .. }, Space::Device { rest, .. }) => Some((*number, own_kind(rest))),
+            _ => None,
+        };
+        if message.retain && !matches!(own, Some((_, Own::Question))) && self.retained.set(&message).is_err() {
+            return Accepted::Refused(Refusal::Quota);
+        }
+        match own {
+            None => {
+                if self.bus.watched() {
+                    self.work.events.push(Event::Passed { message: message.clone() });
+                }
+                self.route(&message, now);
+                Accepted::Now
+            }
+            Some((device, kind)) => {
+                let keep = kind == Own::Kept && publish.qos != Qos::AtMostOnce;
+                let ticket = keep.then_some(Ticket { shard: self.index, conn, token: publish.token });
+                self.work.events.push(Event::Up { device, message: message.clone(), ticket });
+                if kind != Own::Question {
+                    self.route(&message, now);
+                }
+                if keep { Accepted::Later } else { Accepted::Now }
+            }
+        }
+    }
+
+    /// Delivers here and tells the other shards.
+    pub(crate) fn route(&mut self, message: &SharedMessage, now: Millis) {
+        self.route_here(message, now);
+        if self.shards > 1 {
+            self.work.broadcast.push(message.clone());
+        }
+    }
+
+    /// Delivers to the sessions of this shard. A push is given only to those of its device that have a
+    /// line; others may watch it but say nothing about its fate.
+    pub(crate) fn route_here(&mut self, message: &SharedMessage, now: Millis) {
+        if message.expires.is_some_and(|at| at <= now) {
+            self.counters.expired += 1;
+            return;
+        }
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.matches(message.topic.as_str(), &mut found);
+        for entry in found.drain(..) {
+            let session = &mut self.sessions[entry.session as usize];
+            let qos = entry.qos.min(message.qos);
+            let addressee = message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
+            // Without a line: QoS 0 is not kept, and a push is kept by the push room.
+            if session.conn.is_none() && (qos == Qos::AtMostOnce || addressee) {
+                continue;
+            }
+            match session.enqueue(Waiting { message: message.clone(), qos, as_me: entry.as_me, retained: false }) {
+                Ok(()) => {
+                    if let Some(conn) = session.conn {
+                        self.work.ready.push(conn);
+                    }
+                }
+                Err(_) => {
+                    self.counters.dropped += 1;
+                    if addressee {
+                        self.step(message, Step::Lost, message.at);
+                    }
+                }
+            }
+        }
+        self.found = found;
+    }
+
+    /// A push for a device that lives here.
+    pub(crate) fn push(&mut self, message: &SharedMessage, now: Millis, unix: UnixMs) {
+        let Some(receipt) = message.receipt else { return };
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.matches(message.topic.as_str(), &mut found);
+        let wanted = found.drain(..).any(|entry| {
+            let session = &self.sessions[entry.session as usize];
+            session.conn.is_some() && session.party.device() == Some(receipt.device)
+        });
+        self.found = found;
+        if wanted {
+            self.route(message, now);
+        } else {
+            let online = self.lines_of(receipt.device).next().is_some();
+            self.step(message, Step::Nobody { online }, unix);
+        }
+    }
+
+    /// Reports a step of a push.
+    pub(crate) fn step(&mut self, message: &Message, step: Step, at: UnixMs) {
+        if let Some(receipt) = message.receipt {
+            self.work.events.push(Event::Receipt { receipt, step, at });
+        }
+    }
+
+    /// Counts a refusal and tells the owner of the first few.
+    pub(crate) fn deny(&mut self, session: usize, refusal: Refusal, verb: &str, topic: &str, at: UnixMs) {
+        self.counters.denied += 1;
+        let session = &mut self.sessions[session];
+        if session.denials_told >= model::limits::DENIALS_TOLD_MAX {
+            return;
+        }
+        session.denials_told += 1;
+        let (device, conn) = (session.party.device(), session.conn);
+        if let Some((protocol, remote)) = conn.and_then(|conn| self.peer_of(conn)) {
+            // The topic is the peer's text: cut it, so that a hostile one cannot flood the log.
+            let topic: String = topic.chars().take(80).collect();
+            let close = Close { fault: Fault::Refused, why: format!("{verb} {topic:?}: {refusal}").into() };
+            self.work.events.push(Event::Faulted { protocol, remote, device, close, at });
+        }
+    }
+}

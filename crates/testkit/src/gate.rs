@@ -1,0 +1,132 @@
+//! A gate that knows what the test told it, and answers at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
+use model::app::ProtocolSettings;
+use model::{AppId, AppKey, DeviceId, DeviceNumber, Party, Role};
+
+/// The gate.
+#[derive(Default)]
+pub struct TestGate(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    anonymous: bool,
+    apps: BTreeMap<u32, TestApp>,
+    devices: BTreeMap<String, (String, DeviceNumber, AppId)>,
+    tokens: BTreeMap<String, (String, Role)>,
+    number_last: u32,
+}
+
+#[derive(Default)]
+struct TestApp {
+    key: String,
+    closed: bool,
+    single: bool,
+    settings: Arc<ProtocolSettings>,
+}
+
+impl TestGate {
+    /// Lets anybody in.
+    pub fn open_to_all(&self) {
+        self.inner().anonymous = true;
+    }
+
+    /// Adds an app. `flags` may hold `closed`, `single` and `<protocol>.<name>=<value>`.
+    pub fn add_app(&self, id: u32, key: &str, flags: &[&str]) {
+        let settings = flags.iter().filter_map(|f| f.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let (closed, single) = (flags.contains(&"closed"), flags.contains(&"single"));
+        self.inner().apps.insert(id, TestApp { key: key.to_owned(), closed, single, settings: Arc::new(settings) });
+    }
+
+    /// Adds a device and returns its number.
+    pub fn add_device(&self, id: &str, secret: &str, app: u32) -> DeviceNumber {
+        self.inner().add_device(id, secret, app)
+    }
+
+    /// Adds an API token.
+    pub fn add_token(&self, name: &str, token: &str, role: Role) {
+        self.inner().tokens.insert(token.to_owned(), (name.to_owned(), role));
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().expect("no test panics while it holds this lock")
+    }
+}
+
+impl Inner {
+    fn add_device(&mut self, id: &str, secret: &str, app: u32) -> DeviceNumber {
+        if let Some((_, number, _)) = self.devices.get(id) {
+            return *number;
+        }
+        self.number_last += 1;
+        let number = DeviceNumber(self.number_last);
+        self.devices.insert(id.to_owned(), (secret.to_owned(), number, AppId(app)));
+        number
+    }
+
+    fn device(&self, id: &str) -> Option<Admission> {
+        let (_, number, app) = self.devices.get(id)?;
+        let settings = self.apps.get(&app.0).map(|a| a.settings.clone()).unwrap_or_default();
+        let party = Party::Device { number: *number, id: DeviceId::parse(id)?, app: *app };
+        Some(Admission { party: Arc::new(party), settings, enrolled: None })
+    }
+
+    fn by_app_key(&mut self, app: u32, key: &str, chip: &str) -> Verdict {
+        let known = self.apps.get(&app).ok_or(Refusal::BadAppKey)?;
+        if !known.key.eq_ignore_ascii_case(key) {
+            return Err(Refusal::BadAppKey);
+        }
+        let id = DeviceId::of_chip(AppId(app), chip).ok_or(Refusal::BadChipId)?;
+        if known.closed && !self.devices.contains_key(id.as_str()) {
+            return Err(Refusal::AppClosed);
+        }
+        self.add_device(id.as_str(), "", app);
+        self.device(id.as_str()).ok_or(Refusal::BadChipId)
+    }
+}
+
+impl Gate for TestGate {
+    fn admit(&self, login: &Login, _: SocketAddr, _: Ticket) -> Option<Verdict> {
+        let mut inner = self.inner();
+        Some(match login {
+            Login::Anonymous if inner.anonymous => {
+                Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None })
+            }
+            Login::Anonymous => Err(Refusal::NoCredentials),
+            Login::Password { user, password, client } => {
+                let password = String::from_utf8_lossy(password);
+                if user == "token" {
+                    match inner.tokens.get(&*password) {
+                        Some((name, role)) => Ok(Admission {
+                            party: Arc::new(Party::Token { name: name.as_str().into(), role: *role }),
+                            settings: Arc::default(),
+                            enrolled: None,
+                        }),
+                        None => Err(Refusal::BadCredentials),
+                    }
+                } else if let Ok(app) = user.parse() {
+                    inner.by_app_key(app, &password, client)
+                } else {
+                    match inner.devices.get(user) {
+                        Some((secret, ..)) if *secret == password && !secret.is_empty() => {
+                            inner.device(user).ok_or(Refusal::BadCredentials)
+                        }
+                        _ => Err(Refusal::BadCredentials),
+                    }
+                }
+            }
+            Login::AppKey { app, key, chip } => inner.by_app_key(*app, key, chip),
+            Login::Single { chip } => match inner.apps.iter().find(|(_, app)| app.single).map(|(id, app)| (*id, app.key.clone()))
+            {
+                None => Err(Refusal::NoSingleApp),
+                Some((app, key)) => inner
+                    .by_app_key(app, &key, chip)
+                    .map(|admission| Admission { enrolled: AppKey::parse(&key).map(|key| (AppId(app), key)), ..admission }),
+            },
+        })
+    }
+}

@@ -1,0 +1,318 @@
+//! The whole device side in one thread: hub shards, machines, connections that are byte vectors, and a
+//! clock that stands still until the test moves it. It drives the same `hub::Floor` as the real sockets do.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::take;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use contract::{Bus, Close, ConnId, Event, Fault, Protocol, Refusal, Ticket};
+use hub::{Floor, Mail, Moving, Retained, Shard, Wire, home_of_device};
+use model::{DeviceNumber, Message, Millis, UnixMs};
+
+use crate::gate::TestGate;
+
+/// A connection, the same on whichever shard it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LineId(usize);
+
+/// What the stand-in for the platform says to publishes that wait to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Kept at once.
+    Yes,
+    /// Refused at once.
+    No(Refusal),
+    /// Nothing: the test answers with [`House::published`].
+    Manual,
+}
+
+/// Wall-clock time at which every house starts: 2016-06-22T12:46:28Z, the time in the ES-PUSH examples.
+pub const START: UnixMs = UnixMs(1_466_599_588_000);
+
+/// The house.
+pub struct House {
+    floors: Vec<Floor>,
+    wires: Vec<Pipes>,
+    lines: Rc<RefCell<Vec<Line>>>,
+    gate: Arc<TestGate>,
+    bus: Arc<TestBus>,
+    keep: Keep,
+    now: Millis,
+    events: Vec<Event>,
+}
+
+#[derive(Default)]
+struct Line {
+    at: Option<(usize, ConnId)>,
+    received: Vec<u8>,
+    closed: Option<Close>,
+    /// The peer does not read: bytes pile up as unsent.
+    stuck: bool,
+    unsent_bytes: usize,
+}
+
+/// One floor's connections.
+struct Pipes {
+    shard: usize,
+    seats: HashMap<ConnId, usize>,
+    lines: Rc<RefCell<Vec<Line>>>,
+    moves: Vec<(u16, usize, Moving)>,
+}
+
+impl Wire for Pipes {
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
+        let line = &mut self.lines.borrow_mut()[self.seats[&conn]];
+        line.received.extend_from_slice(bytes);
+        if line.stuck {
+            line.unsent_bytes += bytes.len();
+        }
+        line.unsent_bytes
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        let line = self.seats.remove(&conn).expect("the floor closes what it has");
+        self.lines.borrow_mut()[line].at = None;
+    }
+
+    fn hand_over(&mut self, conn: ConnId, to: u16, moving: Moving) {
+        let line = self.seats.remove(&conn).expect("the floor hands over what it has");
+        assert_ne!(usize::from(to), self.shard, "a hand-over changes the shard");
+        self.lines.borrow_mut()[line].at = None;
+        self.moves.push((to, line, moving));
+    }
+}
+
+#[derive(Default)]
+struct TestBus {
+    events: Mutex<Vec<Event>>,
+    watched: AtomicBool,
+}
+
+impl Bus for TestBus {
+    fn emit(&self, batch: &mut Vec<Event>) {
+        self.events.lock().expect("no test panics while it holds this lock").append(batch);
+    }
+
+    fn watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+}
+
+impl House {
+    /// A house of `shards` shards.
+    pub fn new(shards: u16) -> House {
+        let (gate, bus, retained) = (Arc::new(TestGate::default()), Arc::new(TestBus::default()), Arc::new(Retained::default()));
+        let lines: Rc<RefCell<Vec<Line>>> = Rc::default();
+        let floor = |index| Floor::new(Shard::new(index, shards, gate.clone(), bus.clone(), retained.clone()));
+        let wire = |shard| Pipes { shard, seats: HashMap::new(), lines: lines.clone(), moves: Vec::new() };
+        let mut house = House {
+            floors: (0..shards).map(floor).collect(),
+            wires: (0..usize::from(shards)).map(wire).collect(),
+            lines,
+            gate,
+            bus,
+            keep: Keep::Yes,
+            now: Millis(1000),
+            events: Vec::new(),
+        };
+        house.tell_time();
+        house
+    }
+
+    /// Who may come in.
+    pub fn gate(&self) -> &TestGate {
+        &self.gate
+    }
+
+    /// The monotonic time.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// The wall clock.
+    pub fn unix(&self) -> UnixMs {
+        UnixMs(START.0 + self.now.0 as i64 - 1000)
+    }
+
+    /// What happens to publishes that wait to be kept, from now on.
+    pub fn set_keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
+    /// Whether somebody watches free topics.
+    pub fn set_watched(&mut self, watched: bool) {
+        self.bus.watched.store(watched, Ordering::Relaxed);
+    }
+
+    /// A peer connects. New connections go to the shards in turn, so that hand-overs happen.
+    pub fn connect(&mut self, protocol: &Protocol) -> LineId {
+        let line = self.lines.borrow().len();
+        let shard = line % self.floors.len();
+        let conn = self.floors[shard].vacant();
+        self.lines.borrow_mut().push(Line { at: Some((shard, conn)), ..Line::default() });
+        self.wires[shard].seats.insert(conn, line);
+        let remote = SocketAddr::from(([192, 0, 2, 1], 10_000 + line as u16));
+        self.floors[shard].open(protocol, remote, &mut self.wires[shard]);
+        self.settle();
+        LineId(line)
+    }
+
+    /// The peer sends `bytes`. Whether the connection was open.
+    pub fn send(&mut self, line: LineId, bytes: &[u8]) -> bool {
+        let Some((shard, conn)) = self.place(line) else { return false };
+        self.floors[shard].bytes(conn, bytes, &mut self.wires[shard]);
+        self.settle();
+        true
+    }
+
+    /// What the peer was sent since the last look.
+    pub fn received(&mut self, line: LineId) -> Vec<u8> {
+        take(&mut self.lines.borrow_mut()[line.0].received)
+    }
+
+    /// The peer stops reading, or reads everything again.
+    pub fn set_stuck(&mut self, line: LineId, stuck: bool) {
+        {
+            let state = &mut self.lines.borrow_mut()[line.0];
+            state.stuck = stuck;
+            state.unsent_bytes = 0;
+        }
+        if let (false, Some((shard, conn))) = (stuck, self.place(line)) {
+            self.floors[shard].drained(conn, 0, &mut self.wires[shard]);
+            self.settle();
+        }
+    }
+
+    /// The line breaks without a goodbye.
+    pub fn cut(&mut self, line: LineId) {
+        if let Some((shard, conn)) = self.place(line) {
+            let close = Close { fault: Fault::Line, why: "the line broke".into() };
+            self.floors[shard].lost(conn, close, &mut self.wires[shard]);
+            self.settle();
+        }
+    }
+
+    /// Why the connection ended, once it has.
+    pub fn closed(&self, line: LineId) -> Option<Close> {
+        self.lines.borrow()[line.0].closed.clone()
+    }
+
+    /// Moves the clock, in steps of a second, and wakes whoever wants to be.
+    pub fn advance_ms(&mut self, ms: u64) {
+        let end = self.now.plus_ms(ms);
+        while self.now < end {
+            self.now = end.min(self.now.plus_ms(1000));
+            self.tell_time();
+            for shard in 0..self.floors.len() {
+                self.floors[shard].tick(&mut self.wires[shard]);
+            }
+            self.settle();
+        }
+    }
+
+    /// The platform gives a message to a device's lines.
+    pub fn push(&mut self, device: DeviceNumber, message: Message) {
+        let shard = usize::from(home_of_device(device, self.floors.len() as u16));
+        self.mail(shard, Mail::Push(Arc::new(message)));
+    }
+
+    /// The platform publishes a message.
+    pub fn publish(&mut self, message: Message) {
+        let message = Arc::new(message);
+        for shard in 0..self.floors.len() {
+            self.mail(shard, Mail::Message(message.clone()));
+        }
+    }
+
+    /// The platform answers a publish that waited.
+    pub fn published(&mut self, ticket: Ticket, result: Result<(), Refusal>) {
+        self.mail(usize::from(ticket.shard), Mail::Published(ticket, result));
+    }
+
+    /// The platform ends a device's lines.
+    pub fn kick(&mut self, device: DeviceNumber, why: &str, forget: bool) {
+        let shard = usize::from(home_of_device(device, self.floors.len() as u16));
+        self.mail(shard, Mail::Kick { device, why: Close { fault: Fault::Nobody, why: why.to_owned().into() }, forget });
+    }
+
+    /// What the platform heard since the last look.
+    pub fn events(&mut self) -> Vec<Event> {
+        take(&mut self.events)
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.floors.iter().map(Floor::connections).sum()
+    }
+
+    /// How many sessions there are, and how many of them without a line.
+    pub fn sessions(&self) -> (u64, u64) {
+        self.floors.iter().map(|f| f.counters()).fold((0, 0), |(all, away), c| (all + c.sessions, away + c.sessions_away))
+    }
+
+    fn place(&self, line: LineId) -> Option<(usize, ConnId)> {
+        self.lines.borrow()[line.0].at
+    }
+
+    fn mail(&mut self, shard: usize, mail: Mail) {
+        self.floors[shard].mail(mail, &mut self.wires[shard]);
+        self.settle();
+    }
+
+    fn tell_time(&mut self) {
+        let (now, unix) = (self.now, self.unix());
+        for floor in &mut self.floors {
+            floor.set_time(now, unix);
+        }
+    }
+
+    /// Runs all shards until nothing is left to do.
+    fn settle(&mut self) {
+        loop {
+            let mut busy = false;
+            for shard in 0..self.floors.len() {
+                self.floors[shard].flush(&mut self.wires[shard]);
+                for (to, line, moving) in take(&mut self.wires[shard].moves) {
+                    busy = true;
+                    let to = usize::from(to);
+                    let conn = self.floors[to].vacant();
+                    self.wires[to].seats.insert(conn, line);
+                    self.lines.borrow_mut()[line].at = Some((to, conn));
+                    self.floors[to].arrive(moving, &mut self.wires[to]);
+                }
+                for message in take(self.floors[shard].broadcast()) {
+                    busy = true;
+                    for other in (0..self.floors.len()).filter(|other| *other != shard) {
+                        self.floors[other].mail(Mail::Message(message.clone()), &mut self.wires[other]);
+                    }
+                }
+                for ended in take(self.floors[shard].ended()) {
+                    let line = usize::from(ended.remote.port() - 10_000);
+                    self.lines.borrow_mut()[line].closed = Some(ended.close);
+                }
+                let mut events = take(self.floors[shard].events());
+                for event in &events {
+                    if let Event::Up { ticket: Some(ticket), .. } = event {
+                        let result = match self.keep {
+                            Keep::Yes => Ok(()),
+                            Keep::No(refusal) => Err(refusal),
+                            Keep::Manual => continue,
+                        };
+                        busy = true;
+                        let shard = usize::from(ticket.shard);
+                        self.floors[shard].mail(Mail::Published(*ticket, result), &mut self.wires[shard]);
+                    }
+                }
+                busy |= !events.is_empty();
+                self.events.append(&mut events);
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+}
