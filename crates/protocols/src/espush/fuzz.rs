@@ -160,21 +160,26 @@ impl Bench {
     /// Bytes come in. The gate's answer, when there is one, follows the turn as in the house.
     pub fn send(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
-        let input = std::mem::take(&mut self.tail);
-        let mut used = 0;
-        self.turn(|machine, cx| used = machine.on_bytes(cx, &input));
-        self.tail = input[used..].to_vec();
-        assert!(self.closing.is_some() || self.tail.len() < ESPUSH_FRAME_BYTES_MAX, "what is left is less than a frame");
+        self.show_tail();
         if self.hub.hello.is_some() && !self.welcomed {
             self.decide();
         }
     }
 
-    /// The gate answers, if it has an answer.
+    fn show_tail(&mut self) {
+        let input = std::mem::take(&mut self.tail);
+        let mut used = 0;
+        self.turn(|machine, cx| used = machine.on_bytes(cx, &input));
+        self.tail = input[used..].to_vec();
+        assert!(self.closing.is_some() || self.tail.len() <= ESPUSH_FRAME_BYTES_MAX, "no more than a frame is left");
+    }
+
+    /// The gate answers, if it has an answer; after the welcome the machine sees what it left, as in the house.
     pub fn decide(&mut self) {
         if let Some(verdict) = self.verdict.take() {
             self.welcomed = true;
             self.answer(verdict);
+            self.show_tail();
         }
     }
 

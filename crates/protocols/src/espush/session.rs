@@ -15,9 +15,6 @@ use super::quirks::{INFLIGHT, Reach};
 use super::register::{LONG_BYTES, Registration, SingleRegistration, is_wrong_credentials, write_enrolled};
 use super::{Settings, answers, heartbeat, orders, upload};
 
-/// Bytes that a device may send between its registration and our answer. Real ones wait for it.
-const HELD_BYTES_MAX: usize = ESPUSH_FRAME_BYTES_MAX;
-
 /// The machine of one connection.
 pub struct Machine {
     phase: Phase,
@@ -26,8 +23,6 @@ pub struct Machine {
     heard: Millis,
     /// Since when a frame is incomplete.
     frame_since: Option<Millis>,
-    /// What came before the registration was answered; empty otherwise, but for an unfinished frame.
-    held: Vec<u8>,
     /// Orders that the device has not answered. At most [`INFLIGHT`], kept by the hub's window.
     waiting: Vec<Waiting>,
     /// Our own counter: the two directions overlap, the parity of the type tells them apart.
@@ -39,6 +34,9 @@ pub struct Machine {
     /// The 50-byte form, which the 2018 dialect uses too (H10).
     short: bool,
 }
+
+/// A hundred thousand of these may be idle at once.
+const _: () = assert!(size_of::<Machine>() <= 80);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -72,7 +70,6 @@ impl Machine {
             opened: peer.now,
             heard: peer.now,
             frame_since: None,
-            held: Vec::new(),
             waiting: Vec::new(),
             msgid_last: 0,
             app: 0,
@@ -83,7 +80,7 @@ impl Machine {
         }
     }
 
-    /// Takes whole frames off `input` and returns what is left: an unfinished frame, or everything after
+    /// Takes whole frames off `input` and returns what is left: an unfinished frame, or everything behind
     /// a registration that is not answered yet.
     fn frames<'a>(&mut self, cx: &mut Context<'_>, mut input: &'a [u8]) -> &'a [u8] {
         while !matches!(self.phase, Phase::Asked { .. }) && !cx.is_closing() {
@@ -200,8 +197,6 @@ impl Machine {
         };
         encode(cx.out, msgid, kind::answer_to(asked), &body);
         self.phase = Phase::In;
-        let held = std::mem::take(&mut self.held);
-        self.held = self.frames(cx, &held).to_vec();
     }
 
     /// Wrong credentials are told; of any other trouble a device hears nothing, so that it comes back (H3).
@@ -263,27 +258,14 @@ impl Session for Machine {
 
     fn on_bytes(&mut self, cx: &mut Context<'_>, input: &[u8]) -> usize {
         self.heard = cx.now;
-        let asked = matches!(self.phase, Phase::Asked { .. });
-        let used = if asked || !self.held.is_empty() {
-            self.held.extend_from_slice(input);
-            let held = std::mem::take(&mut self.held);
-            self.held = self.frames(cx, &held).to_vec();
-            input.len()
-        } else {
-            let rest = self.frames(cx, input);
-            if matches!(self.phase, Phase::Asked { .. }) {
-                self.held = rest.to_vec();
-                input.len()
-            } else {
-                input.len() - rest.len()
-            }
-        };
-        if self.held.len() > HELD_BYTES_MAX {
-            self.held = Vec::new();
+        let rest = self.frames(cx, input);
+        // Real devices wait for the answer to their registration; the driver shows what came behind it
+        // again after the welcome, and this is all that it has to keep until then.
+        if matches!(self.phase, Phase::Asked { .. }) && rest.len() > ESPUSH_FRAME_BYTES_MAX {
             cx.close(Fault::Peer, "the device sent too much before its registration was answered");
         }
         self.arm(cx);
-        used
+        input.len() - rest.len()
     }
 
     fn on_delivery(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
