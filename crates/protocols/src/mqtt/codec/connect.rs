@@ -197,14 +197,14 @@ impl Connack {
     /// Decodes the body.
     pub fn decode(body: &[u8]) -> Result<Connack, DecodeError> {
         let mut cursor = Cursor::new(body);
-        let session_present = match cursor.u8()? {
+        let (flags, number) = (cursor.u8()?, cursor.u8()?);
+        wire::end(&cursor)?;
+        let code = ConnectCode::from_u8(number).ok_or(DecodeError::ReturnCode(number))?;
+        let session_present = match flags {
             0 => false,
-            1 => true,
+            1 if code == ConnectCode::Accepted => true,
             _ => return Err(DecodeError::Flags),
         };
-        let number = cursor.u8()?;
-        let code = ConnectCode::from_u8(number).ok_or(DecodeError::ReturnCode(number))?;
-        wire::end(&cursor)?;
         Ok(Connack { session_present, code })
     }
 
@@ -263,5 +263,6 @@ mod tests {
         assert_eq!(out, [0x20, 2, 1, 0, 0x20, 2, 0, 4]);
         assert_eq!(Connack::decode(&[0, 6]), Err(DecodeError::ReturnCode(6)));
         assert_eq!(Connack::decode(&[2, 0]), Err(DecodeError::Flags));
+        assert_eq!(Connack::decode(&[1, 4]), Err(DecodeError::Flags), "a refusal has no session [MQTT-3.2.2-4]");
     }
 }

@@ -1,0 +1,37 @@
+//! Replays the corpus of every fuzz target: what a fuzzer once found interesting stays a test. A new
+//! target adds one line to `TARGETS` and its folder `fuzz/corpus/<target>/`.
+
+use std::path::Path;
+
+type Entry = fn(&[u8]);
+
+const TARGETS: &[(&str, Entry)] =
+    &[("mqtt_packets", protocols::mqtt::fuzz::fuzz_packets), ("mqtt_session", protocols::mqtt::fuzz::fuzz_session)];
+
+#[test]
+fn every_corpus_file_is_survived() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for (target, entry) in TARGETS {
+        let folder = corpus.join(target);
+        let files = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let mut replayed = 0;
+        for file in files {
+            let path = file.expect("a readable folder").path();
+            let data = std::fs::read(&path).expect("a readable file");
+            if std::panic::catch_unwind(|| entry(&data)).is_err() {
+                panic!("{} fails on {}", target, path.display());
+            }
+            replayed += 1;
+        }
+        assert!(replayed > 0, "{target} has no corpus");
+    }
+}
+
+#[test]
+fn every_corpus_has_its_target() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for folder in std::fs::read_dir(corpus).expect("fuzz/corpus") {
+        let name = folder.expect("a readable folder").file_name();
+        assert!(TARGETS.iter().any(|(target, _)| *target == name), "{name:?} is not in TARGETS");
+    }
+}
