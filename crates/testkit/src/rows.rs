@@ -101,7 +101,8 @@ fn parse_row(line: &str) -> Option<Row> {
         ["keep", "yes"] => Row::Keep(true),
         ["keep", "no"] => Row::Keep(false),
         ["push", device, rest, ..] => {
-            let after = line.split_once(rest)?.1;
+            // Behind the third word, wherever the same word stood before (`push lamp push "on"`).
+            let after = line.split_once(device)?.1.split_once(rest)?.1;
             Row::Push(device.to_string(), rest.to_string(), bytes(after)?.into_iter().collect::<Option<_>>()?)
         }
         ["kick", device] => Row::Kick(device.to_string()),
