@@ -5,8 +5,12 @@ use std::path::Path;
 
 type Entry = fn(&[u8]);
 
-const TARGETS: &[(&str, Entry)] =
-    &[("mqtt_packets", protocols::mqtt::fuzz::fuzz_packets), ("mqtt_session", protocols::mqtt::fuzz::fuzz_session)];
+const TARGETS: &[(&str, Entry)] = &[
+    ("mqtt_packets", protocols::mqtt::fuzz::fuzz_packets),
+    ("mqtt_session", protocols::mqtt::fuzz::fuzz_session),
+    ("espush_frames", protocols::espush::fuzz::frames),
+    ("espush_session", protocols::espush::fuzz::session),
+];
 
 #[test]
 fn every_corpus_file_is_survived() {
