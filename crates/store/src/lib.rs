@@ -1,59 +1,122 @@
-//! The embedded store: one SQLite database in one data directory.
+//! The embedded store: one SQLite database in one data directory, behind the traits of
+//! [`contract::store`]. An answered write is on disk. One thread writes ([`writer`], group commit), two
+//! read ([`reader`]); callers wait on futures and never on the disk. It validates nothing but what would
+//! break itself: rules about devices, pushes and points belong to their rooms.
 
-use std::path::{Path, PathBuf};
+mod migrations;
+mod open;
+mod points;
+mod pushes;
+mod queue;
+mod reader;
+mod registry;
+mod rows;
+mod seal;
+mod trouble;
+mod writer;
 
-/// Why a data directory could not be opened. The texts name the fix.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error("{0} is in use by another running espush; stop that one, or choose another --data directory")]
-    InUse(PathBuf),
-    /// Written by a later version.
-    #[error("{dir} was written by a newer espush (schema {found}, this program knows {known}); run that version or a later one")]
-    Newer {
-        /// The data directory.
-        dir: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest schema of this program.
-        known: i64,
-    },
-    /// The database is there, but it is not ours or not readable.
-    #[error("{path}: {why}; restore the data directory from a backup, or choose another --data directory")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    File {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use model::limits;
+
+pub use open::OpenError;
+use open::Opened;
+use queue::Queue;
+use reader::Reader;
+use seal::Seal;
+use writer::Writer;
 
 /// The embedded store.
-pub struct Store {}
+///
+/// A call queues its job at once and answers through the future it returns: several futures made before
+/// the first is awaited share a commit, and jobs run in the order of the calls.
+pub struct Store {
+    seal: Arc<Seal>,
+    writer: Writer,
+    reader: Reader,
+    commits: Arc<AtomicU64>,
+    /// The writer's thread, which ends last.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Store {
     /// Opens the data directory, making it (0700) when it is not there. Blocks while migrations run.
     pub fn open(dir: &Path) -> Result<Store, OpenError> {
-        let _ = dir;
-        todo!()
+        let Opened { lock, seal, database, writer: db } = open::open(dir)?;
+        let refused = |error: rusqlite::Error| OpenError::Damaged { path: database.clone(), why: error.to_string() };
+        let no_thread = |source| OpenError::File { path: dir.to_owned(), source };
+
+        let (reading, questions) = Queue::new(reader::WAITING_MAX);
+        let questions = Arc::new(Mutex::new(questions));
+        let mut readers = Vec::with_capacity(reader::THREADS);
+        for _ in 0..reader::THREADS {
+            let db = open::open_reader(&database).map_err(refused)?;
+            let questions = Arc::clone(&questions);
+            readers.push(named("store-reader").spawn(move || reader::run(db, questions)).map_err(no_thread)?);
+        }
+
+        let (writing, jobs) = Queue::new(limits::STORE_JOBS_WAITING_MAX);
+        let commits = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&commits);
+        let last = move || {
+            writer::run(&db, jobs, &counter);
+            // Only when nobody reads can the whole log be folded in; and the lock goes last, so that
+            // whoever takes it next finds the database closed.
+            readers.into_iter().for_each(joined);
+            writer::checkpoint(&db);
+            drop(db);
+            drop(lock);
+        };
+        let thread = named("store-writer").spawn(last).map_err(no_thread)?;
+
+        Ok(Store {
+            seal: Arc::new(seal),
+            writer: Writer { queue: writing },
+            reader: Reader { queue: reading },
+            commits,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Finishes what is waiting, checkpoints and lets go of the directory. Afterwards everything answers
     /// `StoreError::Closed`. Dropping the store does the same, blocking.
     pub async fn close(&self) {
-        todo!()
+        if let Some(thread) = self.stop() {
+            // Fails only when the runtime is ending; the thread ends all the same.
+            let _ = tokio::task::spawn_blocking(move || joined(thread)).await;
+        }
     }
 
-    /// Transactions committed since the start.
+    /// Transactions committed since the start. Fewer than writes: that is group commit at work.
     pub fn commits(&self) -> u64 {
-        todo!()
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) -> Option<JoinHandle<()>> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.reader.queue.stop(reader::THREADS);
+        self.writer.queue.stop(1);
+        Some(thread)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(thread) = self.stop() {
+            joined(thread);
+        }
+    }
+}
+
+fn named(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned())
+}
+
+fn joined(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the store had ended by a panic");
     }
 }

@@ -1,0 +1,45 @@
+//! The schema and its versions. Each file in `migrations/` is one step, run once in a transaction;
+//! `PRAGMA user_version` counts them. There is no way back: a database newer than the program is refused.
+
+use rusqlite::Connection;
+
+/// "espu": marks the file as ours, for `file(1)` and against opening a stranger's database.
+pub(crate) const APPLICATION_ID: i64 = 0x6573_7075;
+
+const STEPS: &[&str] = &[include_str!("../migrations/0001_tables.sql")];
+
+/// The newest schema of this program.
+pub(crate) const NEWEST: i64 = STEPS.len() as i64;
+
+/// What kind of file this is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A database of ours at this version; 0 is a new one.
+    Ours(i64),
+    /// A database of somebody else.
+    Foreign,
+}
+
+/// Looks without changing anything.
+pub(crate) fn inspect(db: &Connection) -> rusqlite::Result<Found> {
+    let application: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(match (application, version, tables) {
+        (0, 0, 0) => Found::Ours(0),
+        (APPLICATION_ID, version, _) => Found::Ours(version),
+        _ => Found::Foreign,
+    })
+}
+
+/// Brings the database from version `from` to the newest.
+pub(crate) fn migrate(db: &mut Connection, from: i64) -> rusqlite::Result<()> {
+    for (step, version) in STEPS.iter().zip(1i64..).filter(|(_, version)| *version > from) {
+        let transaction = db.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! Pushes and deliveries on disk. Knows no life cycle: which state may follow which is `model::push`'s,
+//! and the push room's to obey.
+
+use bytes::Bytes;
+use contract::store::{Later, Page, Pushes, StoredPush};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::Store;
+use crate::rows::{give, last_given, list, one_more, page, signed};
+use crate::trouble::{Outcome, damaged};
+
+/// The numbers of the states on disk. Never renumbered; `deliveries_open` counts on 0 to 2 being those
+/// that are not final.
+const STATES: [(DeliveryState, i64); 9] = [
+    (DeliveryState::Queued, 0),
+    (DeliveryState::Sent, 1),
+    (DeliveryState::Delivered, 2),
+    (DeliveryState::Applied, 3),
+    (DeliveryState::Failed, 4),
+    (DeliveryState::Expired, 5),
+    (DeliveryState::Replaced, 6),
+    (DeliveryState::Refused, 7),
+    (DeliveryState::Cancelled, 8),
+];
+
+const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key";
+const DELIVERY: &str = "push, device, devices.id, state, at, detail, answer";
+
+impl Pushes for Store {
+    fn last_push(&self) -> Later<PushId> {
+        self.reader.read(|db| last_given(db, "push").map(PushId))
+    }
+
+    fn create_push(&self, push: StoredPush, deliveries: Vec<Delivery>) -> Later<()> {
+        self.writer.write(move |db| {
+            let id = signed(push.id.0)?;
+            give(db, "push", id)?;
+            let (kind, verb) = match &push.order {
+                Order::Message => ("message", None),
+                Order::Ask => ("ask", None),
+                Order::Command { verb } => ("command", Some(verb)),
+            };
+            db.prepare_cached(
+                "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                id,
+                kind,
+                verb,
+                &push.payload[..],
+                push.audience,
+                push.sender,
+                push.created.0,
+                push.expires.map(|at| at.0),
+                push.idempotency_key
+            ])?;
+            let mut insert = db.prepare_cached(
+                "INSERT INTO deliveries (push, device, state, at, detail, answer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
+            for delivery in &deliveries {
+                insert.execute(params![
+                    id,
+                    delivery.number.0,
+                    number_of(delivery.state),
+                    delivery.at.0,
+                    delivery.detail,
+                    delivery.answer.as_deref()
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()> {
+        self.writer.write(move |db| {
+            // One that is gone with its device stays gone.
+            let mut update = db.prepare_cached(
+                "UPDATE deliveries SET state = ?3, at = ?4, detail = ?5, answer = ?6 WHERE push = ?1 AND device = ?2",
+            )?;
+            for delivery in &batch {
+                update.execute(params![
+                    signed(delivery.push.0)?,
+                    delivery.number.0,
+                    number_of(delivery.state),
+                    delivery.at.0,
+                    delivery.detail,
+                    delivery.answer.as_deref()
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn open_deliveries(&self) -> Later<Vec<(StoredPush, Delivery)>> {
+        self.reader.read(|db| {
+            // Two questions, so that a push to a million devices has its payload read once.
+            let open = list(
+                db,
+                &format!(
+                    "SELECT {DELIVERY} FROM deliveries JOIN devices ON number = device WHERE state <= 2 ORDER BY push, device"
+                ),
+                &[],
+                delivery,
+            )?;
+            let mut found: Vec<(StoredPush, Delivery)> = Vec::with_capacity(open.len());
+            for delivery in open {
+                let push = match found.last() {
+                    Some((push, _)) if push.id == delivery.push => push.clone(),
+                    _ => one_push(db, delivery.push)?
+                        .ok_or_else(|| damaged(format_args!("push {} has deliveries but is missing", delivery.push)))?,
+                };
+                found.push((push, delivery));
+            }
+            Ok(found)
+        })
+    }
+
+    fn push(&self, id: PushId) -> Later<Option<StoredPush>> {
+        self.reader.read(move |db| one_push(db, id))
+    }
+
+    fn push_by_key(&self, key: String) -> Later<Option<PushId>> {
+        self.reader.read(move |db| {
+            let id: Option<i64> = db
+                .prepare_cached("SELECT id FROM pushes WHERE idempotency_key = ?1")?
+                .query_row([key], |row| row.get(0))
+                .optional()?;
+            id.map(push_id).transpose()
+        })
+    }
+
+    fn pushes(&self, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>> {
+        self.reader.read(move |db| {
+            // i64::MAX is never given, so "before" it is everything.
+            let before = before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
+            let sql = format!("SELECT {PUSH} FROM pushes WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
+            let items = list(db, &sql, &[&before, &one_more(limit)], stored_push)?;
+            Ok(page(items, limit, |push| push.id.to_string()))
+        })
+    }
+
+    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>> {
+        self.reader.read(move |db| {
+            let after = after.map_or(-1, |number| i64::from(number.0));
+            let sql = format!(
+                "SELECT {DELIVERY} FROM deliveries JOIN devices ON number = device
+                 WHERE push = ?1 AND device > ?2 ORDER BY device LIMIT ?3"
+            );
+            let items = list(db, &sql, &[&signed(push.0)?, &after, &one_more(limit)], delivery)?;
+            Ok(page(items, limit, |delivery| delivery.number.to_string()))
+        })
+    }
+
+    fn delivery_counts(&self, push: PushId) -> Later<Vec<(DeliveryState, u64)>> {
+        self.reader.read(move |db| {
+            let sql = "SELECT state, count(*) FROM deliveries WHERE push = ?1 GROUP BY state ORDER BY state";
+            list(db, sql, &[&signed(push.0)?], |row| Ok((state_of(row.get(0)?)?, row.get::<_, i64>(1)?.unsigned_abs())))
+        })
+    }
+}
+
+fn number_of(state: DeliveryState) -> i64 {
+    STATES.iter().find(|(known, _)| *known == state).map(|(_, number)| *number).expect("every state has its number")
+}
+
+fn state_of(number: i64) -> Outcome<DeliveryState> {
+    let found = STATES.iter().find(|(_, known)| *known == number);
+    found.map(|(state, _)| *state).ok_or_else(|| damaged(format_args!("a delivery has the unknown state {number}")))
+}
+
+fn push_id(id: i64) -> Outcome<PushId> {
+    u64::try_from(id).map(PushId).map_err(|_| damaged("a push's number is negative"))
+}
+
+fn one_push(db: &Connection, id: PushId) -> Outcome<Option<StoredPush>> {
+    let mut found = list(db, &format!("SELECT {PUSH} FROM pushes WHERE id = ?1"), &[&signed(id.0)?], stored_push)?;
+    Ok(found.pop())
+}
+
+fn stored_push(row: &Row<'_>) -> Outcome<StoredPush> {
+    let id = push_id(row.get(0)?)?;
+    let kind: String = row.get(1)?;
+    let order = match (kind.as_str(), row.get(2)?) {
+        ("message", None) => Order::Message,
+        ("ask", None) => Order::Ask,
+        ("command", Some(verb)) => Order::Command { verb },
+        _ => return Err(damaged(format_args!("push {id} has an unknown order"))),
+    };
+    Ok(StoredPush {
+        id,
+        order,
+        payload: Bytes::from(row.get::<_, Vec<u8>>(3)?),
+        audience: row.get(4)?,
+        sender: row.get(5)?,
+        created: UnixMs(row.get(6)?),
+        expires: row.get::<_, Option<i64>>(7)?.map(UnixMs),
+        idempotency_key: row.get(8)?,
+    })
+}
+
+fn delivery(row: &Row<'_>) -> Outcome<Delivery> {
+    let push = push_id(row.get(0)?)?;
+    let number = DeviceNumber(row.get(1)?);
+    Ok(Delivery {
+        push,
+        number,
+        device: DeviceId::parse(&row.get::<_, String>(2)?)
+            .ok_or_else(|| damaged(format_args!("unreadable id of device {number}")))?,
+        state: state_of(row.get(3)?)?,
+        at: UnixMs(row.get(4)?),
+        detail: row.get(5)?,
+        answer: row.get::<_, Option<Vec<u8>>>(6)?.map(Bytes::from),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_number_and_the_open_ones_come_first() {
+        for state in DeliveryState::ALL {
+            assert_eq!(state_of(number_of(state)).unwrap(), state);
+            assert_eq!(number_of(state) <= 2, !state.is_final(), "{state:?}: deliveries_open would miss it");
+        }
+    }
+}

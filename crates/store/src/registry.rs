@@ -1,0 +1,242 @@
+//! Apps, devices, presence and tokens on disk. Secrets and app keys are sealed on the way in; reading
+//! the registry opens only the app keys (the fleet needs them), device secrets stay closed.
+
+use std::sync::Arc;
+
+use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredDevice, StoredToken};
+use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, UnixMs};
+use ring::digest::{SHA256, digest};
+use rusqlite::{OptionalExtension, Row, params};
+
+use crate::Store;
+use crate::rows::{give, last_given, list, signed};
+use crate::seal::Seal;
+use crate::trouble::{Outcome, Trouble, damaged};
+
+const APP_KEY: &str = "app key";
+const DEVICE_SECRET: &str = "device secret";
+
+impl Registry for Store {
+    fn load(&self) -> Later<RegistrySnapshot> {
+        let seal = Arc::clone(&self.seal);
+        self.reader.read(move |db| {
+            Ok(RegistrySnapshot {
+                apps: list(db, "SELECT * FROM apps ORDER BY id", &[], |row| app(row, &seal))?,
+                devices: list(db, "SELECT * FROM devices LEFT JOIN presence ON device = number ORDER BY number", &[], device)?,
+                tokens: list(db, "SELECT * FROM tokens ORDER BY id", &[], token)?,
+                app_last: last_given(db, "app")?,
+                device_last: last_given(db, "device")?,
+                token_last: last_given(db, "token")?,
+            })
+        })
+    }
+
+    fn put_app(&self, app: App) -> Later<()> {
+        let Some(key) = self.seal.seal(APP_KEY, app.id.0, app.key.reveal()) else { return no_randomness() };
+        self.writer.write(move |db| {
+            give(db, "app", app.id.0.into())?;
+            // Not INSERT OR REPLACE: that deletes the row first, which its devices forbid.
+            db.prepare_cached(
+                "INSERT INTO apps (id, key, name, open, single, settings, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (id) DO UPDATE SET key = excluded.key, name = excluded.name, open = excluded.open,
+                 single = excluded.single, settings = excluded.settings",
+            )?
+            .execute(params![app.id.0, key, app.name, app.open, app.single, json(&app.settings)?, app.created.0])?;
+            Ok(())
+        })
+    }
+
+    fn delete_app(&self, app: AppId) -> Later<()> {
+        // An app with devices is kept by the foreign key of theirs: the job fails.
+        self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM apps WHERE id = ?1")?.execute([app.0])?;
+            Ok(())
+        })
+    }
+
+    fn put_device(&self, device: Device, secret: Option<String>) -> Later<()> {
+        let secret = match secret {
+            None => None,
+            Some(secret) => match self.seal.seal(DEVICE_SECRET, device.number.0, &secret) {
+                Some(sealed) => Some((sealed, digest(&SHA256, secret.as_bytes()))),
+                None => return no_randomness(),
+            },
+        };
+        self.writer.write(move |db| {
+            let tags = json(&device.tags)?;
+            let Some((sealed, hash)) = secret else {
+                let changed = db
+                    .prepare_cached("UPDATE devices SET name = ?2, alias = ?3, tags = ?4, firmware = ?5, open = ?6 WHERE number = ?1")?
+                    .execute(params![device.number.0, device.name, device.alias, tags, device.firmware, device.open])?;
+                // It was removed meanwhile, or is new and has no secret: neither may come to be like this.
+                return if changed == 1 { Ok(()) } else { Err(no_such_device(device.number)) };
+            };
+            give(db, "device", device.number.0.into())?;
+            db.prepare_cached(
+                "INSERT INTO devices (number, id, app, name, alias, tags, firmware, open, created, secret, secret_hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                 ON CONFLICT (number) DO UPDATE SET name = excluded.name, alias = excluded.alias, tags = excluded.tags,
+                 firmware = excluded.firmware, open = excluded.open, secret = excluded.secret, secret_hash = excluded.secret_hash",
+            )?
+            .execute(params![
+                device.number.0,
+                device.id.as_str(),
+                device.app.0,
+                device.name,
+                device.alias,
+                tags,
+                device.firmware,
+                device.open,
+                device.created.0,
+                sealed,
+                hash.as_ref()
+            ])?;
+            Ok(())
+        })
+    }
+
+    fn delete_device(&self, device: DeviceNumber) -> Later<()> {
+        self.writer.write(move |db| {
+            // Presence and deliveries go with the row; the points are invisible from now on and are
+            // deleted a few at a time, see `points::purge`.
+            if db.prepare_cached("DELETE FROM devices WHERE number = ?1")?.execute([device.0])? > 0 {
+                db.prepare_cached("INSERT OR IGNORE INTO removed (device) VALUES (?1)")?.execute([device.0])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn put_presence(&self, batch: Vec<(DeviceNumber, Presence)>) -> Later<()> {
+        self.writer.write(move |db| {
+            // A device may have been removed since the batch was gathered: that is not the others' trouble.
+            let mut put = db.prepare_cached(
+                "INSERT INTO presence (device, online, since, why, protocol, remote)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM devices WHERE number = ?1)
+                 ON CONFLICT (device) DO UPDATE SET online = excluded.online, since = excluded.since, why = excluded.why,
+                 protocol = excluded.protocol, remote = excluded.remote",
+            )?;
+            for (device, now) in batch {
+                put.execute(params![device.0, now.online, now.since.map(|at| at.0), now.why, now.protocol, now.remote])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn put_token(&self, token: StoredToken) -> Later<()> {
+        self.writer.write(move |db| {
+            let id = signed(token.id)?;
+            give(db, "token", id)?;
+            db.prepare_cached(
+                "INSERT OR REPLACE INTO tokens (id, name, role, hash, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                id,
+                token.name,
+                token.role.as_str(),
+                token.hash,
+                token.created.0,
+                token.expires.map(|at| at.0)
+            ])?;
+            Ok(())
+        })
+    }
+
+    fn delete_token(&self, id: u64) -> Later<()> {
+        self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM tokens WHERE id = ?1")?.execute([signed(id)?])?;
+            Ok(())
+        })
+    }
+}
+
+impl Store {
+    /// A device's secret as text, for protocols that prove it instead of sending it (HMAC, PSK).
+    pub fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
+        let seal = Arc::clone(&self.seal);
+        self.reader.read(move |db| {
+            let sealed: Option<Vec<u8>> = db
+                .prepare_cached("SELECT secret FROM devices WHERE number = ?1")?
+                .query_row([device.0], |row| row.get(0))
+                .optional()?;
+            let Some(sealed) = sealed else { return Ok(None) };
+            let secret = seal.open(DEVICE_SECRET, device.0, &sealed);
+            secret
+                .map(Some)
+                .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
+        })
+    }
+}
+
+fn no_such_device(device: DeviceNumber) -> Trouble {
+    Trouble(StoreError::Engine(format!("device {device} is not in the registry")))
+}
+
+fn no_randomness<T: Send + 'static>() -> Later<T> {
+    Box::pin(async { Err(StoreError::Engine("the system has no randomness to seal a secret with".to_owned())) })
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Outcome<String> {
+    serde_json::to_string(value).map_err(|error| Trouble(StoreError::Engine(error.to_string())))
+}
+
+fn app(row: &Row<'_>, seal: &Seal) -> Outcome<App> {
+    let id: u32 = row.get("id")?;
+    let sealed: Vec<u8> = row.get("key")?;
+    let bad = |what: &str| damaged(format_args!("{what} of app {id}"));
+    Ok(App {
+        id: AppId(id),
+        key: seal
+            .open(APP_KEY, id, &sealed)
+            .as_deref()
+            .and_then(AppKey::parse)
+            .ok_or_else(|| bad("secret.key does not open the key"))?,
+        name: row.get("name")?,
+        open: row.get("open")?,
+        single: row.get("single")?,
+        settings: serde_json::from_str(&row.get::<_, String>("settings")?).map_err(|_| bad("unreadable settings"))?,
+        created: UnixMs(row.get("created")?),
+    })
+}
+
+fn device(row: &Row<'_>) -> Outcome<StoredDevice> {
+    let number: u32 = row.get("number")?;
+    let bad = |what: &str| damaged(format_args!("{what} of device {number}"));
+    let presence = match row.get::<_, Option<bool>>("online")? {
+        None => Presence::default(),
+        Some(online) => Presence {
+            online,
+            since: row.get::<_, Option<i64>>("since")?.map(UnixMs),
+            why: row.get("why")?,
+            protocol: row.get("protocol")?,
+            remote: row.get("remote")?,
+        },
+    };
+    Ok(StoredDevice {
+        device: Device {
+            number: DeviceNumber(number),
+            id: DeviceId::parse(&row.get::<_, String>("id")?).ok_or_else(|| bad("unreadable id"))?,
+            app: AppId(row.get("app")?),
+            name: row.get("name")?,
+            alias: row.get("alias")?,
+            tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(|_| bad("unreadable tags"))?,
+            firmware: row.get("firmware")?,
+            open: row.get("open")?,
+            created: UnixMs(row.get("created")?),
+        },
+        secret_hash: row.get("secret_hash")?,
+        presence,
+    })
+}
+
+fn token(row: &Row<'_>) -> Outcome<StoredToken> {
+    let id: i64 = row.get("id")?;
+    let role = Role::parse(&row.get::<_, String>("role")?);
+    Ok(StoredToken {
+        id: u64::try_from(id).map_err(|_| damaged("a token's number is negative"))?,
+        name: row.get("name")?,
+        role: role.ok_or_else(|| damaged(format_args!("unknown role of token {id}")))?,
+        hash: row.get("hash")?,
+        created: UnixMs(row.get("created")?),
+        expires: row.get::<_, Option<i64>>("expires")?.map(UnixMs),
+    })
+}

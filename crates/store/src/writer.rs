@@ -1,0 +1,280 @@
+//! The one thread that writes, and group commit: it takes every job that waits (up to a bound), runs
+//! each in a savepoint of one transaction, commits once (one fsync for all of them), and only then
+//! answers. A job that fails fails alone; a commit that fails fails all of its jobs, because none is on
+//! disk. While one commit waits for the disk the next batch gathers, so that load makes batches larger,
+//! not the queue longer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use contract::store::{Later, StoreError};
+use model::limits;
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::points;
+use crate::queue::{Entry, Queue};
+use crate::trouble::{Outcome, Trouble};
+
+/// Something to write.
+pub(crate) trait Job: Send {
+    /// Does it inside a savepoint. Whether it is to stay.
+    fn run(&mut self, db: &Connection) -> bool;
+
+    /// Answers, after the batch's fate is known.
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>);
+}
+
+struct Write<T, F> {
+    work: Option<F>,
+    outcome: Option<Outcome<T>>,
+    to: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Outcome<T> + Send> Job for Write<T, F> {
+    fn run(&mut self, db: &Connection) -> bool {
+        self.outcome = self.work.take().map(|work| work(db));
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>) {
+        let outcome = match (batch, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome.map_err(|trouble| trouble.0),
+            (Ok(()), None) => Err(StoreError::Closed),
+            (Err(error), _) => Err(error),
+        };
+        // Whoever asked may have gone away: then nobody needs the answer.
+        let _ = self.to.send(outcome);
+    }
+}
+
+/// The callers' end of the writer.
+pub(crate) struct Writer {
+    pub(crate) queue: Queue<Box<dyn Job>>,
+}
+
+impl Writer {
+    /// Queues `work` and promises its outcome after the commit.
+    pub(crate) fn write<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static) -> Later<T> {
+        let (to, from) = oneshot::channel();
+        let handed = self.queue.hand(Box::new(Write { work: Some(work), outcome: None, to }));
+        Box::pin(async move {
+            handed.await?;
+            // A writer that ended drops its jobs, and their answers with them.
+            from.await.unwrap_or(Err(StoreError::Closed))
+        })
+    }
+}
+
+/// The thread's work, until a stop or until the store is gone.
+pub(crate) fn run(db: &Connection, jobs: Receiver<Entry<Box<dyn Job>>>, commits: &AtomicU64) {
+    let mut batch = Vec::new();
+    // At the start there may be devices whose removal was cut short.
+    let mut purging = true;
+    loop {
+        let open = gather(&jobs, &mut batch, purging);
+        if !batch.is_empty() || purging {
+            let result = transact(db, &mut batch, &mut purging);
+            if result.is_ok() && !batch.is_empty() {
+                commits.fetch_add(1, Ordering::Relaxed);
+            }
+            for (job, _permit) in batch.drain(..) {
+                job.answer(result.clone());
+            }
+        }
+        if !open {
+            return;
+        }
+    }
+}
+
+/// Folds the log into the database, so that a stopped store is one file.
+pub(crate) fn checkpoint(db: &Connection) {
+    if let Err(error) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        tracing::warn!(%error, "the log could not be folded into the database; it will be at the next start");
+    }
+}
+
+/// Waits for a job (unless there is other work) and takes what else is there. Whether more may come.
+fn gather(jobs: &Receiver<Entry<Box<dyn Job>>>, batch: &mut Vec<(Box<dyn Job>, OwnedSemaphorePermit)>, busy: bool) -> bool {
+    if !busy {
+        match jobs.recv() {
+            Ok(Entry::Job(job, permit)) => batch.push((job, permit)),
+            Ok(Entry::Stop) | Err(_) => return false,
+        }
+    }
+    while batch.len() < limits::STORE_JOBS_PER_COMMIT_MAX {
+        match jobs.try_recv() {
+            Ok(Entry::Job(job, permit)) => batch.push((job, permit)),
+            Ok(Entry::Stop) | Err(TryRecvError::Disconnected) => return false,
+            Err(TryRecvError::Empty) => break,
+        }
+    }
+    true
+}
+
+fn transact(db: &Connection, batch: &mut [(Box<dyn Job>, OwnedSemaphorePermit)], purging: &mut bool) -> Result<(), StoreError> {
+    let result = attempt(db, batch, purging);
+    if let Err(error) = &result {
+        tracing::error!(%error, jobs = batch.len(), "a transaction failed, none of its jobs is kept");
+        if !db.is_autocommit() {
+            // Should this fail too, the next BEGIN fails and says so to its jobs.
+            let _ = db.execute_batch("ROLLBACK");
+        }
+        *purging = false;
+    }
+    result
+}
+
+/// One transaction. An error of its own statements (SQLite has then often rolled back by itself) ends it.
+fn attempt(db: &Connection, batch: &mut [(Box<dyn Job>, OwnedSemaphorePermit)], purging: &mut bool) -> Result<(), StoreError> {
+    let say = |sql: &str| db.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(|error| Trouble::from(error).0);
+    say("BEGIN IMMEDIATE")?;
+    for (job, _) in batch.iter_mut() {
+        say("SAVEPOINT job")?;
+        if !job.run(db) {
+            say("ROLLBACK TO job")?;
+        }
+        say("RELEASE job")?;
+    }
+    // Cleaning up rides along, after the jobs so that a device they removed is seen at once. It must
+    // never cost the jobs their place.
+    say("SAVEPOINT job")?;
+    *purging = match points::purge(db) {
+        Ok(more) => more,
+        Err(Trouble(error)) => {
+            tracing::error!(%error, "points of removed devices could not be deleted");
+            say("ROLLBACK TO job")?;
+            false
+        }
+    };
+    say("RELEASE job")?;
+    say("COMMIT")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use contract::store::{Later, StoreError};
+    use rusqlite::Connection;
+
+    use crate::Store;
+    use crate::trouble::{Outcome, Trouble};
+
+    fn note(store: &Store, name: &'static str) -> Later<()> {
+        store.writer.write(move |db| {
+            db.execute("INSERT INTO meta (name, value) VALUES (?1, x'00')", [name])?;
+            Ok(())
+        })
+    }
+
+    async fn noted(store: &Store, name: &'static str) -> bool {
+        let count = move |db: &Connection| -> Outcome<i64> {
+            Ok(db.query_row("SELECT count(*) FROM meta WHERE name = ?1", [name], |row| row.get(0))?)
+        };
+        store.reader.read(count).await.unwrap() == 1
+    }
+
+    /// Holds the writer inside a job until the sender is used, so that a test decides what is one batch.
+    fn hold(store: &Store) -> (Later<()>, mpsc::Sender<()>) {
+        let (entered, inside) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
+        let held = store.writer.write(move |_| {
+            entered.send(()).unwrap();
+            let _ = gone.recv();
+            Ok(())
+        });
+        inside.recv().unwrap();
+        (held, go)
+    }
+
+    #[tokio::test]
+    async fn what_waits_shares_one_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (held, go) = hold(&store);
+        let before = store.commits();
+        let writes: Vec<Later<()>> = (0..500).map(|_| store.writer.write(|_| Ok(()))).collect();
+        go.send(()).unwrap();
+        held.await.unwrap();
+        for write in writes {
+            write.await.unwrap();
+        }
+        assert_eq!(store.commits() - before, 2, "one for the job that held the writer, one for the 500 that waited");
+    }
+
+    #[tokio::test]
+    async fn a_failing_job_fails_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (held, go) = hold(&store);
+        let first = note(&store, "first");
+        let half: Later<()> = store.writer.write(|db| {
+            db.execute("INSERT INTO meta (name, value) VALUES ('half', x'00')", [])?;
+            Err(Trouble(StoreError::Engine("on purpose".into())))
+        });
+        let last = note(&store, "last");
+        go.send(()).unwrap();
+        held.await.unwrap();
+        first.await.unwrap();
+        assert!(matches!(half.await, Err(StoreError::Engine(why)) if why == "on purpose"));
+        last.await.unwrap();
+        assert!(noted(&store, "first").await && noted(&store, "last").await);
+        assert!(!noted(&store, "half").await, "what a failed job had written is gone");
+    }
+
+    #[tokio::test]
+    async fn a_failing_commit_fails_all_of_its_jobs_and_the_next_batch_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (held, go) = hold(&store);
+        let innocent = note(&store, "innocent");
+        // A deferred foreign key is looked at in the COMMIT.
+        let culprit: Later<()> = store.writer.write(|db| {
+            db.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO deliveries VALUES (1, 1, 0, 0, '', NULL)")?;
+            Ok(())
+        });
+        go.send(()).unwrap();
+        held.await.unwrap();
+        assert!(matches!(innocent.await, Err(StoreError::Engine(_))), "it is not on disk, so it must not be acknowledged");
+        assert!(matches!(culprit.await, Err(StoreError::Engine(_))));
+        assert!(!noted(&store, "innocent").await);
+        note(&store, "next").await.unwrap();
+        assert!(noted(&store, "next").await);
+    }
+
+    #[tokio::test]
+    async fn a_caller_beyond_the_bound_waits_for_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (held, go) = hold(&store);
+        let more = model::limits::STORE_JOBS_WAITING_MAX + 10;
+        let writes: Vec<Later<()>> = (0..more).map(|_| store.writer.write(|_| Ok(()))).collect();
+        go.send(()).unwrap();
+        held.await.unwrap();
+        for write in writes {
+            write.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_finishes_what_waits_and_refuses_what_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (held, go) = hold(&store);
+        let waiting = note(&store, "waiting");
+        go.send(()).unwrap();
+        store.close().await;
+        held.await.unwrap();
+        waiting.await.unwrap();
+        assert!(matches!(note(&store, "late").await, Err(StoreError::Closed)));
+        assert!(matches!(store.reader.read(|_| Ok(())).await, Err(StoreError::Closed)));
+        assert!(!dir.path().join("espush.db-wal").exists(), "the log is folded in");
+        store.close().await;
+        drop(store);
+        let store = Store::open(dir.path()).unwrap();
+        assert!(noted(&store, "waiting").await && !noted(&store, "late").await);
+    }
+}

@@ -1,0 +1,122 @@
+//! Who may open a data directory, and what is refused with which sentence.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use contract::store::{Registry, StoreError};
+use store::{OpenError, Store};
+
+#[test]
+fn a_new_directory_is_the_owners_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("a/b");
+    let _store = Store::open(&dir).unwrap();
+    let mode = |name: &str| fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(""), 0o700);
+    for file in ["secret.key", "espush.db", "espush.db-wal"] {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    assert_eq!(fs::read(dir.join("secret.key")).unwrap().len(), 32);
+}
+
+#[test]
+fn a_second_opener_is_refused_until_the_first_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(dir.path()).unwrap();
+    let refused = Store::open(dir.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::InUse(_)));
+    assert!(refused.to_string().contains("in use by another running espush"), "{refused}");
+    drop(first);
+    Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let db = rusqlite::Connection::open(dir.path().join("espush.db")).unwrap();
+    db.pragma_update(None, "user_version", 999).unwrap();
+    drop(db);
+    let refused = Store::open(dir.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::Newer { found: 999, .. }));
+    assert!(refused.to_string().contains("newer espush"), "{refused}");
+}
+
+#[test]
+fn what_is_not_ours_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("espush.db");
+    fs::write(dir.path().join("secret.key"), [7; 32]).unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE somebody (elses INTEGER)").unwrap();
+    drop(db);
+    let before = fs::read(&path).unwrap();
+    assert!(matches!(Store::open(dir.path()).err().unwrap(), OpenError::Damaged { .. }));
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    fs::write(&path, b"this is no database, but it is long enough to be looked at as one, is it not?".repeat(20)).unwrap();
+    let refused = Store::open(dir.path()).err().unwrap();
+    assert!(refused.to_string().contains("restore the data directory from a backup"), "{refused}");
+}
+
+#[test]
+fn a_lost_or_foreign_key_is_refused_and_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let key = dir.path().join("secret.key");
+    let right = fs::read(&key).unwrap();
+
+    fs::remove_file(&key).unwrap();
+    let refused = Store::open(dir.path()).err().unwrap();
+    assert!(refused.to_string().contains("the key is missing beside its database"), "{refused}");
+    assert!(!key.exists());
+
+    fs::write(&key, [0; 32]).unwrap();
+    let refused = Store::open(dir.path()).err().unwrap();
+    assert!(refused.to_string().contains("not the key"), "{refused}");
+
+    fs::write(&key, &right[..31]).unwrap();
+    assert!(matches!(Store::open(dir.path()).err().unwrap(), OpenError::Damaged { .. }));
+
+    fs::write(&key, right).unwrap();
+    Store::open(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_an_error_that_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let token = contract::store::StoredToken {
+        id: 1,
+        name: "ci".into(),
+        role: model::Role::Owner,
+        hash: [1; 32],
+        created: model::UnixMs(1),
+        expires: None,
+    };
+    store.put_token(token).await.unwrap();
+    drop(store);
+    let db = rusqlite::Connection::open(dir.path().join("espush.db")).unwrap();
+    for harm in ["UPDATE tokens SET role = 'king'", "UPDATE tokens SET role = 'owner', hash = x'00'"] {
+        db.execute_batch(harm).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let error = store.load().await.unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged(why) if why.contains("from a backup")), "{harm}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn damaged_pages_are_an_error_never_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let path = dir.path().join("espush.db");
+    let mut bytes = fs::read(&path).unwrap();
+    // Everything behind the first page, which holds the header and the schema.
+    let page = 4096;
+    bytes[page..].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+    match Store::open(dir.path()) {
+        Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "{error}"),
+        Ok(store) => assert!(matches!(store.load().await, Err(StoreError::Damaged(_)))),
+    }
+}

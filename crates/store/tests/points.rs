@@ -1,0 +1,146 @@
+//! Points survive as they were measured, and are read in order whatever the page.
+
+use std::collections::BTreeMap;
+
+use contract::store::{Latest, PointQuery, Points, Registry, StoreError};
+use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Point, UnixMs, Value};
+use store::Store;
+
+const LAMP: DeviceNumber = DeviceNumber(1);
+const FAN: DeviceNumber = DeviceNumber(2);
+
+async fn with_devices(dir: &std::path::Path) -> Store {
+    let store = Store::open(dir).unwrap();
+    let app = App {
+        id: AppId(1),
+        key: AppKey::parse(&"0".repeat(32)).unwrap(),
+        name: String::new(),
+        open: false,
+        single: false,
+        settings: BTreeMap::new(),
+        created: UnixMs(0),
+    };
+    store.put_app(app).await.unwrap();
+    for (number, id) in [(LAMP, "lamp"), (FAN, "fan")] {
+        let device = Device {
+            number,
+            id: DeviceId::parse(id).unwrap(),
+            app: AppId(1),
+            name: String::new(),
+            alias: String::new(),
+            tags: vec![],
+            firmware: String::new(),
+            open: false,
+            created: UnixMs(0),
+        };
+        store.put_device(device, Some("s".into())).await.unwrap();
+    }
+    store
+}
+
+fn point(device: DeviceNumber, stream: &str, at: i64, value: Value) -> Point {
+    Point { device, stream: stream.into(), at: UnixMs(at), value }
+}
+
+fn all(device: DeviceNumber) -> PointQuery {
+    PointQuery { device, stream: None, from: None, to: None, limit: 100, cursor: None }
+}
+
+async fn read(store: &Store, query: PointQuery) -> Vec<(String, i64, Value)> {
+    let page = store.points(query).await.unwrap();
+    page.items.into_iter().map(|point| (point.stream, point.at.0, point.value)).collect()
+}
+
+#[tokio::test]
+async fn every_kind_of_value_survives_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let values = [
+        Value::Number(21.5),
+        Value::Number(1.0),
+        Value::Number(0.0),
+        Value::Number(-9_007_199_254_740_992.0),
+        Value::Number(1e-300),
+        Value::Bool(true),
+        Value::Bool(false),
+        Value::Text("1".into()),
+        Value::Text("开".into()),
+        Value::Text(String::new()),
+    ];
+    let points: Vec<Point> = values.into_iter().zip(-3..).map(|(value, at)| point(LAMP, "温度", at, value)).collect();
+    {
+        let store = with_devices(dir.path()).await;
+        store.append(points.clone()).await.unwrap();
+        store.close().await;
+    }
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.points(all(LAMP)).await.unwrap().items, points);
+    let nan = store.append(vec![point(LAMP, "a", 0, Value::Number(f64::NAN))]).await;
+    assert!(matches!(nan, Err(StoreError::Engine(_))));
+}
+
+#[tokio::test]
+async fn a_second_value_for_a_time_replaces_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path()).await;
+    store.append(vec![point(LAMP, "t", 5, Value::Number(1.0)), point(LAMP, "t", 5, Value::Number(2.0))]).await.unwrap();
+    store.append(vec![point(LAMP, "t", 5, Value::Text("three".into()))]).await.unwrap();
+    assert_eq!(read(&store, all(LAMP)).await, [("t".into(), 5, Value::Text("three".into()))]);
+}
+
+#[tokio::test]
+async fn the_newest_value_is_the_one_measured_last_not_the_one_that_came_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path()).await;
+    let number = |stream, at| point(LAMP, stream, at, Value::Number(at as f64));
+    store.append(vec![number("t", 9), number("t", 3), number("a", 1), point(FAN, "t", 99, Value::Bool(true))]).await.unwrap();
+    let latest = |stream: &str, at: i64| Latest { stream: stream.into(), at: UnixMs(at), value: Value::Number(at as f64) };
+    assert_eq!(store.latest(LAMP).await.unwrap(), [latest("a", 1), latest("t", 9)]);
+    assert_eq!(store.streams(LAMP).await.unwrap(), ["a", "t"]);
+    assert!(store.latest(DeviceNumber(77)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_range_takes_its_beginning_and_leaves_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path()).await;
+    let number = |stream, at| point(LAMP, stream, at, Value::Number(0.0));
+    store.append((1..=5).flat_map(|at| [number("a", at), number("b", at)]).collect()).await.unwrap();
+    let times = |rows: Vec<(String, i64, Value)>| rows.into_iter().map(|row| row.1).collect::<Vec<_>>();
+    let range = PointQuery { from: Some(UnixMs(2)), to: Some(UnixMs(4)), ..all(LAMP) };
+    assert_eq!(times(read(&store, PointQuery { stream: Some("a".into()), ..range.clone() }).await), [2, 3]);
+    assert_eq!(times(read(&store, range.clone()).await), [2, 2, 3, 3]);
+    assert!(read(&store, PointQuery { stream: Some("none".into()), ..range }).await.is_empty());
+}
+
+#[tokio::test]
+async fn pages_of_any_size_give_every_point_once_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path()).await;
+    // Streams that overlap, tie and end at different times; the first named is not the first by name.
+    let mut points = Vec::new();
+    for (stream, step, count) in [("z", 1, 20), ("a", 2, 15), ("m", 5, 6), ("late", 1, 1)] {
+        let begin = if stream == "late" { 500 } else { 0 };
+        points.extend((0..count).map(|i| point(LAMP, stream, begin + i * step, Value::Number(i as f64))));
+    }
+    points.push(point(FAN, "z", 3, Value::Bool(true)));
+    store.append(points).await.unwrap();
+    let whole = read(&store, all(LAMP)).await;
+    assert_eq!(whole.len(), 42);
+    assert!(whole.is_sorted_by_key(|row| row.1), "oldest first");
+    for limit in 1..=43 {
+        let mut seen = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = store.points(PointQuery { limit, cursor, ..all(LAMP) }).await.unwrap();
+            assert!(page.items.len() <= limit);
+            seen.extend(page.items.into_iter().map(|point| (point.stream, point.at.0, point.value)));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, whole, "limit {limit}");
+    }
+    let bad = store.points(PointQuery { cursor: Some("nonsense".into()), ..all(LAMP) }).await;
+    assert!(matches!(bad, Err(StoreError::BadCursor)));
+}

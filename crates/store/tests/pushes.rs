@@ -1,0 +1,169 @@
+//! Pushes and deliveries survive as they were written.
+
+use bytes::Bytes;
+use contract::store::{Pushes, Registry, StoredPush};
+use model::{App, AppId, AppKey, Delivery, DeliveryState, Device, DeviceId, DeviceNumber, Order, PushId, UnixMs};
+use store::Store;
+
+async fn with_devices(dir: &std::path::Path, devices: u32) -> Store {
+    let store = Store::open(dir).unwrap();
+    let app = App {
+        id: AppId(1),
+        key: AppKey::parse(&"0".repeat(32)).unwrap(),
+        name: String::new(),
+        open: false,
+        single: false,
+        settings: Default::default(),
+        created: UnixMs(0),
+    };
+    store.put_app(app).await.unwrap();
+    for number in 1..=devices {
+        let device = Device {
+            number: DeviceNumber(number),
+            id: id(number),
+            app: AppId(1),
+            name: String::new(),
+            alias: String::new(),
+            tags: vec![],
+            firmware: String::new(),
+            open: false,
+            created: UnixMs(0),
+        };
+        store.put_device(device, Some("s".into())).await.unwrap();
+    }
+    store
+}
+
+fn id(number: u32) -> DeviceId {
+    DeviceId::parse(&format!("d{number}")).unwrap()
+}
+
+fn push(id: u64, order: Order) -> StoredPush {
+    StoredPush {
+        id: PushId(id),
+        order,
+        payload: Bytes::from_static(b"\x00on\xff"),
+        audience: r#"{"device":"d1"}"#.into(),
+        sender: "token ci".into(),
+        created: UnixMs(100),
+        expires: Some(UnixMs(200)),
+        idempotency_key: Some(format!("key {id}")),
+    }
+}
+
+fn delivery(push: u64, number: u32, state: DeliveryState) -> Delivery {
+    let push = PushId(push);
+    Delivery {
+        push,
+        number: DeviceNumber(number),
+        device: id(number),
+        state,
+        at: UnixMs(100),
+        detail: "away".into(),
+        answer: None,
+    }
+}
+
+fn same(a: &StoredPush, b: &StoredPush) -> bool {
+    format!("{a:?}") == format!("{b:?}")
+}
+
+#[tokio::test]
+async fn a_push_and_its_deliveries_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let orders = [Order::Message, Order::Ask, Order::Command { verb: "gpio.write".into() }];
+    let pushes: Vec<StoredPush> = orders.into_iter().zip(1..).map(|(order, id)| push(id, order)).collect();
+    let plain = StoredPush { expires: None, idempotency_key: None, payload: Bytes::new(), ..push(4, Order::Message) };
+    {
+        let store = with_devices(dir.path(), 2).await;
+        assert_eq!(store.last_push().await.unwrap(), PushId(0));
+        for one in &pushes {
+            store.create_push(one.clone(), vec![delivery(one.id.0, 1, DeliveryState::Queued)]).await.unwrap();
+        }
+        store.create_push(plain.clone(), vec![]).await.unwrap();
+        store.create_push(StoredPush { idempotency_key: None, ..push(5, Order::Ask) }, vec![]).await.unwrap();
+        store.close().await;
+    }
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.last_push().await.unwrap(), PushId(5));
+    for one in pushes.iter().chain([&plain]) {
+        assert!(same(&store.push(one.id).await.unwrap().unwrap(), one));
+    }
+    assert!(store.push(PushId(99)).await.unwrap().is_none());
+    assert_eq!(store.push_by_key("key 2".into()).await.unwrap(), Some(PushId(2)));
+    assert_eq!(store.push_by_key("key 4".into()).await.unwrap(), None);
+    let open = store.open_deliveries().await.unwrap();
+    assert_eq!(open.len(), 3);
+    for ((stored, delivered), wanted) in open.iter().zip(&pushes) {
+        assert!(same(stored, wanted));
+        assert_eq!(*delivered, delivery(wanted.id.0, 1, DeliveryState::Queued));
+    }
+}
+
+#[tokio::test]
+async fn a_push_is_kept_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 1).await;
+    let queued = |number| delivery(1, number, DeliveryState::Queued);
+    assert!(store.create_push(push(1, Order::Ask), vec![queued(1), queued(2)]).await.is_err(), "there is no device 2");
+    assert!(store.push(PushId(1)).await.unwrap().is_none());
+    assert!(store.open_deliveries().await.unwrap().is_empty());
+    store.create_push(push(1, Order::Ask), vec![queued(1)]).await.unwrap();
+    assert!(store.create_push(push(1, Order::Ask), vec![]).await.is_err(), "the number is taken");
+    let twice = StoredPush { id: PushId(2), ..push(1, Order::Ask) };
+    assert!(store.create_push(twice, vec![]).await.is_err(), "the idempotency key is taken");
+}
+
+#[tokio::test]
+async fn deliveries_take_their_steps_and_leave_the_open_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 9).await;
+    let queued = (1..=9).map(|number| delivery(1, number, DeliveryState::Queued)).collect();
+    store.create_push(push(1, Order::Ask), queued).await.unwrap();
+    let steps: Vec<Delivery> = DeliveryState::ALL
+        .into_iter()
+        .zip(1..)
+        .map(|(state, number)| Delivery {
+            at: UnixMs(300),
+            detail: String::new(),
+            answer: Some(Bytes::from_static(b"\xff")),
+            ..delivery(1, number, state)
+        })
+        .collect();
+    store.update_deliveries(steps.clone()).await.unwrap();
+    store.update_deliveries(vec![delivery(7, 1, DeliveryState::Sent)]).await.unwrap(); // nowhere: no harm
+
+    assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items, steps);
+    let open: Vec<Delivery> = store.open_deliveries().await.unwrap().into_iter().map(|(_, delivery)| delivery).collect();
+    assert_eq!(open, steps[..3]);
+    let counts = store.delivery_counts(PushId(1)).await.unwrap();
+    assert_eq!(counts, DeliveryState::ALL.map(|state| (state, 1)));
+
+    store.delete_device(DeviceNumber(2)).await.unwrap();
+    assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items.len(), 8, "they go with their device");
+    assert_eq!(store.open_deliveries().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn lists_are_given_in_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 5).await;
+    for id in 1..=5 {
+        let to = if id == 1 { (1..=5).map(|number| delivery(1, number, DeliveryState::Sent)).collect() } else { vec![] };
+        store.create_push(push(id, Order::Message), to).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut before = None;
+    loop {
+        let page = store.pushes(before, 2).await.unwrap();
+        seen.extend(page.items.iter().map(|push| push.id.0));
+        let Some(next) = page.next else { break };
+        before = Some(PushId(next.parse().unwrap()));
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1], "newest first");
+
+    let first = store.deliveries(PushId(1), None, 3).await.unwrap();
+    assert_eq!((first.items.len(), first.next.as_deref()), (3, Some("3")));
+    let rest = store.deliveries(PushId(1), Some(DeviceNumber(3)), 2).await.unwrap();
+    assert_eq!((rest.items.len(), rest.next), (2, None));
+}
