@@ -1,0 +1,5 @@
+// SvelteKit's own types are enough; this file makes them known.
+declare global {
+	namespace App {}
+}
+export {};

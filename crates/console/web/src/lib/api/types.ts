@@ -1,0 +1,151 @@
+// The nouns of the HTTP API as they travel in JSON. Nothing here knows how they are fetched or shown.
+
+export type Role = 'owner' | 'operator' | 'viewer';
+
+export interface Session {
+	name: string;
+	role: Role;
+	version: string;
+	time: string;
+}
+
+export interface Page<T> {
+	items: T[];
+	next?: string | null;
+}
+
+export interface App {
+	id: number;
+	/** Only for operators and owners. */
+	key?: string;
+	name: string;
+	open: boolean;
+	single: boolean;
+	settings: Record<string, string>;
+	created: string;
+	devices: number;
+}
+
+export interface Presence {
+	online: boolean;
+	since: string | null;
+	why: string;
+	protocol: string;
+	remote: string;
+}
+
+export interface Device extends Presence {
+	id: string;
+	number: number;
+	app: number;
+	name: string;
+	alias: string;
+	tags: string[];
+	firmware: string;
+	open: boolean;
+	created: string;
+}
+
+/** A device just made; the secret is shown once. */
+export interface NewDevice extends Device {
+	secret: string;
+}
+
+export interface Token {
+	id: number;
+	name: string;
+	role: Role;
+	created: string;
+	expires: string | null;
+}
+
+export type Value = number | boolean | string;
+
+export interface Point {
+	stream: string;
+	at: string;
+	value: Value;
+}
+
+/** Bytes for people: text where they are text, hex otherwise. */
+export interface Shown {
+	text?: string;
+	hex?: string;
+}
+
+export interface Message extends Shown {
+	device: string;
+	at: string;
+	direction: 'up' | 'down';
+	topic: string;
+	bytes: number;
+	cut: boolean;
+	qos: number;
+	retain: boolean;
+}
+
+export type DeliveryState =
+	| 'queued'
+	| 'sent'
+	| 'delivered'
+	| 'applied'
+	| 'failed'
+	| 'expired'
+	| 'replaced'
+	| 'refused'
+	| 'cancelled';
+
+export interface Delivery {
+	device: string;
+	state: DeliveryState;
+	at: string;
+	detail?: string;
+	answer?: Shown;
+}
+
+export interface Push extends Shown {
+	id: number;
+	order: string;
+	audience: { device?: string };
+	counts: Partial<Record<DeliveryState, number>>;
+	created: string;
+	expires: string | null;
+	deliveries?: Delivery[];
+}
+
+export interface Knock {
+	protocol: string;
+	remote: string;
+	claim: string;
+	reason: string;
+	at: string;
+}
+
+export interface Fault {
+	protocol: string;
+	remote: string;
+	device?: string;
+	fault: string;
+	why: string;
+	at: string;
+}
+
+export interface Status {
+	version: string;
+	started: string;
+	devices: number;
+	online: number;
+	apps: number;
+	listeners: { name: string; addr: string }[];
+}
+
+/** What the event stream tells, by the name of the event. */
+export interface Events {
+	presence: Presence & { device: string };
+	device: { device: string; change: 'registered' | 'edited' | 'removed' };
+	message: Message;
+	points: { device: string; items: Point[] };
+	delivery: Delivery & { push: number };
+	knock: Knock;
+	fault: Fault;
+}

@@ -1,0 +1,60 @@
+// The language of the console: the reader's choice, else the browser's. English and Chinese.
+import type { Problem } from '$lib/api/http';
+import { en, type Text } from './en';
+import { zh } from './zh';
+
+export type Language = 'en' | 'zh';
+
+const KEY = 'espush.language';
+const DICTIONARIES: Record<Language, Text> = { en, zh };
+
+/** The language for a list of preferences, most wanted first. */
+export function choose(preferences: readonly string[]): Language {
+	for (const tag of preferences) {
+		if (/^zh\b/i.test(tag)) return 'zh';
+		if (/^en\b/i.test(tag)) return 'en';
+	}
+	return 'en';
+}
+
+function initial(): Language {
+	if (typeof window === 'undefined') return 'en';
+	try {
+		const kept = localStorage.getItem(KEY);
+		if (kept === 'en' || kept === 'zh') return kept;
+	} catch {
+		// Storage may be forbidden; the browser's language it is.
+	}
+	return choose(navigator.languages);
+}
+
+let current = $state<Language>(initial());
+
+/** The dictionary in use. Reactive: read it inside `$derived` or a template. */
+export function words(): Text {
+	return DICTIONARIES[current];
+}
+
+/** The language in use, as a BCP 47 tag. */
+export function language(): Language {
+	return current;
+}
+
+export function setLanguage(to: Language) {
+	current = to;
+	try {
+		localStorage.setItem(KEY, to);
+	} catch {
+		// Then it holds for this page only.
+	}
+}
+
+/** A refusal's sentence in the reader's language, where we know it; else as the server said it. */
+export function explain(problem: Problem): string {
+	return words().problems[problem.code] ?? sentence(problem.detail);
+}
+
+/** A sentence that the server made (a knock's reason), translated where we know it. */
+export function sentence(text: string): string {
+	return words().sentences[text] ?? text;
+}

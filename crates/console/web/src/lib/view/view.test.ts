@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { hexFault, hexPairs, shown, size, utf8Length } from './bytes';
+import { follow, isBad, isFinal } from './delivery';
+import { ago, lasting } from './time';
+import { isOn, sparkline, thin, valueText } from './values';
+
+describe('times', () => {
+	it('are told by their largest unit, in both languages', () => {
+		expect(ago(500, 'en', 'just now')).toBe('just now');
+		expect(ago(59_000, 'en', '')).toBe('59 sec. ago');
+		expect(ago(3 * 60_000, 'zh', '')).toBe('3分钟前');
+		expect(ago(2 * 86_400_000, 'en', '')).toBe('2 days ago');
+		expect(lasting(7_200_000, 'en')).toBe('2 hr');
+		expect(lasting(3 * 86_400_000, 'zh')).toBe('3天');
+		expect(lasting(-5, 'en')).toBe('0 sec');
+	});
+});
+
+describe('bytes', () => {
+	it('hex is checked and shown as on the wire', () => {
+		expect(hexFault('0c 01')).toBeNull();
+		expect(hexFault('0c 0')).toBe('odd');
+		expect(hexFault('0x0c')).toBe('digit');
+		expect(hexPairs('0c01ff')).toBe('0c 01 ff');
+		expect(shown({ text: '' })).toBe('');
+		expect(shown({ hex: '00ff' })).toBe('00 ff');
+		expect(size(1536)).toBe('1.5 KiB');
+		expect(utf8Length('灯')).toBe(3);
+	});
+});
+
+describe('values', () => {
+	it('are readable', () => {
+		expect(valueText(21.456789123, 'en')).toBe('21.4568');
+		expect(valueText(1234567, 'en')).toBe('1,234,567');
+		expect(valueText(1024, 'en')).toBe('1024');
+		expect(valueText('watering', 'en')).toBe('watering');
+		expect([true, 1, 'on'].every(isOn)).toBe(true);
+		expect([false, 0, 'off', undefined].some(isOn)).toBe(false);
+	});
+	it('a line needs two numbers; a flat one lies in the middle', () => {
+		const at = (s: number) => `2026-01-01T00:00:0${s}.000Z`;
+		const row = (s: number, value: number | boolean) => ({ stream: 'x', at: at(s), value });
+		expect(sparkline([row(0, 1)], 10, 10)).toBe('');
+		expect(sparkline([row(0, 1), row(1, true)], 10, 10)).toBe('');
+		expect(sparkline([row(0, 1), row(1, 3), row(2, 2)], 10, 10)).toBe('M0.0 10.0L5.0 0.0L10.0 5.0');
+		expect(sparkline([row(0, 1), row(2, 1)], 10, 10)).toBe('M0.0 5.0L10.0 5.0');
+		expect(thin([1, 2, 3, 4, 5], 2)).toEqual([2, 5]);
+	});
+});
+
+describe('a delivery', () => {
+	const news = (state: 'queued' | 'sent' | 'delivered' | 'applied', s: number) => ({ push: 1, device: 'lamp', state, at: `2026-01-01T00:00:0${s}.000Z` });
+	it('never goes back when news arrive out of order', () => {
+		let known = follow(undefined, news('sent', 2));
+		known = follow(known, news('queued', 1));
+		expect(known.state).toBe('sent');
+		expect(known.times.queued).toBeDefined();
+		known = follow(known, news('applied', 3));
+		known = follow(known, news('delivered', 3));
+		expect(known.state).toBe('applied');
+		expect(Object.keys(known.times)).toHaveLength(4);
+	});
+	it('goes back to queued when its line broke', () => {
+		const known = follow(follow(undefined, news('sent', 2)), news('queued', 3));
+		expect(known.state).toBe('queued');
+	});
+	it('knows its ends', () => {
+		expect(isFinal('applied') && !isBad('applied') && isBad('expired') && !isFinal('delivered')).toBe(true);
+	});
+});
