@@ -122,7 +122,7 @@ fn an_upload_is_a_point_with_the_device_s_own_time() {
     let (topic, payload, qos, token) = bench.hub.published.pop().unwrap();
     assert_eq!((topic.as_str(), qos, token), ("me/data", model::Qos::AtLeastOnce, 3));
     let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-    assert_eq!(payload, serde_json::json!({"t": 1_466_599_588_000_i64, "wd": 2700}));
+    assert_eq!(payload, serde_json::json!({"ts": 1_466_599_588_000_i64, "wd": 2700}));
 }
 
 #[test]

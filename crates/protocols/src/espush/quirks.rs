@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use encoding_rs::GBK;
 use model::UnixMs;
+use model::limits::POINT_AHEAD_S_MAX;
 
 /// What a device's firmware surely has in its table of types. A device that receives a type outside its
 /// table disconnects at once (H1) [B], so a server must know before it asks.
@@ -65,9 +66,8 @@ pub fn device_id_text(field: &[u8]) -> String {
 /// shows a day before the protocol existed, or later than tomorrow, is no clock either.
 pub fn sample_time(device_s: u32, now: UnixMs) -> Option<UnixMs> {
     const BORN_MS: i64 = 1_430_438_400_000; // 2015-05-01
-    const DAY_MS: i64 = 86_400_000;
     let at = i64::from(device_s) * 1000;
-    (BORN_MS..=now.0.saturating_add(DAY_MS)).contains(&at).then_some(UnixMs(at))
+    (BORN_MS..=now.0.saturating_add(POINT_AHEAD_S_MAX as i64 * 1000)).contains(&at).then_some(UnixMs(at))
 }
 
 /// Text from the device. The original service spoke GBK on the wire [S]; we do so where the app says so.

@@ -15,6 +15,9 @@ use super::quirks::{sample_time, upload_text};
 /// The stream of an upload that has no tag.
 pub const STREAM_DEFAULT: &str = "upload";
 
+/// The topic of uploads; one stream of it is a level below.
+const DATA: &str = "me/data";
+
 /// The body of a 06.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upload<'a> {
@@ -40,33 +43,40 @@ impl<'a> Upload<'a> {
 
 /// What is published for an upload: the topic and the payload.
 ///
-/// With a time the value must travel as an object on `me/data`, where `t` is the time; a stream of that
-/// name, or of the name `ts`, goes without. An upload that is a JSON object is its own list of streams:
-/// the stock server would have torn it apart at its first comma.
+/// With a time the value travels as an object on `me/data`, where `ts` is the time; a stream of that very
+/// name goes without. An upload that is a JSON object is its own list of streams: the stock server would
+/// have torn it apart at its first comma.
 fn points(text: &str, at: Option<UnixMs>) -> (String, String) {
-    if let Ok(Value::Object(mut object)) = serde_json::from_str(text) {
-        if let (Some(at), false) = (at, object.contains_key("t") || object.contains_key("ts")) {
-            object.insert("t".to_owned(), at.0.into());
+    let (stream, value) = match serde_json::from_str::<Map<String, Value>>(text) {
+        Ok(object) if object.values().all(|value| !value.is_array() && !value.is_object()) => {
+            return (DATA.to_owned(), stamped(object, at));
         }
-        return ("me/data".to_owned(), Value::Object(object).to_string());
-    }
-    let (stream, value) = match text.split_once(',') {
-        // The stock server put the tag before the first comma aside and dropped all later commas.
-        Some((tag, value)) => (stream_name(tag), value.replace(',', "")),
-        None => (STREAM_DEFAULT.to_owned(), text.to_owned()),
+        Ok(_) => (STREAM_DEFAULT.to_owned(), text.to_owned()),
+        Err(_) => match text.split_once(',') {
+            // The stock server took what stands before the first comma as the tag and dropped all later commas.
+            Some((tag, value)) => (stream_name(tag), value.replace(',', "")),
+            None => (STREAM_DEFAULT.to_owned(), text.to_owned()),
+        },
     };
     let value = value.trim();
-    match at {
-        Some(at) if stream != "t" && stream != "ts" => {
-            let value = match serde_json::from_str(value) {
-                Ok(plain @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => plain,
-                _ => Value::String(value.to_owned()),
-            };
-            let object = Map::from_iter([("t".to_owned(), at.0.into()), (stream, value)]);
-            ("me/data".to_owned(), Value::Object(object).to_string())
-        }
-        _ => (format!("me/data/{stream}"), value.to_owned()),
+    if at.is_none() || stream == "ts" {
+        return (format!("{DATA}/{stream}"), value.to_owned());
     }
+    let value = match serde_json::from_str(value) {
+        Ok(plain @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => plain,
+        _ => Value::String(value.to_owned()),
+    };
+    (DATA.to_owned(), stamped(Map::from_iter([(stream, value)]), at))
+}
+
+/// The object with the device's time, unless it brings a time of its own: `ts`, or a `t` too large for a
+/// temperature.
+fn stamped(mut object: Map<String, Value>, at: Option<UnixMs>) -> String {
+    let own = object.contains_key("ts") || object.get("t").and_then(Value::as_f64).is_some_and(|t| t >= 1e9);
+    if let (Some(at), false) = (at, own) {
+        object.insert("ts".to_owned(), at.0.into());
+    }
+    Value::Object(object).to_string()
 }
 
 /// The stream of a tag: what a stream name or a topic level must not have becomes `_`, the end is cut.
@@ -123,17 +133,17 @@ mod tests {
     #[test]
     fn a_tag_names_the_stream() {
         check("wd,2700", None, "me/data/wd", "2700");
-        check("wd,2700", AT, "me/data", r#"{"t":1466599588000,"wd":2700}"#);
-        check("state,on", AT, "me/data", r#"{"state":"on","t":1466599588000}"#);
+        check("wd,2700", AT, "me/data", r#"{"ts":1466599588000,"wd":2700}"#);
+        check("state,on", AT, "me/data", r#"{"state":"on","ts":1466599588000}"#);
         check("a,1,2,3", None, "me/data/a", "123");
-        check("dht,2700===4500", AT, "me/data", r#"{"dht":"2700===4500","t":1466599588000}"#);
-        check("nan,nan", AT, "me/data", r#"{"nan":"nan","t":1466599588000}"#);
+        check("dht,2700===4500", AT, "me/data", r#"{"dht":"2700===4500","ts":1466599588000}"#);
+        check("nan,nan", AT, "me/data", r#"{"nan":"nan","ts":1466599588000}"#);
     }
 
     #[test]
     fn without_a_tag_the_stream_has_a_name_of_its_own() {
         check("21.5", None, "me/data/upload", "21.5");
-        check("hello world", AT, "me/data", r#"{"t":1466599588000,"upload":"hello world"}"#);
+        check("hello world", AT, "me/data", r#"{"ts":1466599588000,"upload":"hello world"}"#);
         check(",5", None, "me/data/upload", "5");
         check("", None, "me/data/upload", "");
     }
@@ -150,15 +160,18 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_called_as_the_time_goes_without_it() {
-        check("t,21", AT, "me/data/t", "21");
+        check("t,21", AT, "me/data", r#"{"t":21,"ts":1466599588000}"#);
         check("ts,21", AT, "me/data/ts", "21");
     }
 
     #[test]
     fn an_object_is_its_own_list_of_streams() {
         check(r#"{"temp":21,"hum":40}"#, None, "me/data", r#"{"hum":40,"temp":21}"#);
-        check(r#"{"temp":21}"#, AT, "me/data", r#"{"t":1466599588000,"temp":21}"#);
-        check(r#"{"temp":21,"t":5}"#, AT, "me/data", r#"{"t":5,"temp":21}"#);
+        check(r#"{"temp":21}"#, AT, "me/data", r#"{"ts":1466599588000,"temp":21}"#);
+        check(r#"{"t":21.5}"#, AT, "me/data", r#"{"ts":1466599588000,"t":21.5}"#);
+        check(r#"{"temp":21,"t":1466599000}"#, AT, "me/data", r#"{"t":1466599000,"temp":21}"#);
+        check(r#"{"temp":21,"ts":5}"#, AT, "me/data", r#"{"temp":21,"ts":5}"#);
+        check(r#"{"deep":{"a":1},"b":2}"#, None, "me/data/upload", r#"{"deep":{"a":1},"b":2}"#);
         check(r#"{"broken":1,2"#, None, r#"me/data/{"broken":1"#, "2");
     }
 
