@@ -1,5 +1,7 @@
 """What every suite gets: a server of its own for the module, started once, stopped and looked over at the end."""
 
+import concurrent.futures
+
 import pytest
 
 from harness import PROGRAM, Server
@@ -31,3 +33,10 @@ def fresh(tmp_path):
             one.stop()
         elif one.process is not None:
             one.kill()
+
+
+@pytest.fixture
+def background():
+    """Runs calls beside the test; each must have come back when the test ends."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        yield lambda call, *arguments, **options: pool.submit(call, *arguments, **options)
