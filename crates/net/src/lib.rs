@@ -1,1 +1,151 @@
-//! Sockets, shards, timers and buffers; the only room that knows tokio's network types on the device side.
+//! Sockets: listeners, shards and their connections. One thread a shard, each with a current-thread
+//! runtime and a `hub::Floor`; a connection lives on one shard and moves at most once, to its home after
+//! login. An idle connection is a task waiting to read: no buffer, no timer of its own.
+//! Deliberately absent: any protocol (machines come from a registration), any rule about who may do what.
+
+mod clock;
+mod inbox;
+mod listen;
+mod shard;
+mod sockets;
+mod stats;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, Ticket, Verdict};
+use hub::{Mail, Retained, Shard, home_of_device};
+use model::{DeviceNumber, Message, Qos, limits};
+
+pub use crate::clock::SystemClock;
+pub use crate::inbox::Inbox;
+pub use crate::listen::{ListenError, Listener, raise_open_file_limit};
+pub use crate::stats::ShardStats;
+use crate::stats::Stats;
+
+/// The way to the shards: what the platform holds. Exists before the shards run, because the gate that
+/// the shards ask needs it too.
+pub struct Shards {
+    inboxes: Vec<Arc<Inbox<Post>>>,
+    stats: Vec<Arc<Stats>>,
+}
+
+/// The running shards.
+pub struct Running {
+    shards: Arc<Shards>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Shards {
+    /// `count` shards, not yet running.
+    pub fn new(count: u16) -> Arc<Shards> {
+        let count = count.max(1);
+        Arc::new(Shards {
+            inboxes: (0..count).map(|_| Arc::new(Inbox::new(limits::INBOX_MAIL_MAX, Post::may_be_lost))).collect(),
+            stats: (0..count).map(|_| Arc::default()).collect(),
+        })
+    }
+
+    /// Starts the shards' threads and accepts connections.
+    pub fn start(
+        self: &Arc<Self>,
+        listeners: &[Listener],
+        gate: Arc<dyn Gate>,
+        bus: Arc<dyn Bus>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Running, ListenError> {
+        let retained = Arc::new(Retained::default());
+        let count = self.inboxes.len() as u16;
+        let mut threads = Vec::new();
+        for index in 0..count {
+            let hub = Shard::new(index, count, gate.clone(), bus.clone(), retained.clone());
+            let accepts: Vec<(Protocol, std::net::TcpListener)> =
+                listeners.iter().map(Listener::share).collect::<Result<_, _>>()?;
+            let (shards, bus, clock) = (self.clone(), bus.clone(), clock.clone());
+            let run = move || shard::run(index, hub, accepts, &shards, bus, clock);
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
+            threads.push(thread.map_err(|source| ListenError::Thread { source })?);
+        }
+        Ok(Running { shards: self.clone(), threads })
+    }
+
+    /// What the shards counted, as of the last half second.
+    pub fn stats(&self) -> Vec<ShardStats> {
+        self.stats.iter().map(|stats| stats.read()).collect()
+    }
+
+    /// Bytes from peers that have been dealt with, exact at any moment.
+    pub fn bytes_in(&self) -> u64 {
+        self.stats.iter().map(|stats| stats.bytes_in()).sum()
+    }
+
+    fn post(&self, shard: usize, post: Post) {
+        if let Some(inbox) = self.inboxes.get(shard) {
+            inbox.post(std::iter::once(post));
+        }
+    }
+}
+
+impl Running {
+    /// Says goodbye to every peer and waits for the threads.
+    pub fn stop(self, why: &'static str) {
+        for shard in 0..self.shards.inboxes.len() {
+            self.shards.post(shard, Post::Stop(Close { fault: Fault::Nobody, why: why.into() }));
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a shard had already ended by a panic");
+            }
+        }
+    }
+}
+
+impl Line for Shards {
+    fn publish(&self, message: Message) {
+        let message = Arc::new(message);
+        for shard in 0..self.inboxes.len() {
+            self.post(shard, Post::Mail(Mail::Message(message.clone())));
+        }
+    }
+
+    fn push(&self, device: DeviceNumber, message: Message) {
+        let home = home_of_device(device, self.inboxes.len() as u16);
+        self.post(usize::from(home), Post::Mail(Mail::Push(Arc::new(message))));
+    }
+
+    fn decide(&self, ticket: Ticket, verdict: Verdict) {
+        self.post(usize::from(ticket.shard), Post::Mail(Mail::Verdict(ticket, verdict)));
+    }
+
+    fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
+        self.post(usize::from(ticket.shard), Post::Mail(Mail::Published(ticket, result)));
+    }
+
+    fn kick(&self, device: DeviceNumber, why: Close, forget: bool) {
+        let home = home_of_device(device, self.inboxes.len() as u16);
+        self.post(usize::from(home), Post::Mail(Mail::Kick { device, why, forget }));
+    }
+}
+
+/// What can lie in a shard's inbox.
+pub(crate) enum Post {
+    Mail(Mail),
+    Arrival(Box<Arrival>),
+    /// Say goodbye to everyone and end.
+    Stop(Close),
+}
+
+impl Post {
+    /// A QoS 0 message that nobody asked a receipt for may be lost when the shard cannot keep up.
+    fn may_be_lost(&self) -> bool {
+        matches!(self, Post::Mail(Mail::Message(message)) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
+    }
+}
+
+/// A connection handed from shard to shard.
+pub(crate) struct Arrival {
+    pub moving: hub::Moving,
+    pub stream: std::net::TcpStream,
+    pub remote: SocketAddr,
+}

@@ -1,0 +1,98 @@
+//! Listening sockets. One socket a protocol, shared by all shards: the kernel gives each connection to
+//! whichever shard accepts first. Not SO_REUSEPORT: it would let a second espush listen on the same port
+//! unnoticed and take half of the devices.
+
+use std::io;
+use std::net::SocketAddr;
+
+use contract::Protocol;
+use socket2::{Domain, Socket, Type};
+
+/// Connections that may wait to be accepted: a whole site comes back at once after a power cut.
+const BACKLOG: i32 = 4096;
+
+/// Why listening failed. The text names the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be had.
+    #[error("cannot listen on {addr} for {name}: {source}. {}", advice(.name, source))]
+    Bind {
+        /// Which protocol.
+        name: String,
+        /// Which address.
+        addr: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a shard: {source}")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn advice(name: &str, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("Another program has that port: stop it, or choose another with --set {name}.listen=ADDRESS:PORT")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("Ports below 1024 need root: choose another with --set {name}.listen=ADDRESS:PORT")
+        }
+        _ => format!("Check the address: --set {name}.listen=ADDRESS:PORT, or \"\" to turn it off"),
+    }
+}
+
+/// A bound listening socket.
+pub struct Listener {
+    protocol: Protocol,
+    socket: std::net::TcpListener,
+    addr: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on `addr` (`IP:PORT`, port 0 takes a free one) for `protocol`.
+    pub fn bind(protocol: &Protocol, addr: &str) -> Result<Listener, ListenError> {
+        let fail = |source| ListenError::Bind { name: protocol.name.to_owned(), addr: addr.to_owned(), source };
+        let socket = bind(addr).map_err(fail)?;
+        let addr = socket.local_addr().map_err(fail)?;
+        Ok(Listener { protocol: *protocol, socket, addr })
+    }
+
+    /// The protocol's name.
+    pub fn name(&self) -> &'static str {
+        self.protocol.name
+    }
+
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The same socket for another shard.
+    pub(crate) fn share(&self) -> Result<(Protocol, std::net::TcpListener), ListenError> {
+        let fail = |source| ListenError::Bind { name: self.protocol.name.to_owned(), addr: self.addr.to_string(), source };
+        Ok((self.protocol, self.socket.try_clone().map_err(fail)?))
+    }
+}
+
+/// Binds and listens, with SO_REUSEADDR so that a restart need not wait for old connections to fade.
+fn bind(addr: &str) -> io::Result<std::net::TcpListener> {
+    let addr: SocketAddr = addr.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not of the form IP:PORT"))?;
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Lifts the process's limit of open files as far as it may go, and returns it: every device is one.
+pub fn raise_open_file_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let now = if setrlimit(Resource::Nofile, most).is_ok() { limit.maximum } else { limit.current };
+    now.unwrap_or(u64::MAX)
+}

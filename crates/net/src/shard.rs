@@ -1,0 +1,389 @@
+//! One shard's thread: accepting, one reading task a connection, and a flusher that runs once after all
+//! the tasks that were ready, so that everything which came together leaves together.
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::{Bus, Clock, Close, ConnId, Fault, Protocol};
+use hub::{Floor, Mail, Shard};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::sockets::{Closing, Leaving, Sockets};
+use crate::stats::ShardStats;
+use crate::{Arrival, Post, Shards};
+
+/// What one read takes at most. Shared by all connections of a shard.
+const READ_BYTES: usize = 64 * 1024;
+/// Sockets that may be closing politely at once; beyond that they are just closed.
+const LINGERING_MAX: usize = 1024;
+/// How long a polite close waits for the peer to read the rest and hang up.
+const LINGER: Duration = Duration::from_secs(3);
+/// Log lines about ended connections a second, so that a flood of bad peers does not flood the log.
+const LOG_LINES_PER_S: u32 = 20;
+
+struct Ctx {
+    index: u16,
+    state: RefCell<State>,
+    flush: Notify,
+    stop: Notify,
+    shards: Arc<Shards>,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+}
+
+struct State {
+    floor: Floor,
+    sockets: Sockets,
+    read: Vec<u8>,
+    stats: ShardStats,
+    lingering: usize,
+    logged: u32,
+    not_logged: u32,
+}
+
+/// Runs shard `index` until it is told to stop.
+pub(crate) fn run(
+    index: u16,
+    hub: Shard,
+    accepts: Vec<(Protocol, std::net::TcpListener)>,
+    shards: &Arc<Shards>,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "shard {index} cannot run");
+            return;
+        }
+    };
+    let ctx = Rc::new(Ctx {
+        index,
+        state: RefCell::new(State {
+            floor: Floor::new(hub),
+            sockets: Sockets::default(),
+            read: vec![0; READ_BYTES],
+            stats: ShardStats::default(),
+            lingering: 0,
+            logged: 0,
+            not_logged: 0,
+        }),
+        flush: Notify::new(),
+        stop: Notify::new(),
+        shards: shards.clone(),
+        bus,
+        clock,
+    });
+    LocalSet::new().block_on(&runtime, async {
+        for (protocol, listener) in accepts {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => drop(spawn_local(accept(ctx.clone(), protocol, listener))),
+                Err(error) => tracing::error!(%error, "shard {index} cannot accept {}", protocol.name),
+            }
+        }
+        spawn_local(read_inbox(ctx.clone()));
+        spawn_local(flush(ctx.clone()));
+        spawn_local(tick(ctx.clone()));
+        ctx.stop.notified().await;
+        // What polite closes are under way may finish.
+        let deadline = Instant::now() + LINGER;
+        while ctx.state.borrow().lingering > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+impl Ctx {
+    /// One turn on the floor, with the time told, and the flusher woken if the turn left work.
+    fn turn<T>(&self, work: impl FnOnce(&mut Floor, &mut Sockets) -> T) -> T {
+        let State { floor, sockets, .. } = &mut *self.state.borrow_mut();
+        self.tell_time(floor);
+        let result = work(floor, sockets);
+        self.flush.notify_one();
+        result
+    }
+
+    fn tell_time(&self, floor: &mut Floor) {
+        floor.set_time(self.clock.millis(), self.clock.unix());
+    }
+}
+
+async fn accept(ctx: Rc<Ctx>, protocol: Protocol, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                ctx.state.borrow_mut().stats.accepted += 1;
+                seat(&ctx, stream, remote, |floor, sockets| floor.open(&protocol, remote, sockets));
+            }
+            Err(error) => {
+                // Out of files or memory: the connection stays in the backlog; trying at once would only spin.
+                tracing::warn!(%error, "cannot accept {} connections; raise the open-file limit (ulimit -n)", protocol.name);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// Gives a socket its seat and its reading task.
+fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce(&mut Floor, &mut Sockets)) {
+    tune(&stream);
+    let stream = Rc::new(stream);
+    let conn = ctx.turn(|floor, sockets| {
+        let conn = floor.vacant();
+        sockets.bind(conn, stream.clone(), remote);
+        enter(floor, sockets);
+        conn
+    });
+    let reader = spawn_local(read(ctx.clone(), conn, stream)).abort_handle();
+    ctx.state.borrow_mut().sockets.set_reader(conn, reader);
+}
+
+/// Small messages leave at once; a dead line is noticed even when the protocol has no keep-alive.
+fn tune(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(300)).with_interval(Duration::from_secs(30)).with_retries(4);
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive)) {
+        tracing::debug!(%error, "cannot tune a socket");
+    }
+}
+
+/// Reads one connection into the shard's buffer until it ends or leaves.
+async fn read(ctx: Rc<Ctx>, conn: ConnId, stream: Rc<TcpStream>) {
+    let lost = |why: &'static str| {
+        ctx.turn(|floor, sockets| {
+            sockets.set_dead(conn);
+            floor.lost(conn, Close { fault: Fault::Line, why: why.into() }, sockets);
+        });
+    };
+    loop {
+        if stream.readable().await.is_err() {
+            return lost("the line broke");
+        }
+        let got = {
+            let mut state = ctx.state.borrow_mut();
+            let State { floor, sockets, read, .. } = &mut *state;
+            if !sockets.has(conn) {
+                return;
+            }
+            let got = read_once(&stream, read);
+            if let Ok(count @ 1..) = got {
+                ctx.tell_time(floor);
+                floor.bytes(conn, &read[..count], sockets);
+                ctx.shards.stats[usize::from(ctx.index)].add_bytes_in(count);
+                ctx.flush.notify_one();
+                if !sockets.has(conn) {
+                    return;
+                }
+            }
+            got
+        };
+        match got {
+            Ok(0) => return lost("the peer hung up"),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return lost("the line broke"),
+        }
+    }
+}
+
+/// One read. A read that does not fill the buffer has emptied the socket: that is told to the runtime as
+/// "would block" along with the bytes, which saves a second system call only to hear it.
+fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    let result = stream.try_io(Interest::READABLE, || {
+        got = (&*SockRef::from(stream)).read(buffer)?;
+        if (1..buffer.len()).contains(&got) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(got) }
+    });
+    if got > 0 { Ok(got) } else { result }
+}
+
+/// Carries out what turns have left: deliveries, mail to other shards, events, closes.
+async fn flush(ctx: Rc<Ctx>) {
+    let mut outgoing: Vec<Arc<model::Message>> = Vec::new();
+    loop {
+        ctx.flush.notified().await;
+        let (clogged, closing, leaving) = {
+            let mut state = ctx.state.borrow_mut();
+            let State { floor, sockets, .. } = &mut *state;
+            floor.flush(sockets);
+            outgoing.append(floor.broadcast());
+            if !floor.events().is_empty() {
+                ctx.bus.emit(floor.events());
+            }
+            note_ended(&mut state);
+            let sockets = &mut state.sockets;
+            (std::mem::take(&mut sockets.clogged), std::mem::take(&mut sockets.closing), std::mem::take(&mut sockets.leaving))
+        };
+        if !outgoing.is_empty() {
+            for (_, inbox) in ctx.shards.inboxes.iter().enumerate().filter(|(shard, _)| *shard != usize::from(ctx.index)) {
+                inbox.post(outgoing.iter().map(|message| Post::Mail(Mail::Message(message.clone()))));
+            }
+            outgoing.clear();
+        }
+        for conn in clogged {
+            spawn_local(drain(ctx.clone(), conn));
+        }
+        for closing in closing {
+            let mut state = ctx.state.borrow_mut();
+            if state.lingering < LINGERING_MAX {
+                state.lingering += 1;
+                spawn_local(linger(ctx.clone(), closing));
+            }
+        }
+        for leaving in leaving {
+            hand_over(&ctx, leaving).await;
+        }
+    }
+}
+
+/// Sends a connection to its home shard. Its reading task was told to end and holds the socket until it has.
+async fn hand_over(ctx: &Ctx, leaving: Leaving) {
+    let Leaving { to, moving, mut stream, remote } = leaving;
+    let stream = loop {
+        match Rc::try_unwrap(stream) {
+            Ok(stream) => break stream,
+            Err(shared) => {
+                stream = shared;
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    match stream.into_std() {
+        Ok(stream) => {
+            ctx.state.borrow_mut().stats.handed_over += 1;
+            let arrival = Post::Arrival(Box::new(Arrival { moving, stream, remote }));
+            ctx.shards.post(usize::from(to), arrival);
+        }
+        Err(error) => tracing::error!(%error, "lost a connection on its way to shard {to}"),
+    }
+}
+
+/// Sends what a slow peer left, as it reads.
+async fn drain(ctx: Rc<Ctx>, conn: ConnId) {
+    loop {
+        let Some(stream) = ctx.state.borrow_mut().sockets.stream(conn) else { return };
+        if stream.writable().await.is_err() {
+            return;
+        }
+        drop(stream);
+        let left = ctx.turn(|floor, sockets| {
+            let left = sockets.drain(conn);
+            if let Some(left) = left {
+                floor.drained(conn, left, sockets);
+            }
+            left
+        });
+        // Deliveries that `drained` set free may have clogged the socket again: then a new task was asked for.
+        if left.is_none_or(|left| left == 0) {
+            return;
+        }
+    }
+}
+
+/// Closes politely: the rest of the bytes, then our side, then waits for the peer's. Closing with unread
+/// input would make the kernel reset the line and the peer lose our last words (a CONNACK with a reason).
+async fn linger(ctx: Rc<Ctx>, closing: Closing) {
+    let Closing { stream, unsent } = closing;
+    let goodbye = async {
+        let mut sent = 0;
+        while sent < unsent.len() && stream.writable().await.is_ok() {
+            match stream.try_write(&unsent[sent..]) {
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+        if SockRef::from(&*stream).shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let mut scrap = [0; 512];
+        let mut ignored = 0;
+        while ignored < READ_BYTES && stream.readable().await.is_ok() {
+            match stream.try_read(&mut scrap) {
+                Ok(0) => return,
+                Ok(n) => ignored += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
+    ctx.state.borrow_mut().lingering -= 1;
+}
+
+async fn read_inbox(ctx: Rc<Ctx>) {
+    let inbox = ctx.shards.inboxes[usize::from(ctx.index)].clone();
+    let mut posts = Vec::new();
+    loop {
+        let dropped = inbox.take(&mut posts).await;
+        ctx.state.borrow_mut().stats.inbox_dropped += dropped;
+        for post in posts.drain(..) {
+            match post {
+                Post::Mail(mail) => ctx.turn(|floor, sockets| floor.mail(mail, sockets)),
+                Post::Arrival(arrival) => {
+                    let Arrival { moving, stream, remote } = *arrival;
+                    match TcpStream::from_std(stream) {
+                        Ok(stream) => seat(&ctx, stream, remote, |floor, sockets| floor.arrive(moving, sockets)),
+                        Err(error) => tracing::error!(%error, "lost a connection that came from another shard"),
+                    }
+                }
+                Post::Stop(close) => {
+                    ctx.turn(|floor, sockets| floor.close_all(&close, sockets));
+                    // Let the flusher carry the goodbyes out before the thread ends.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                    ctx.stop.notify_one();
+                }
+            }
+        }
+    }
+}
+
+async fn tick(ctx: Rc<Ctx>) {
+    let mut interval = tokio::time::interval(Duration::from_millis(500));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        ctx.turn(|floor, sockets| floor.tick(sockets));
+        let mut state = ctx.state.borrow_mut();
+        let State { floor, sockets, stats, logged, not_logged, .. } = &mut *state;
+        stats.hub = floor.counters();
+        stats.connections = floor.connections() as u64;
+        stats.bytes_out = sockets.bytes_out;
+        ctx.shards.stats[usize::from(ctx.index)].write(stats);
+        if *not_logged > 0 {
+            tracing::warn!("{not_logged} more connections ended by a fault in the last half second, not logged one by one");
+        }
+        (*logged, *not_logged) = (0, 0);
+    }
+}
+
+/// One log line and one count for each connection that ended.
+fn note_ended(state: &mut State) {
+    let State { floor, stats, logged, not_logged, .. } = state;
+    for ended in floor.ended().drain(..) {
+        let (protocol, remote, fault, why) = (ended.protocol, ended.remote, ended.close.fault, ended.close.why);
+        *stats.ended.entry((protocol, fault.as_str())).or_default() += 1;
+        match fault {
+            Fault::Nobody | Fault::Line => tracing::debug!(protocol, %remote, fault = fault.as_str(), "{why}"),
+            _ if *logged >= LOG_LINES_PER_S / 2 => *not_logged += 1,
+            Fault::Ours => {
+                *logged += 1;
+                tracing::error!(protocol, %remote, fault = fault.as_str(), "{why}");
+            }
+            _ => {
+                *logged += 1;
+                tracing::warn!(protocol, %remote, fault = fault.as_str(), "{why}");
+            }
+        }
+    }
+}
