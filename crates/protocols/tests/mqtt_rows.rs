@@ -1,0 +1,15 @@
+//! The wire rows of MQTT 3.1.1, on one shard and on two, whole and byte by byte.
+
+/// Names a test after each file of `mqtt/vectors/` and runs its cases.
+macro_rules! files {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let text = include_str!(concat!("../src/mqtt/vectors/", stringify!($name), ".rows"));
+            let cases = testkit::rows::run_file(text, &protocols::mqtt::PROTOCOL).unwrap_or_else(|failures| panic!("{failures}"));
+            assert!(cases > 0, "a file without cases shows nothing");
+        }
+    )*};
+}
+
+files! { connect deliver framing keep_alive publish retained session subscribe umqtt will }
