@@ -3,8 +3,8 @@
 //! and no subscriptions: those are the hub's, and outlive the connection if the client wants.
 //!
 //! What the machine expects of its driver beyond the contract: a client may send packets right behind its
-//! CONNECT. They are not used until the gate has answered, so after `on_answer` the driver shows the bytes
-//! that it has kept, without waiting for more.
+//! CONNECT. They are not used until the gate has answered, so after `on_answer` with the Welcome the driver
+//! shows the bytes that it has kept, without waiting for more.
 
 use contract::session::Peer;
 use contract::{Answer, Context, Delivery, Fault, Session};
