@@ -47,15 +47,21 @@ impl<T> Inbox<T> {
     /// last time.
     pub async fn take(&self, empty: &mut Vec<T>) -> u64 {
         loop {
-            {
-                let mut waiting = self.waiting.lock();
-                if !waiting.items.is_empty() {
-                    std::mem::swap(&mut waiting.items, empty);
-                    return std::mem::take(&mut waiting.dropped);
-                }
+            if let Some(dropped) = self.take_now(empty) {
+                return dropped;
             }
             self.arrived.notified().await;
         }
+    }
+
+    /// The same without waiting; `None` when nothing is here.
+    pub fn take_now(&self, empty: &mut Vec<T>) -> Option<u64> {
+        let mut waiting = self.waiting.lock();
+        if waiting.items.is_empty() {
+            return None;
+        }
+        std::mem::swap(&mut waiting.items, empty);
+        Some(std::mem::take(&mut waiting.dropped))
     }
 }
 

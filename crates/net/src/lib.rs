@@ -20,7 +20,7 @@ use model::{DeviceNumber, Message, Qos, limits};
 
 pub use crate::clock::SystemClock;
 pub use crate::inbox::Inbox;
-pub use crate::listen::{ListenError, Listener, raise_open_file_limit};
+pub use crate::listen::{ListenError, Listener, bind, raise_open_file_limit};
 pub use crate::stats::ShardStats;
 use crate::stats::Stats;
 

@@ -20,7 +20,7 @@ pub enum ListenError {
         /// Which protocol.
         name: String,
         /// Which address.
-        addr: String,
+        addr: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -52,11 +52,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `addr` (`IP:PORT`, port 0 takes a free one) for `protocol`.
-    pub fn bind(protocol: &Protocol, addr: &str) -> Result<Listener, ListenError> {
-        let fail = |source| ListenError::Bind { name: protocol.name.to_owned(), addr: addr.to_owned(), source };
-        let socket = bind(addr).map_err(fail)?;
-        let addr = socket.local_addr().map_err(fail)?;
+    /// Listens on `addr` (port 0 takes a free one) for `protocol`.
+    pub fn bind(protocol: &Protocol, addr: SocketAddr) -> Result<Listener, ListenError> {
+        let (socket, addr) = bind(protocol.name, addr)?;
         Ok(Listener { protocol: *protocol, socket, addr })
     }
 
@@ -72,20 +70,25 @@ impl Listener {
 
     /// The same socket for another shard.
     pub(crate) fn share(&self) -> Result<(Protocol, std::net::TcpListener), ListenError> {
-        let fail = |source| ListenError::Bind { name: self.protocol.name.to_owned(), addr: self.addr.to_string(), source };
+        let fail = |source| ListenError::Bind { name: self.protocol.name.to_owned(), addr: self.addr, source };
         Ok((self.protocol, self.socket.try_clone().map_err(fail)?))
     }
 }
 
-/// Binds and listens, with SO_REUSEADDR so that a restart need not wait for old connections to fade.
-fn bind(addr: &str) -> io::Result<std::net::TcpListener> {
-    let addr: SocketAddr = addr.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not of the form IP:PORT"))?;
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+/// Binds and listens for what the configuration calls `name`, and tells the bound address. With
+/// SO_REUSEADDR, so that a restart need not wait for old connections to fade.
+pub fn bind(name: &str, addr: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), ListenError> {
+    let listen = || -> io::Result<(std::net::TcpListener, SocketAddr)> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let socket: std::net::TcpListener = socket.into();
+        let bound = socket.local_addr()?;
+        Ok((socket, bound))
+    };
+    listen().map_err(|source| ListenError::Bind { name: name.to_owned(), addr, source })
 }
 
 /// Lifts the process's limit of open files as far as it may go, and returns it: every device is one.

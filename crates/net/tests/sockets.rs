@@ -71,7 +71,7 @@ impl Server {
         let gate = Arc::new(TestGate::default());
         let (sender, steps) = channel();
         let platform = Arc::new(Platform { shards: shards.clone(), keep: Mutex::new(true), steps: Mutex::new(sender) });
-        let listener = Listener::bind(protocol, "127.0.0.1:0").unwrap();
+        let listener = Listener::bind(protocol, ([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.addr();
         let (as_gate, as_bus): (Arc<dyn Gate>, Arc<dyn Bus>) = (gate.clone(), platform.clone());
         let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new())).unwrap();

@@ -1,0 +1,121 @@
+//! Puts the house together: store → shards → fleet, push, telemetry → feed, API and console → listeners;
+//! and takes it apart in the opposite order, so that nothing acknowledged is lost on the way out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use anyhow::Context;
+use contract::{Bus, Clock, Consumer, Gate, Line, Protocol};
+use fleet::Fleet;
+use net::{Listener, Running, Shards, SystemClock};
+use push::Push;
+use store::Store;
+use telemetry::Telemetry;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::events::Events;
+use crate::{http, metrics};
+
+/// How long open HTTP requests may take to finish when the program stops.
+const HTTP_GRACE: Duration = Duration::from_secs(5);
+
+/// The running house.
+pub struct House {
+    /// What listens where: the names of the configuration and the bound addresses.
+    pub listeners: Vec<(String, SocketAddr)>,
+    /// Apps, devices, tokens.
+    pub fleet: Arc<Fleet>,
+    store: Arc<Store>,
+    push: Arc<Push>,
+    feed: Arc<api::Feed>,
+    running: Running,
+    events_stop: oneshot::Sender<()>,
+    events_task: JoinHandle<()>,
+    http_stop: oneshot::Sender<()>,
+    http_task: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl House {
+    /// Starts everything. Runs on the platform's runtime; the shards get threads of their own.
+    pub async fn start(config: &Config, protocols: &[Protocol]) -> anyhow::Result<House> {
+        // Ports first: an address in use is found before anything is touched on disk.
+        let listeners = bind(config, protocols)?;
+        let http = config.http.listen.map(|addr| net::bind("http", addr)).transpose()?;
+
+        let store = Arc::new(Store::open(&config.data)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = Shards::new(if config.shards == 0 { cores } else { config.shards }.min(usize::from(u16::MAX)) as u16);
+        let line: Arc<dyn Line> = shards.clone();
+        let watchers = Arc::new(AtomicUsize::new(0));
+        let events = Events::new(watchers.clone());
+        let bus: Arc<dyn Bus> = events.clone();
+
+        let settings = fleet::Settings {
+            anonymous: config.auth.anonymous,
+            bootstrap_token: config.auth.bootstrap_token.clone(),
+            clock: clock.clone(),
+        };
+        let fleet = Fleet::open(store.clone(), line.clone(), bus.clone(), settings).await.context("cannot load the fleet")?;
+        let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
+        let telemetry = Telemetry::open(store.clone(), line, bus.clone(), clock.clone());
+        let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
+
+        let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();
+        listening.extend(http.as_ref().map(|(_, addr)| ("http".to_owned(), *addr)));
+        let info = api::Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: clock.unix(),
+            listeners: listening.iter().map(|(name, addr)| (name.clone(), addr.to_string())).collect(),
+            base_url: config.http.base_url.clone(),
+        };
+
+        // The fleet hears of a line before push and feed do, so that they see the presence it makes.
+        let rooms: Vec<Arc<dyn Consumer>> = vec![fleet.clone(), telemetry.clone(), push.clone(), feed.clone()];
+        let (events_stop, events_stopped) = oneshot::channel();
+        let events_task = tokio::spawn(events.clone().tell(rooms, events_stopped));
+
+        let gate: Arc<dyn Gate> = fleet.clone();
+        let running = shards.start(&listeners, gate, bus, clock.clone())?;
+
+        let (http_stop, http_stopped) = oneshot::channel();
+        let http_task = http.map(|(socket, _)| {
+            let metrics = vec![metrics::source(shards.clone(), events.clone(), store.clone())];
+            let app = api::App { fleet: fleet.clone(), push: push.clone(), telemetry, feed: feed.clone(), clock, info, metrics };
+            let router = api::router(app).fallback_service(console::router());
+            tokio::spawn(http::serve(socket, router, async { drop(http_stopped.await) }, HTTP_GRACE))
+        });
+        Ok(House { listeners: listening, fleet, store, push, feed, running, events_stop, events_task, http_stop, http_task })
+    }
+
+    /// Stops: no new requests, goodbye to the devices, every fact told and written, the store closed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.feed.close();
+        let _ = self.http_stop.send(());
+        if let Some(http) = self.http_task {
+            http.await??;
+        }
+        tokio::task::spawn_blocking(move || self.running.stop("the server is stopping")).await?;
+        let _ = self.events_stop.send(());
+        self.events_task.await?;
+        self.push.flush().await;
+        self.fleet.close().await.context("cannot write presence")?;
+        self.store.close().await;
+        Ok(())
+    }
+}
+
+fn bind(config: &Config, protocols: &[Protocol]) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for protocol in protocols {
+        let addr = config.listen.iter().find(|l| l.protocol == protocol.name).and_then(|l| l.addr);
+        if let Some(addr) = addr {
+            listeners.push(Listener::bind(protocol, addr)?);
+        }
+    }
+    Ok(listeners)
+}
