@@ -38,7 +38,7 @@ pub struct Machine {
     pub(super) unkept: Vec<u16>,
 }
 
-const _: () = assert!(size_of::<Machine>() <= 64, "an idle connection must stay small");
+const _: () = assert!(size_of::<Machine>() <= 56, "an idle connection must stay small");
 
 impl Machine {
     /// A machine for a connection that was just accepted.
