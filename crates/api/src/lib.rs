@@ -1,1 +1,60 @@
-//! The HTTP API: REST, server-sent events, and the bare push address /d/{device}.
+//! The HTTP API: REST under `/api/v1`, live events, the bare push address `/d/{device}`, `/healthz` and
+//! `/metrics`. One file of [`routes`] a noun. It translates and checks who may; everything else is done
+//! by the rooms behind it. Deliberately absent: sockets, TLS, the console, and any rule about devices.
+
+mod auth;
+mod feed;
+mod input;
+pub mod metrics;
+mod problem;
+mod routes;
+mod shown;
+
+use std::sync::Arc;
+
+use contract::Clock;
+use fleet::Fleet;
+use model::UnixMs;
+use push::Push;
+use telemetry::Telemetry;
+
+pub use feed::Feed;
+pub use routes::router;
+
+/// Writes some lines of `/metrics`.
+pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
+
+/// The rooms that the API stands before.
+pub struct App {
+    /// Apps, devices, tokens.
+    pub fleet: Arc<Fleet>,
+    /// Pushes.
+    pub push: Arc<Push>,
+    /// Points and messages.
+    pub telemetry: Arc<Telemetry>,
+    /// Live events.
+    pub feed: Arc<Feed>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the program says of itself.
+    pub info: Info,
+    /// Further lines for `/metrics`.
+    pub metrics: Vec<MetricsSource>,
+}
+
+/// What the program says of itself.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started: UnixMs,
+    /// Where it listens: protocol and bound address.
+    pub listeners: Vec<(String, String)>,
+    /// The address that people reach it by (`https://push.example.org`), if the configuration tells it.
+    /// Else sign-in links are made from the request's `Host`.
+    pub base_url: Option<String>,
+}
+
+/// The app as the routes share it.
+pub(crate) type Api = Arc<App>;

@@ -78,6 +78,12 @@ pub const UNSENT_BYTES_MAX: usize = 512 * 1024;
 
 // ---- HTTP and the platform ----
 
+/// HTTP connections at once: browsers keep about six each, event streams one.
+pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
+/// Seconds that a request's head may take to arrive, and that a kept-alive connection may idle.
+pub const HTTP_HEADER_S_MAX: u64 = 20;
+/// Largest head of a request.
+pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Largest body of an API request.
 pub const HTTP_BODY_BYTES_MAX: usize = 512 * 1024;
 /// Largest payload of a push: what the largest MQTT packet carries, with room for topic and header.
@@ -127,6 +133,10 @@ pub const MESSAGE_LOG_PAYLOAD_BYTES_MAX: usize = 1024;
 pub const MESSAGE_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Live watchers (SSE streams) at once.
 pub const WATCHERS_MAX: usize = 1_000;
+/// Recent live events kept for watchers that come back, and how far a watcher may fall behind.
+pub const FEED_EVENTS_MAX: usize = 1024;
+/// Seconds that live events are still kept after the last watcher has gone: it may only be reconnecting.
+pub const FEED_RESUME_S: u64 = 60;
 /// Recent refused logins kept for the console ("knocks").
 pub const KNOCKS_MAX: usize = 200;
 /// A sign-in link works this long.

@@ -1,0 +1,126 @@
+//! What goes wrong, as `application/problem+json` (RFC 9457). One place decides the status and the stable
+//! `code` of every error that a room reports; texts name the fix and never hold secrets.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use contract::Refusal;
+use contract::store::StoreError;
+use fleet::{FleetError, Kind};
+use push::SubmitError;
+use serde::Serialize;
+use telemetry::IngestError;
+
+/// An error as the caller sees it.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub detail: String,
+    pub hint: Option<&'static str>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem { status, code, detail: detail.into(), hint: None }
+    }
+
+    /// The request itself is wrong.
+    pub fn bad(code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    pub fn hint(self, hint: &'static str) -> Problem {
+        Problem { hint: Some(hint), ..self }
+    }
+
+    pub fn no_such_push() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "no_such_push", "there is no such push; see the list of pushes")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            r#type: &'static str,
+            title: &'static str,
+            status: u16,
+            detail: String,
+            code: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            hint: Option<&'static str>,
+        }
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+            hint: self.hint,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<FleetError> for Problem {
+    fn from(error: FleetError) -> Problem {
+        let status = match error.kind() {
+            Kind::Missing => StatusCode::NOT_FOUND,
+            Kind::Invalid => StatusCode::BAD_REQUEST,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Ours => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Problem::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::BadCursor => Problem::bad("bad_cursor", error.to_string()),
+            _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", error.to_string())
+                .hint("look at the server's log, and whether its disk is full"),
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Problem {
+        let (status, code) = match error {
+            SubmitError::Store(error) => return error.into(),
+            SubmitError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+            SubmitError::BadVerb => (StatusCode::BAD_REQUEST, "bad_command"),
+            SubmitError::BadTtl => (StatusCode::BAD_REQUEST, "bad_ttl"),
+            SubmitError::BadKey => (StatusCode::BAD_REQUEST, "bad_idempotency_key"),
+            SubmitError::DeviceFull => (StatusCode::CONFLICT, "device_queue_full"),
+            SubmitError::Full => (StatusCode::SERVICE_UNAVAILABLE, "queues_full"),
+        };
+        Problem::new(status, code, error.to_string())
+    }
+}
+
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Problem {
+        let limits = "at most 1000 points at once, 256 streams a device, 4096 bytes a text";
+        match error {
+            IngestError::Store(error) => error.into(),
+            IngestError::Refused(Refusal::Quota) => {
+                Problem::new(StatusCode::CONFLICT, "limit_reached", "the upload is beyond a limit").hint(limits)
+            }
+            IngestError::Refused(Refusal::BadTopic) => {
+                Problem::bad("bad_stream", "a stream's name has 1 to 64 bytes, no control characters, no + and no #")
+            }
+            IngestError::Refused(Refusal::BadPayload) => Problem::bad("bad_points", "these are no points")
+                .hint(r#"send {"temp": 21.5, "on": true} or [{"stream": "temp", "value": 21.5, "at": "2026-11-20T09:48:48Z"}]"#),
+            IngestError::Refused(_) => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", "the server cannot keep it now; try again")
+            }
+        }
+    }
+}

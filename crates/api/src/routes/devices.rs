@@ -1,0 +1,118 @@
+//! Devices and their secrets.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice};
+use model::AppId;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Operator, Viewer};
+use crate::problem::Problem;
+use crate::shown::{Device, List};
+use crate::{Api, input};
+
+/// The device of a path.
+pub(crate) fn device(api: &Api, id: &str) -> Result<DeviceView, Problem> {
+    Ok(api.fleet.device(id).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    app: Option<AppId>,
+    online: Option<bool>,
+    q: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Query(wanted): input::Query<Wanted>,
+) -> Result<Json<List<Device>>, Problem> {
+    let filter = DeviceFilter { app: wanted.app, online: wanted.online, q: wanted.q.filter(|q| !q.is_empty()) };
+    let page = api.fleet.devices(&filter, wanted.cursor.as_deref(), input::rows(wanted.limit)?)?;
+    Ok(Json(List { items: page.items.into_iter().map(Device::from).collect(), next: page.next }))
+}
+
+pub(crate) async fn show(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Path(id): input::Path<String>,
+) -> Result<Json<Device>, Problem> {
+    Ok(Json(device(&api, &id)?.into()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    app: AppId,
+    id: Option<String>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    alias: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    open: bool,
+    secret: Option<String>,
+}
+
+pub(crate) async fn create(
+    State(api): State<Api>,
+    _: Operator,
+    input::Json(New { app, id, name, alias, tags, open, secret }): input::Json<New>,
+) -> Result<(StatusCode, Json<Device>), Problem> {
+    let (view, secret) = api.fleet.create_device(NewDevice { app, id, name, alias, tags, open, secret }).await?;
+    Ok((StatusCode::CREATED, Json(Device::with_secret(view, secret))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Edit {
+    name: Option<String>,
+    alias: Option<String>,
+    tags: Option<Vec<String>>,
+    open: Option<bool>,
+}
+
+pub(crate) async fn edit(
+    State(api): State<Api>,
+    _: Operator,
+    input::Path(id): input::Path<String>,
+    input::Json(Edit { name, alias, tags, open }): input::Json<Edit>,
+) -> Result<Json<Device>, Problem> {
+    Ok(Json(api.fleet.edit_device(&id, DeviceEdit { name, alias, tags, open }).await?.into()))
+}
+
+pub(crate) async fn remove(
+    State(api): State<Api>,
+    _: Operator,
+    input::Path(id): input::Path<String>,
+) -> Result<StatusCode, Problem> {
+    let device = device(&api, &id)?.device;
+    // The fleet will not know the name any more when the news arrives.
+    api.feed.leaving(device.number, device.id);
+    let removed = api.fleet.delete_device(&id).await;
+    if removed.is_err() {
+        api.feed.staying(device.number);
+    }
+    removed?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize)]
+pub(crate) struct Secret {
+    secret: String,
+}
+
+pub(crate) async fn new_secret(
+    State(api): State<Api>,
+    _: Operator,
+    input::Path(id): input::Path<String>,
+) -> Result<Json<Secret>, Problem> {
+    Ok(Json(Secret { secret: api.fleet.rotate_secret(&id).await? }))
+}

@@ -1,0 +1,128 @@
+//! `POST /d/{device}`: the push for people with curl. The body goes to the device as it is, and what comes
+//! back is plain text: the device's answer, or a word and a reason. The status says how it went.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use model::{Delivery, DeliveryState, Order, Role, limits};
+use push::{NewPush, WaitFor};
+use serde::Deserialize;
+
+use crate::problem::Problem;
+use crate::{Api, auth, input};
+
+/// How long a caller waits who does not say.
+const WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct How {
+    wait: Option<String>,
+    ask: Option<String>,
+}
+
+pub(crate) async fn push(
+    State(api): State<Api>,
+    method: Method,
+    headers: HeaderMap,
+    path: Result<input::Path<String>, Problem>,
+    how: Result<input::Query<How>, Problem>,
+    body: Result<input::Body, Problem>,
+) -> Response {
+    match send(&api, &method, &headers, path, how, body).await {
+        Ok(response) => response,
+        // The same trouble as elsewhere, said as text.
+        Err(problem) => {
+            let hint = problem.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            (problem.status, format!("{}{hint}", problem.detail)).into_response()
+        }
+    }
+}
+
+async fn send(
+    api: &Api,
+    method: &Method,
+    headers: &HeaderMap,
+    path: Result<input::Path<String>, Problem>,
+    how: Result<input::Query<How>, Problem>,
+    body: Result<input::Body, Problem>,
+) -> Result<Response, Problem> {
+    let input::Path(id) = path?;
+    let view = super::devices::device(api, &id)?;
+    let sender = if view.device.open && headers.get(header::AUTHORIZATION).is_none() {
+        "anyone".to_owned()
+    } else {
+        auth::caller(headers, method, api, Role::Operator)?.name.to_string()
+    };
+    let input::Query(How { wait, ask }) = how?;
+    let wait = wait.map_or(Ok(WAIT), |wait| duration(&wait))?;
+    let ask = ask.map_or(Ok(false), |ask| switch(&ask))?;
+    let input::Body(payload) = body?;
+    let push = api
+        .push
+        .submit(NewPush {
+            device: view.device.number,
+            device_id: view.device.id,
+            order: if ask { Order::Ask } else { Order::Message },
+            payload,
+            sender,
+            audience: serde_json::json!({ "device": id }).to_string(),
+            ttl_s: None,
+            idempotency_key: None,
+        })
+        .await?;
+    // Also without waiting, so that the answer tells how it stands.
+    let delivery = api.push.wait(push, WaitFor::Final, wait).await?.ok_or_else(Problem::no_such_push)?;
+    let (status, text) = outcome(&delivery, ask, wait);
+    let kind = if std::str::from_utf8(&text).is_ok() { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (HeaderName::from_static("espush-push"), push.to_string()),
+        (HeaderName::from_static("espush-state"), delivery.state.as_str().to_owned()),
+    ];
+    Ok((status, headers, text).into_response())
+}
+
+/// What a delivery means to one who called with curl.
+fn outcome(delivery: &Delivery, ask: bool, wait: Duration) -> (StatusCode, Bytes) {
+    let state = delivery.state;
+    let said = |text: &str| {
+        let text = if delivery.detail.is_empty() { text.to_owned() } else { format!("{text}: {}", delivery.detail) };
+        Bytes::from(text)
+    };
+    match state {
+        DeliveryState::Applied => (StatusCode::OK, delivery.answer.clone().unwrap_or_default()),
+        DeliveryState::Delivered if !ask => (StatusCode::OK, said("delivered")),
+        DeliveryState::Sent | DeliveryState::Delivered if ask && !wait.is_zero() => {
+            (StatusCode::GATEWAY_TIMEOUT, Bytes::from(format!("{}: no answer within {} ms", state.as_str(), wait.as_millis())))
+        }
+        DeliveryState::Queued | DeliveryState::Sent | DeliveryState::Delivered => (StatusCode::ACCEPTED, said(state.as_str())),
+        _ => (StatusCode::CONFLICT, said(state.as_str())),
+    }
+}
+
+/// `500ms`, `5s`, `1m`, or seconds.
+fn duration(text: &str) -> Result<Duration, Problem> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_ms = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" | "" => 1_000,
+        "m" => 60_000,
+        _ => 0,
+    };
+    let ms = digits.parse::<u64>().ok().filter(|_| unit_ms > 0).and_then(|number| number.checked_mul(unit_ms));
+    ms.filter(|ms| *ms <= limits::WAIT_MS_MAX).map(Duration::from_millis).ok_or_else(|| {
+        Problem::bad("bad_wait", format!("wait is a time such as 500ms or 5s, at most {}s", limits::WAIT_MS_MAX / 1000))
+    })
+}
+
+fn switch(text: &str) -> Result<bool, Problem> {
+    match text {
+        "" | "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(Problem::bad("bad_ask", "ask is 1 or 0")),
+    }
+}

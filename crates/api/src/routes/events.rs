@@ -1,0 +1,100 @@
+//! Live events as a stream (SSE). A watcher that reconnects with `Last-Event-ID` gets what it missed, as
+//! far as it is remembered; comments tell of holes.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::auth::Viewer;
+use crate::feed::{Frame, NoWatch, Watch};
+use crate::problem::Problem;
+use crate::{Api, input};
+
+/// A line this often, so that a line that broke is noticed by both ends.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    device: Option<String>,
+}
+
+pub(crate) async fn stream(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Query(wanted): input::Query<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(id) = &wanted.device {
+        super::devices::device(&api, id)?;
+    }
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let watch = api.feed.watch(last).map_err(|none| {
+        let (code, detail) = match none {
+            NoWatch::TooMany => ("too_many_watchers", "too many event streams are open; close some first"),
+            NoWatch::Closed => ("stopping", "the server is stopping; try again"),
+        };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    })?;
+    let keep = KeepAlive::new().interval(COMMENT_EVERY);
+    Ok(Sse::new(events(watch, wanted.device)).keep_alive(keep).into_response())
+}
+
+struct Reader {
+    watch: Watch,
+    device: Option<String>,
+    comments: VecDeque<String>,
+    ended: bool,
+}
+
+fn events(watch: Watch, device: Option<String>) -> impl Stream<Item = Result<Event, Infallible>> {
+    // The first line tells a client, and every proxy between, that the stream stands.
+    let mut comments = VecDeque::from(["espush events".to_owned()]);
+    if watch.gap {
+        comments.push_back("some events since Last-Event-ID are forgotten; load the state anew".to_owned());
+    }
+    let reader = Reader { watch, device, comments, ended: false };
+    stream::unfold(reader, |mut reader| async {
+        if let Some(comment) = reader.comments.pop_front() {
+            return Some((Ok(Event::default().comment(comment)), reader));
+        }
+        while !reader.ended {
+            match reader.next().await {
+                Ok(frame) if reader.wants(&frame) => {
+                    let event = Event::default().id(frame.id.to_string()).event(frame.kind).data(&frame.json);
+                    return Some((Ok(event), reader));
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(lost)) => {
+                    reader.ended = true;
+                    let comment = format!("read too slowly, {lost} events are gone; reconnect");
+                    return Some((Ok(Event::default().comment(comment)), reader));
+                }
+                Err(RecvError::Closed) => reader.ended = true,
+            }
+        }
+        None
+    })
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Arc<Frame>, RecvError> {
+        match self.watch.missed.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.watch.receiver.recv().await,
+        }
+    }
+
+    fn wants(&self, frame: &Frame) -> bool {
+        self.device.is_none() || self.device.as_deref() == frame.device.as_deref()
+    }
+}

@@ -1,0 +1,92 @@
+//! The table of routes, and what holds for all of them: the limit on bodies, errors as problem+json, and
+//! headers that keep answers out of caches and foreign pages.
+
+mod apps;
+mod devices;
+mod direct;
+mod events;
+mod knocks;
+mod messages;
+mod points;
+mod push;
+mod session;
+mod status;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, delete, get, post};
+use model::limits;
+
+use crate::problem::Problem;
+use crate::{Api, App, metrics};
+
+/// Every route of the API. The console's router can be merged with it.
+pub fn router(app: App) -> Router {
+    let api = Router::new()
+        .route("/session", get(session::show).post(session::sign_in).delete(session::sign_out))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/signin", post(tokens::signin))
+        .route("/tokens/{id}", delete(tokens::remove))
+        .route("/apps", get(apps::list).post(apps::create))
+        .route("/apps/{id}", get(apps::show).patch(apps::edit).delete(apps::remove))
+        .route("/devices", get(devices::list).post(devices::create))
+        .route("/devices/{id}", get(devices::show).patch(devices::edit).delete(devices::remove))
+        .route("/devices/{id}/secret", post(devices::new_secret))
+        .route("/devices/{id}/latest", get(points::latest))
+        .route("/devices/{id}/points", get(points::list).post(points::upload))
+        .route("/devices/{id}/messages", get(messages::list))
+        .route("/push", post(push::send))
+        .route("/pushes", get(push::list))
+        .route("/pushes/{id}", get(push::show).delete(push::cancel))
+        .route("/pushes/{id}/deliveries", get(push::deliveries))
+        .route("/events", get(events::stream))
+        .route("/knocks", get(knocks::list))
+        .route("/status", get(status::show))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed);
+    Router::new()
+        .nest("/api/v1", api)
+        // Other versions and misspelt paths: a program gets a problem, not the console's page.
+        .route("/api", any(not_found))
+        .route("/api/{*rest}", any(not_found))
+        .route("/d/{device}", post(direct::push))
+        .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(show_metrics))
+        .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .layer(map_response(secure))
+        .with_state(Arc::new(app))
+}
+
+async fn not_found(request: Request) -> Problem {
+    let detail = format!("there is nothing at {} {}", request.method(), request.uri().path());
+    Problem::new(StatusCode::NOT_FOUND, "no_such_route", detail)
+}
+
+async fn not_allowed(request: Request) -> Problem {
+    let detail = format!("{} cannot be done here; the header Allow says what can", request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+async fn show_metrics(axum::extract::State(api): axum::extract::State<Api>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::page(&api)).into_response()
+}
+
+async fn secure(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let set = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    for (name, value) in set {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

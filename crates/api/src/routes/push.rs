@@ -1,0 +1,163 @@
+//! Pushes: sending one, and what became of them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use contract::store::StoredPush;
+use fleet::FleetError;
+use futures_util::future::try_join_all;
+use model::{DeviceNumber, Order, PushId, limits};
+use push::{NewPush, WaitFor};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::auth::{Operator, Viewer};
+use crate::problem::Problem;
+use crate::shown::{Delivery, List, Push};
+use crate::{Api, input};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    audience: serde_json::Value,
+    text: Option<String>,
+    hex: Option<String>,
+    base64: Option<String>,
+    // As it was written: the device gets these very bytes.
+    json: Option<Box<RawValue>>,
+    #[serde(default)]
+    ask: bool,
+    command: Option<String>,
+    #[serde(default)]
+    wait_ms: u64,
+    ttl_s: Option<u64>,
+    idempotency_key: Option<String>,
+}
+
+pub(crate) async fn send(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    input::Json(new): input::Json<New>,
+) -> Result<Json<Push>, Problem> {
+    let id = one_device(&new.audience)?;
+    let device = api.fleet.device(id).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))?.device;
+    if new.wait_ms > limits::WAIT_MS_MAX {
+        return Err(Problem::bad("bad_wait", format!("wait_ms is at most {}", limits::WAIT_MS_MAX)));
+    }
+    let push = api
+        .push
+        .submit(NewPush {
+            device: device.number,
+            device_id: device.id,
+            payload: payload(&new)?,
+            order: order(new.ask, new.command)?,
+            sender: caller.name.to_string(),
+            audience: new.audience.to_string(),
+            ttl_s: new.ttl_s,
+            idempotency_key: new.idempotency_key,
+        })
+        .await?;
+    if new.wait_ms > 0 {
+        api.push.wait(push, WaitFor::Final, Duration::from_millis(new.wait_ms)).await?;
+    }
+    whole(&api, push).await
+}
+
+/// The device of an audience that is one device.
+fn one_device(audience: &serde_json::Value) -> Result<&str, Problem> {
+    let device = audience.as_object().filter(|audience| audience.len() == 1).and_then(|audience| audience.get("device"));
+    device.and_then(|id| id.as_str()).ok_or_else(|| {
+        Problem::bad("audience_not_supported", "this version pushes to one device at a time")
+            .hint(r#"write "audience": {"device": "ID"}"#)
+    })
+}
+
+fn payload(new: &New) -> Result<Bytes, Problem> {
+    let hex = |hex: &String| {
+        model::text::from_hex(hex).ok_or_else(|| Problem::bad("bad_field", "hex: not an even number of hex digits"))
+    };
+    let base64 = |base64: &String| STANDARD.decode(base64).map_err(|error| Problem::bad("bad_field", format!("base64: {error}")));
+    match (&new.text, &new.hex, &new.base64, &new.json) {
+        (Some(text), None, None, None) => Ok(text.clone().into()),
+        (None, Some(digits), None, None) => hex(digits).map(Bytes::from),
+        (None, None, Some(code), None) => base64(code).map(Bytes::from),
+        (None, None, None, Some(json)) => Ok(json.get().to_owned().into()),
+        // Many commands carry nothing.
+        (None, None, None, None) if new.command.is_some() => Ok(Bytes::new()),
+        (None, None, None, None) => {
+            Err(Problem::bad("payload_missing", "there is nothing to push; send one of text, hex, base64, json"))
+        }
+        _ => Err(Problem::bad("payload_ambiguous", "send only one of text, hex, base64, json")),
+    }
+}
+
+fn order(ask: bool, command: Option<String>) -> Result<Order, Problem> {
+    match (ask, command) {
+        (false, None) => Ok(Order::Message),
+        (true, None) => Ok(Order::Ask),
+        (false, Some(verb)) => Ok(Order::Command { verb }),
+        (true, Some(_)) => Err(Problem::bad("order_ambiguous", "a command is always answered; leave out ask")),
+    }
+}
+
+/// A push with its deliveries.
+async fn whole(api: &Api, id: PushId) -> Result<Json<Push>, Problem> {
+    let push = api.push.get(id).await?.ok_or_else(Problem::no_such_push)?;
+    let counts = api.push.counts(id).await?;
+    let deliveries = api.push.deliveries(id, None, limits::PAGE_ROWS_MAX).await?;
+    Ok(Json(Push::of(push, counts, Some(&deliveries.items))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Query(page): input::Query<Page>,
+) -> Result<Json<List<Push>>, Problem> {
+    let before = input::cursor(page.cursor.as_deref())?.map(PushId);
+    let page = api.push.list(before, input::rows(page.limit)?).await?;
+    let shown = page.items.into_iter().map(|push: StoredPush| async {
+        let counts = api.push.counts(push.id).await?;
+        Ok::<_, Problem>(Push::of(push, counts, None))
+    });
+    Ok(Json(List { items: try_join_all(shown).await?, next: page.next }))
+}
+
+pub(crate) async fn show(State(api): State<Api>, _: Viewer, input::Path(id): input::Path<u64>) -> Result<Json<Push>, Problem> {
+    whole(&api, PushId(id)).await
+}
+
+pub(crate) async fn deliveries(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Path(id): input::Path<u64>,
+    input::Query(page): input::Query<Page>,
+) -> Result<Json<List<Delivery>>, Problem> {
+    let after = input::cursor(page.cursor.as_deref())?.map(DeviceNumber);
+    let rows = input::rows(page.limit)?;
+    api.push.get(PushId(id)).await?.ok_or_else(Problem::no_such_push)?;
+    let page = api.push.deliveries(PushId(id), after, rows).await?;
+    Ok(Json(List { items: page.items.iter().map(Delivery::from).collect(), next: page.next }))
+}
+
+/// Takes back what is not yet acknowledged. The push itself stays, for the record.
+pub(crate) async fn cancel(
+    State(api): State<Api>,
+    _: Operator,
+    input::Path(id): input::Path<u64>,
+) -> Result<StatusCode, Problem> {
+    api.push.get(PushId(id)).await?.ok_or_else(Problem::no_such_push)?;
+    api.push.cancel(PushId(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,66 @@
+//! Tokens for programs, and sign-in links for browsers. Owners only.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use model::{Role, UnixMs};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Owner;
+use crate::problem::Problem;
+use crate::shown::{List, Token};
+use crate::{Api, input};
+
+pub(crate) async fn list(State(api): State<Api>, _: Owner) -> Json<List<Token>> {
+    Json(List::whole(api.fleet.tokens().into_iter().map(Token::from)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    name: String,
+    role: Role,
+    expires: Option<UnixMs>,
+}
+
+pub(crate) async fn create(
+    State(api): State<Api>,
+    _: Owner,
+    input::Json(new): input::Json<New>,
+) -> Result<(StatusCode, Json<Token>), Problem> {
+    let made = api.fleet.create_token(&new.name, new.role, new.expires).await?;
+    Ok((StatusCode::CREATED, Json(Token::with_text(made))))
+}
+
+pub(crate) async fn remove(State(api): State<Api>, _: Owner, input::Path(id): input::Path<u64>) -> Result<StatusCode, Problem> {
+    api.fleet.delete_token(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSignin {
+    role: Option<Role>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Signin {
+    url: String,
+    code: String,
+    expires: UnixMs,
+}
+
+pub(crate) async fn signin(
+    State(api): State<Api>,
+    _: Owner,
+    headers: HeaderMap,
+    input::Json(new): input::Json<NewSignin>,
+) -> Result<Json<Signin>, Problem> {
+    let base = match &api.info.base_url {
+        Some(base) => base.trim_end_matches('/').to_owned(),
+        // The caller's own way to us. The link is shown to that caller only.
+        None => format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")),
+    };
+    let made = api.fleet.new_signin(new.role.unwrap_or(Role::Owner));
+    Ok(Json(Signin { url: format!("{base}/signin#{}", made.code), code: made.code, expires: made.expires }))
+}

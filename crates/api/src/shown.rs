@@ -1,0 +1,304 @@
+//! The nouns as JSON shows them, for answers and for live events alike. The order of members is the order
+//! in which people want to read them.
+
+use std::collections::BTreeMap;
+
+use contract::store::{Latest, StoredPush};
+use fleet::{AppView, DeviceView, Knock, NewToken, TokenView};
+use model::app::ProtocolSettings;
+use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
+use serde::Serialize;
+use telemetry::Logged;
+
+/// A page of a list.
+#[derive(Serialize)]
+pub(crate) struct List<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+impl<T> List<T> {
+    /// A list that is whole.
+    pub fn whole(items: impl IntoIterator<Item = T>) -> List<T> {
+        List { items: items.into_iter().collect(), next: None }
+    }
+}
+
+/// Bytes for people.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Bytes {
+    Text(String),
+    Hex(String),
+}
+
+impl Bytes {
+    pub fn of(bytes: &[u8]) -> Bytes {
+        let plain = |text: &&str| !text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n'));
+        match std::str::from_utf8(bytes).ok().filter(plain) {
+            Some(text) => Bytes::Text(text.to_owned()),
+            None => Bytes::Hex(model::text::to_hex(bytes)),
+        }
+    }
+
+    /// The same for the beginning of something longer, which may end within a character.
+    pub fn of_cut(bytes: &[u8]) -> Bytes {
+        match std::str::from_utf8(bytes) {
+            Err(error) if error.error_len().is_none() => Bytes::of(&bytes[..error.valid_up_to()]),
+            _ => Bytes::of(bytes),
+        }
+    }
+}
+
+/// A value as JSON. Whole numbers are shown without a fraction.
+pub(crate) fn value(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Bool(value) => (*value).into(),
+        Value::Number(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => (*number as i64).into(),
+        Value::Number(number) => (*number).into(),
+        Value::Text(text) => text.as_str().into(),
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct App {
+    id: AppId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    name: String,
+    open: bool,
+    single: bool,
+    settings: ProtocolSettings,
+    created: UnixMs,
+    devices: usize,
+}
+
+impl App {
+    /// The key opens the door for devices: not for those who may only look.
+    pub fn of(view: AppView, role: Role) -> App {
+        let AppView { app, devices } = view;
+        let key = role.includes(Role::Operator).then(|| app.key.reveal().to_owned());
+        let model::App { id, name, open, single, settings, created, .. } = app;
+        App { id, key, name, open, single, settings, created, devices }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Line {
+    online: bool,
+    since: Option<UnixMs>,
+    why: String,
+    protocol: String,
+    remote: String,
+}
+
+impl From<Presence> for Line {
+    fn from(presence: Presence) -> Line {
+        let Presence { online, since, why, protocol, remote } = presence;
+        Line { online, since, why, protocol, remote }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Device {
+    id: DeviceId,
+    number: DeviceNumber,
+    app: AppId,
+    name: String,
+    alias: String,
+    tags: Vec<String>,
+    firmware: String,
+    open: bool,
+    created: UnixMs,
+    #[serde(flatten)]
+    line: Line,
+    /// Shown once, to the one who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl Device {
+    /// A device with its new secret.
+    pub fn with_secret(view: DeviceView, secret: String) -> Device {
+        Device { secret: Some(secret), ..view.into() }
+    }
+}
+
+impl From<DeviceView> for Device {
+    fn from(view: DeviceView) -> Device {
+        let model::Device { number, id, app, name, alias, tags, firmware, open, created } = view.device;
+        Device { id, number, app, name, alias, tags, firmware, open, created, line: view.presence.into(), secret: None }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Token {
+    id: u64,
+    name: String,
+    role: Role,
+    created: UnixMs,
+    expires: Option<UnixMs>,
+    /// Shown once, to the one who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl Token {
+    /// A token that was just made.
+    pub fn with_text(made: NewToken) -> Token {
+        Token { token: Some(made.token), ..made.view.into() }
+    }
+}
+
+impl From<TokenView> for Token {
+    fn from(TokenView { id, name, role, created, expires }: TokenView) -> Token {
+        Token { id, name, role, created, expires, token: None }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Reading {
+    stream: String,
+    at: UnixMs,
+    value: serde_json::Value,
+}
+
+impl From<&Point> for Reading {
+    fn from(point: &Point) -> Reading {
+        Reading { stream: point.stream.clone(), at: point.at, value: value(&point.value) }
+    }
+}
+
+impl From<Latest> for Reading {
+    fn from(latest: Latest) -> Reading {
+        Reading { stream: latest.stream, at: latest.at, value: value(&latest.value) }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Message<'a> {
+    device: Option<&'a str>,
+    at: UnixMs,
+    direction: &'static str,
+    topic: &'a str,
+    #[serde(flatten)]
+    payload: Bytes,
+    bytes: usize,
+    cut: bool,
+    qos: u8,
+    retain: bool,
+}
+
+impl<'a> Message<'a> {
+    /// `device` is `None` for a message between parties that are no devices.
+    pub fn of(device: Option<&'a str>, message: &'a Logged) -> Message<'a> {
+        let cut = message.is_cut();
+        Message {
+            device,
+            at: message.at,
+            direction: message.direction.as_str(),
+            topic: message.topic.as_str(),
+            payload: if cut { Bytes::of_cut(&message.payload) } else { Bytes::of(&message.payload) },
+            bytes: message.bytes,
+            cut,
+            qos: message.qos as u8,
+            retain: message.retain,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Delivery {
+    device: DeviceId,
+    state: DeliveryState,
+    at: UnixMs,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Bytes>,
+}
+
+impl From<&model::Delivery> for Delivery {
+    fn from(delivery: &model::Delivery) -> Delivery {
+        Delivery {
+            device: delivery.device.clone(),
+            state: delivery.state,
+            at: delivery.at,
+            detail: delivery.detail.clone(),
+            answer: delivery.answer.as_deref().map(Bytes::of),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Push {
+    id: PushId,
+    /// `message`, `ask`, or the verb of a command.
+    order: String,
+    audience: serde_json::Value,
+    #[serde(flatten)]
+    payload: Bytes,
+    sender: String,
+    counts: BTreeMap<&'static str, u64>,
+    created: UnixMs,
+    expires: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliveries: Option<Vec<Delivery>>,
+}
+
+impl Push {
+    pub fn of(push: StoredPush, counts: Vec<(DeliveryState, u64)>, deliveries: Option<&[model::Delivery]>) -> Push {
+        Push {
+            id: push.id,
+            order: match push.order {
+                Order::Message => "message".to_owned(),
+                Order::Ask => "ask".to_owned(),
+                Order::Command { verb } => verb,
+            },
+            audience: serde_json::from_str(&push.audience).unwrap_or_default(),
+            payload: Bytes::of(&push.payload),
+            sender: push.sender,
+            counts: counts.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
+            created: push.created,
+            expires: push.expires,
+            deliveries: deliveries.map(|deliveries| deliveries.iter().map(Delivery::from).collect()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct KnockShown {
+    pub protocol: &'static str,
+    pub remote: String,
+    pub claim: String,
+    pub reason: String,
+    pub at: UnixMs,
+}
+
+impl From<Knock> for KnockShown {
+    fn from(Knock { protocol, remote, claim, reason, at }: Knock) -> KnockShown {
+        KnockShown { protocol, remote: remote.to_string(), claim, reason, at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_text_where_they_are_text() {
+        assert_eq!(Bytes::of("灯 on\r\n\t".as_bytes()), Bytes::Text("灯 on\r\n\t".into()));
+        assert_eq!(Bytes::of(b""), Bytes::Text(String::new()));
+        assert_eq!(Bytes::of(b"\x00on"), Bytes::Hex("006f6e".into()));
+        assert_eq!(Bytes::of(b"\xff"), Bytes::Hex("ff".into()));
+        assert_eq!(Bytes::of("\u{85}".as_bytes()), Bytes::Hex("c285".into()));
+        assert_eq!(Bytes::of_cut(&"灯灯".as_bytes()[..4]), Bytes::Text("灯".into()));
+        assert_eq!(Bytes::of_cut(b"\xffabc"), Bytes::Hex("ff616263".into()));
+    }
+
+    #[test]
+    fn whole_numbers_are_shown_whole() {
+        let shown = |number| serde_json::to_string(&value(&Value::Number(number))).unwrap();
+        assert_eq!((shown(21.0), shown(-0.5), shown(1e300)), ("21".into(), "-0.5".into(), "1e+300".into()));
+    }
+}
