@@ -59,9 +59,10 @@ struct Options {
     /// Whether the app takes devices that know no app (ES-PUSH single-device registration)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     single: Option<bool>,
-    /// A protocol's setting for this app, such as espush.text=gbk
+    /// A protocol's setting for this app, such as espush.text=gbk; repeat for more. In edit, the settings
+    /// given replace all; --setting "" removes them
     #[arg(long = "setting", value_name = "NAME=VALUE")]
-    settings: Vec<String>,
+    settings: Option<Vec<String>>,
 }
 
 impl Options {
@@ -75,8 +76,9 @@ impl Options {
                 body.insert(key.into(), value.into());
             }
         }
-        if !self.settings.is_empty() {
-            body.insert("settings".into(), pairs(&self.settings)?);
+        if let Some(settings) = self.settings {
+            let given: Vec<String> = settings.into_iter().filter(|text| !text.is_empty()).collect();
+            body.insert("settings".into(), pairs(&given)?);
         }
         Ok(body.into())
     }

@@ -10,6 +10,8 @@ use super::client::{Client, Reach, encoded, with_query};
 use super::table::{Table, plain};
 use super::{say, say_json};
 
+const KEEP: &str = "Keep the secret now: it is not shown again.";
+
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -129,7 +131,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Secret { id } => {
             let answer = client.call(Method::POST, &format!("{}/secret", path(&id)), Some(&json!({})))?;
-            if json { say_json(&answer) } else { secret(&answer) }
+            if json {
+                say_json(&answer);
+            } else {
+                // The bare secret, so that SECRET=$(espush device secret ID) works.
+                say(answer["secret"].as_str().unwrap_or_default());
+                eprintln!("{KEEP}");
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -168,14 +176,10 @@ fn show(device: &Value, json: bool) {
     let state = if device["online"] == true { "online" } else { "offline" };
     say(format_args!("{state:<9} since {}: {}", text("since"), text("why")));
     say(format_args!("{:<9} {} from {}", "line", text("protocol"), text("remote")));
-    if device["secret"].is_string() {
-        secret(device);
+    if let Some(secret) = device["secret"].as_str() {
+        say(format_args!("{:<9} {secret}", "secret"));
+        eprintln!("{KEEP}");
     }
-}
-
-fn secret(answer: &Value) {
-    say(format_args!("{:<9} {}", "secret", answer["secret"].as_str().unwrap_or("-")));
-    eprintln!("Keep the secret now: it is not shown again.");
 }
 
 fn table(list: &Value) -> String {

@@ -9,6 +9,7 @@ mod doctor;
 mod duration;
 mod push;
 mod serve;
+mod sim;
 mod sse;
 mod table;
 mod tail;
@@ -47,6 +48,8 @@ enum Command {
     Tail(tail::Args),
     /// Sign-in links and API tokens
     Token(token::Args),
+    /// Virtual boards, one or thousands
+    Sim(sim::Args),
     /// Check that everything is in order, in plain sentences
     Doctor(doctor::Args),
 }
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
+        Command::Sim(args) => sim::run(args),
         Command::Doctor(args) => doctor::run(args),
     };
     ending.unwrap_or_else(|error| {
