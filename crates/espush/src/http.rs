@@ -17,7 +17,12 @@ use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
 /// Serves `router` until `stop` is done; then lets open requests finish within `grace`.
-pub async fn serve(listener: std::net::TcpListener, router: Router, stop: impl Future<Output = ()>, grace: Duration) -> std::io::Result<()> {
+pub async fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()>,
+    grace: Duration,
+) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let (stopping, stopped) = watch::channel(false);
@@ -53,7 +58,7 @@ pub async fn serve(listener: std::net::TcpListener, router: Router, stop: impl F
             tokio::pin!(connection);
             let result = tokio::select! {
                 result = &mut connection => result,
-                _ = stopped.wait_for(|stop| *stop) => {
+                () = async { drop(stopped.wait_for(|stop| *stop).await) } => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }

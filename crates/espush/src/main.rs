@@ -1,8 +1,13 @@
 //! The espush program: the server and everything that talks to it, one file per sub-command in [`cli`].
 //! The only room that knows all others, and therefore short.
 
+mod assemble;
 mod cli;
 mod config;
+mod demo;
+mod events;
+mod http;
+mod metrics;
 mod serve;
 
 fn main() -> std::process::ExitCode {

@@ -2,7 +2,7 @@
 //! people and scripts; logs go to stderr.
 
 use std::fs;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
@@ -18,7 +18,13 @@ pub const URL_FILE: &str = "server.url";
 
 /// Runs until SIGTERM or SIGINT. `demo` adds the virtual lamp.
 pub fn run(config: Config, demo: bool) -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_max_level(config.log.level).with_writer(std::io::stderr).with_target(false).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_max_level(config.log.level)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_target(false)
+        .init();
     let files = net::raise_open_file_limit();
     if files < 10_000 {
         tracing::warn!("at most {files} connections: raise the open-file limit (ulimit -n) for more");
