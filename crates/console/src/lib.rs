@@ -1,1 +1,13 @@
-//! The web console, built by Vite and embedded in the program.
+//! The web console: the files that `web/` was built into, served from memory, and `index.html` for every
+//! page address, because the pages are made in the browser. Deliberately absent: data, sessions, the API;
+//! the console is a client of the API like any other. Without a build it is one page that says how to make it.
+
+mod files;
+mod serve;
+
+use axum::Router;
+
+/// Answers everything that no other route answers.
+pub fn router() -> Router {
+    Router::new().fallback(serve::serve)
+}
