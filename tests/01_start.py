@@ -13,7 +13,7 @@ from mqtt_wire import Client
 
 
 def test_it_tells_every_bound_address_and_then_that_it_is_ready(server):
-    assert server.stdout[-1] == "ready" or "ready" in server.stdout
+    assert server.stdout[-1] == "ready"
     for line in server.stdout[: server.stdout.index("ready")]:
         if line.startswith("listening"):
             assert re.fullmatch(r"listening [a-z_]+ 127\.0\.0\.1:[1-9][0-9]*", line), line
@@ -135,6 +135,6 @@ def test_the_demo_has_a_lamp_that_answers(fresh):
     with server.events("lamp") as events:
         if not server.api("GET", "/api/v1/devices/lamp")["online"]:
             events.until("presence", device="lamp", online=True)
-    status, headers, body = server.request("POST", "/d/lamp?wait=30s&ask=1", body=b"led on")
+    status, headers, body = server.request("POST", "/d/lamp?wait=30s&ask=1", body=b"on")
     assert (status, headers["Espush-State"]) == (200, "applied"), body
     assert body.strip()

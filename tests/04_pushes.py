@@ -167,18 +167,22 @@ def test_pushes_are_listed_with_their_counts(server):
 
 
 @pytest.mark.parametrize(
-    "order, code",
+    "order, status",
     [
         ({"audience": {"device": "nobody-at-all"}, "text": "x"}, 404),
         ({"audience": "all", "text": "x"}, 400),
-        ({"audience": {"device": "nobody-at-all"}}, 400),
-        ({"audience": {"device": "nobody-at-all"}, "hex": "0"}, 400),
+        ({"audience": {"device": "HERE"}}, 400),
+        ({"audience": {"device": "HERE"}, "hex": "0"}, 400),
+        ({"audience": {"device": "HERE"}, "text": "x", "hex": "00"}, 400),
+        ({"audience": {"device": "HERE"}, "text": "x", "command": "a/b"}, 400),
         ({"text": "x"}, 400),
     ],
 )
-def test_an_order_that_makes_no_sense_is_a_problem_with_a_sentence(server, order, code):
-    problem = server.api("POST", "/api/v1/push", order, status=code)
-    assert problem["status"] == code and problem["code"] and problem["detail"]
+def test_an_order_that_makes_no_sense_is_a_problem_with_a_sentence(server, order, status):
+    if order.get("audience") == {"device": "HERE"}:
+        order = {**order, "audience": {"device": server.device()["id"]}}
+    problem = server.api("POST", "/api/v1/push", order, status=status)
+    assert problem["status"] == status and problem["code"] and problem["detail"]
 
 
 def test_only_the_device_itself_answers(server):

@@ -54,7 +54,8 @@ def test_an_acknowledged_upload_survives_kill_9(fresh):
     device = server.device()
     with Client(server, device) as client:
         for number in range(1, 51):
-            client.send(publish("me/data/n", str(number), qos=1, number=number)).expect(puback(number))
+            reading = f'{{"ts":{1700000000000 + number},"n":{number}}}'
+            client.send(publish("me/data", reading, qos=1, number=number)).expect(puback(number))
         server.kill()
     again = fresh(data=server.data)
     assert [item["value"] for item in points(again, device, stream="n")["items"]] == list(range(1, 51))
@@ -95,7 +96,7 @@ def test_what_cannot_be_read_is_not_acknowledged(server):
         client.send(publish("me/data", "{not json", qos=1, number=1))
         client.expect_end()
     assert points(server, device)["items"] == []
-    server.api("POST", f"/api/v1/devices/{device['id']}/points", [{"value": 1}], status=400)
+    server.api("POST", f"/api/v1/devices/{device['id']}/points", [1, 2], status=400)
 
 
 def test_the_messages_of_both_directions_are_remembered(server):

@@ -93,6 +93,7 @@ class Server:
             line = self._next_line()
             if line is None:
                 code = self.process.wait(PATIENCE_S)
+                self._closed()
                 raise AssertionError(f"the server ended with {code} before it was ready\n{self.log()}")
             if line == "ready":
                 return self

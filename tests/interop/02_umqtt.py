@@ -25,7 +25,8 @@ class MicroPythonSocket:
         self.socket.connect(address)
 
     def write(self, data, length=None):
-        self.socket.sendall(bytes(data) if length is None else bytes(data[:length]))
+        data = data.encode() if isinstance(data, str) else bytes(data)
+        self.socket.sendall(data[:length])
 
     def read(self, count):
         """All of `count` bytes, less at the end; None when nothing is there and it may not wait."""
