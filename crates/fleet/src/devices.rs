@@ -1,9 +1,18 @@
 //! Devices: registering, editing, finding, listing, removing. Presence is `presence`, logging in is `gate`.
 
-use contract::store::Page;
-use model::{AppId, Device, DeviceId, DeviceNumber, Presence};
+use std::ops::Bound;
+use std::sync::Arc;
 
-use crate::{Fleet, FleetError};
+use contract::event::Change;
+use contract::store::Page;
+use contract::{Close, Fault};
+use model::{AppId, Device, DeviceId, DeviceNumber, Presence, limits, text};
+
+use crate::apps::NewApp;
+use crate::gate::TOKEN_USER;
+use crate::registration::{Arriving, has_room};
+use crate::roster::{Record, Roster};
+use crate::{Fleet, FleetError, secrets};
 
 /// What a new device is to be.
 #[derive(Clone, Debug)]
@@ -75,82 +84,270 @@ pub struct Counts {
     pub online: usize,
 }
 
+/// Records looked at before the lock is given up for a moment: a search through a million devices must
+/// not keep one from coming in.
+const LOOKED_AT_ONCE: usize = 4_096;
+
 impl Fleet {
     /// Registers a device. Answers with its secret, which is shown this once.
     pub async fn create_device(&self, new: NewDevice) -> Result<(DeviceView, String), FleetError> {
-        let _ = new;
-        todo!()
+        self.to_its_end(|fleet| fleet.make_device(new)).await
     }
 
     /// Changes what its owner wrote about a device.
     pub async fn edit_device(&self, id: &str, edit: DeviceEdit) -> Result<DeviceView, FleetError> {
-        let _ = (id, edit);
-        todo!()
+        let id = id.to_owned();
+        self.to_its_end(|fleet| async move {
+            let _turn = fleet.edits.lock().await;
+            let mut device = fleet.known(&id)?;
+            device.name = edit.name.unwrap_or(device.name);
+            device.alias = edit.alias.unwrap_or(device.alias);
+            device.tags = edit.tags.unwrap_or(device.tags);
+            device.open = edit.open.unwrap_or(device.open);
+            check(&device.name, &device.alias, &mut device.tags)?;
+            fleet.registry.put_device(device.clone(), None).await?;
+            let shown = {
+                let mut roster = fleet.roster.write();
+                let roster = &mut *roster;
+                let record = roster.devices.get_mut(&device.number).ok_or(FleetError::NoSuchDevice(id))?;
+                // Not the firmware: the device may have told a newer one meanwhile.
+                record.name = device.name.into();
+                record.alias = device.alias.into();
+                record.tags = device.tags.iter().map(|tag| roster.words.share(tag)).collect();
+                record.open = device.open;
+                view(record)
+            };
+            fleet.tell_change(device.number, Change::Edited);
+            Ok(shown)
+        })
+        .await
     }
 
     /// Gives a device a new secret and ends the lines that came in with the old one.
     pub async fn rotate_secret(&self, id: &str) -> Result<String, FleetError> {
-        let _ = id;
-        todo!()
+        let id = id.to_owned();
+        self.to_its_end(|fleet| async move {
+            let _turn = fleet.edits.lock().await;
+            let device = fleet.known(&id)?;
+            let number = device.number;
+            let secret = secrets::new_device_secret();
+            fleet.registry.put_device(device, Some(secret.clone())).await?;
+            if let Some(record) = fleet.roster.write().devices.get_mut(&number) {
+                record.secret_hash = secrets::hash(secret.as_bytes());
+            }
+            fleet.line.kick(number, refused("the device was given a new secret"), false);
+            fleet.tell_change(number, Change::Edited);
+            Ok(secret)
+        })
+        .await
     }
 
     /// Removes a device with everything that was kept for it, and ends its lines.
     pub async fn delete_device(&self, id: &str) -> Result<(), FleetError> {
-        let _ = id;
-        todo!()
+        let id = id.to_owned();
+        self.to_its_end(|fleet| async move {
+            let _turn = fleet.edits.lock().await;
+            let number = fleet.known(&id)?.number;
+            fleet.registry.delete_device(number).await?;
+            fleet.roster.write().remove(number);
+            // Out of memory before it is kicked: it must not come in again through the closing door.
+            fleet.line.kick(number, refused("the device was deleted"), true);
+            fleet.tell_change(number, Change::Removed);
+            Ok(())
+        })
+        .await
     }
 
     /// One device.
     pub fn device(&self, id: &str) -> Option<DeviceView> {
-        let _ = id;
-        todo!()
+        self.roster.read().find(id).map(view)
     }
 
     /// One device by its address.
     pub fn device_by_number(&self, number: DeviceNumber) -> Option<DeviceView> {
-        let _ = number;
-        todo!()
+        self.roster.read().devices.get(&number).map(|record| view(record))
     }
 
     /// A device's address.
     pub fn number_of(&self, id: &str) -> Option<DeviceNumber> {
-        let _ = id;
-        todo!()
+        self.roster.read().numbers.get(id).copied()
     }
 
     /// The id at an address.
     pub fn id_of(&self, number: DeviceNumber) -> Option<DeviceId> {
-        let _ = number;
-        todo!()
+        self.roster.read().devices.get(&number).map(|record| record.id.clone())
     }
 
     /// Whether a device holds a line. `false` for one that does not exist.
     pub fn is_online(&self, number: DeviceNumber) -> bool {
-        let _ = number;
-        todo!()
+        self.roster.read().devices.get(&number).is_some_and(|record| record.lines > 0)
     }
 
     /// Devices by number. `cursor` is the `next` of the page before.
     pub fn devices(&self, filter: &DeviceFilter, cursor: Option<&str>, limit: usize) -> Result<Page<DeviceView>, FleetError> {
-        let _ = (filter, cursor, limit);
-        todo!()
+        let limit = limit.clamp(1, limits::PAGE_ROWS_MAX);
+        let mut after = match cursor {
+            None => Bound::Unbounded,
+            Some(cursor) => Bound::Excluded(DeviceNumber(cursor.parse().map_err(|_| FleetError::BadCursor)?)),
+        };
+        let wanted = filter.q.as_deref().map(str::to_lowercase);
+        let mut items: Vec<DeviceView> = Vec::new();
+        loop {
+            let roster = self.roster.read();
+            let mut rest = roster.devices.range((after, Bound::Unbounded));
+            for (number, record) in rest.by_ref().take(LOOKED_AT_ONCE) {
+                after = Bound::Excluded(*number);
+                if !suits(record, filter, wanted.as_deref()) {
+                    continue;
+                }
+                if items.len() == limit {
+                    let next = items.last().map(|last| last.device.number.to_string());
+                    return Ok(Page { items, next });
+                }
+                items.push(view(record));
+            }
+            if rest.next().is_none() {
+                return Ok(Page { items, next: None });
+            }
+        }
     }
 
     /// How many there are.
     pub fn counts(&self) -> Counts {
-        todo!()
+        let roster = self.roster.read();
+        Counts { apps: roster.apps.len(), devices: roster.devices.len(), online: roster.online }
     }
 
     /// Whether `secret` is the secret of device `id` (a device that speaks HTTP). One answer for an
     /// unknown id and a wrong secret.
     pub fn check_secret(&self, id: &str, secret: &str) -> Option<DeviceNumber> {
-        let _ = (id, secret);
-        todo!()
+        let given = secrets::hash(secret.as_bytes());
+        let roster = self.roster.read();
+        roster.find(id).filter(|record| secrets::same(&record.secret_hash, &given)).map(|record| record.number)
     }
 
     /// The virtual lamp: app `demo`, device `lamp`, open to pushes without a token. Made when missing;
-    /// its secret is new at every call, because only its hash is in memory.
+    /// its secret is new at every call, because only its hash is in memory. Refused when a device `lamp`
+    /// of another app is there: that one is real.
     pub async fn ensure_demo(&self) -> Result<(DeviceView, String), FleetError> {
-        todo!()
+        const LAMP: &str = "lamp";
+        let app = self.ensure_app(NewApp { name: "demo".to_owned(), ..NewApp::default() }).await?.app.id;
+        match self.device(LAMP) {
+            Some(lamp) if lamp.device.app == app => {
+                let secret = self.rotate_secret(LAMP).await?;
+                Ok((lamp, secret))
+            }
+            Some(other) => Err(FleetError::DeviceIdTaken(other.device.id)),
+            None => {
+                let name = "Virtual lamp".to_owned();
+                self.create_device(NewDevice { id: Some(LAMP.to_owned()), name, open: true, ..NewDevice::of(app) }).await
+            }
+        }
     }
+
+    async fn make_device(self: Arc<Self>, mut new: NewDevice) -> Result<(DeviceView, String), FleetError> {
+        check(&new.name, &new.alias, &mut new.tags)?;
+        let secret = match new.secret {
+            Some(secret) if !is_secret(&secret) => return Err(FleetError::BadSecret),
+            Some(secret) => secret,
+            None => secrets::new_device_secret(),
+        };
+        let (id, number) = {
+            let mut arriving = self.arriving.lock();
+            let id = choose_id(&self.roster.read(), &arriving, new.app, new.id.as_deref())?;
+            let number = self.next_number().ok_or(FleetError::Limit { what: "device numbers", max: u32::MAX as usize })?;
+            arriving.insert(id.clone(), Vec::new());
+            (id, number)
+        };
+        let device = Device {
+            number,
+            id,
+            app: new.app,
+            name: new.name,
+            alias: new.alias,
+            tags: new.tags,
+            firmware: String::new(),
+            open: new.open,
+            created: self.clock.unix(),
+        };
+        let shown = DeviceView { device: device.clone(), presence: Presence::default() };
+        self.register(device, secret.clone()).await?;
+        Ok((shown, secret))
+    }
+
+    fn known(&self, id: &str) -> Result<Device, FleetError> {
+        self.roster.read().find(id).map(Record::device).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))
+    }
+}
+
+fn view(record: &Record) -> DeviceView {
+    DeviceView { device: record.device(), presence: record.presence() }
+}
+
+fn refused(why: &'static str) -> Close {
+    Close { fault: Fault::Refused, why: why.into() }
+}
+
+fn suits(record: &Record, filter: &DeviceFilter, wanted: Option<&str>) -> bool {
+    filter.app.is_none_or(|app| record.app == app)
+        && filter.online.is_none_or(|online| (record.lines > 0) == online)
+        && wanted.is_none_or(|text| [record.id.as_str(), &*record.name, &*record.alias].into_iter().any(|name| holds(name, text)))
+}
+
+/// Whether `text` has `wanted`, which is in lower case, in any case.
+fn holds(text: &str, wanted: &str) -> bool {
+    if text.is_ascii() {
+        // Without a copy, because most are, and a search passes a million of them.
+        return wanted.is_empty()
+            || text.as_bytes().windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted.as_bytes()));
+    }
+    text.to_lowercase().contains(wanted)
+}
+
+/// An id that is free in a fleet that has room.
+fn choose_id(roster: &Roster, arriving: &Arriving, app: AppId, wanted: Option<&str>) -> Result<DeviceId, FleetError> {
+    if !roster.apps.contains_key(&app) {
+        return Err(FleetError::NoSuchApp(app));
+    }
+    if !has_room(roster, arriving) {
+        return Err(FleetError::Limit { what: "devices", max: limits::DEVICES_MAX });
+    }
+    let taken = |id: &DeviceId| roster.numbers.contains_key(id) || arriving.contains_key(id);
+    let Some(wanted) = wanted else {
+        // Forty bits against two million devices: a second turn is rare, a third unheard of.
+        let mut made = std::iter::repeat_with(|| DeviceId::parse(&secrets::new_device_id())).flatten();
+        return made.find(|id| !taken(id)).ok_or(FleetError::Limit { what: "devices", max: limits::DEVICES_MAX });
+    };
+    let id =
+        DeviceId::parse(wanted).ok_or_else(|| FleetError::BadDeviceId(crate::clip(wanted, limits::NAME_BYTES_MAX).to_owned()))?;
+    if wanted == TOKEN_USER {
+        return Err(FleetError::ReservedDeviceId(id));
+    }
+    match wanted.split_once('-').and_then(|(number, _)| number.parse().ok()).map(AppId) {
+        Some(other) if other != app => return Err(FleetError::ForeignDeviceId { app: other }),
+        _ => {}
+    }
+    if taken(&id) { Err(FleetError::DeviceIdTaken(id)) } else { Ok(id) }
+}
+
+/// Checks what an owner writes about a device. Tags said twice are taken once.
+fn check(name: &str, alias: &str, tags: &mut Vec<String>) -> Result<(), FleetError> {
+    if [name, alias].into_iter().any(|name| !name.is_empty() && !text::is_name(name)) {
+        return Err(FleetError::BadName);
+    }
+    if tags.len() > limits::TAGS_MAX || !tags.iter().all(|tag| text::is_name(tag)) {
+        return Err(FleetError::BadTags);
+    }
+    let said = std::mem::take(tags);
+    for tag in said {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(())
+}
+
+/// Whether an owner may choose it: it must pass through every protocol, one of which ends it at a blank.
+fn is_secret(text: &str) -> bool {
+    (8..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }

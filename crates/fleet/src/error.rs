@@ -16,6 +16,12 @@ pub enum FleetError {
     /// No token has that number.
     #[error("there is no token {0}; see the list of tokens")]
     NoSuchToken(u64),
+    /// The app number is in use.
+    #[error("there is an app {0} already; choose another number, or leave it out and one is given")]
+    AppIdTaken(AppId),
+    /// The app number cannot be chosen.
+    #[error("{0} cannot be an app's number: 1 to 2147483647; leave it out and one is given")]
+    BadAppId(AppId),
     /// The id is in use.
     #[error("a device with the id {0} exists already; choose another id")]
     DeviceIdTaken(DeviceId),
@@ -102,6 +108,8 @@ impl FleetError {
             FleetError::NoSuchApp(_) => "no_such_app",
             FleetError::NoSuchDevice(_) => "no_such_device",
             FleetError::NoSuchToken(_) => "no_such_token",
+            FleetError::AppIdTaken(_) => "app_id_taken",
+            FleetError::BadAppId(_) => "bad_app_id",
             FleetError::DeviceIdTaken(_) => "device_id_taken",
             FleetError::BadDeviceId(_) => "bad_device_id",
             FleetError::ReservedDeviceId(_) => "reserved_device_id",
@@ -124,7 +132,10 @@ impl FleetError {
     pub fn kind(&self) -> Kind {
         match self {
             FleetError::NoSuchApp(_) | FleetError::NoSuchDevice(_) | FleetError::NoSuchToken(_) => Kind::Missing,
-            FleetError::DeviceIdTaken(_) | FleetError::AppHasDevices { .. } | FleetError::Limit { .. } => Kind::Conflict,
+            FleetError::AppIdTaken(_)
+            | FleetError::DeviceIdTaken(_)
+            | FleetError::AppHasDevices { .. }
+            | FleetError::Limit { .. } => Kind::Conflict,
             FleetError::File { .. } | FleetError::Store(_) => Kind::Ours,
             _ => Kind::Invalid,
         }

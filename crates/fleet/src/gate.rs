@@ -1,14 +1,121 @@
-//! Who may come in.
+//! Who may come in. Answers from memory; only a device's first sight has to be written first and is
+//! answered later. A stranger learns nothing about which ids, apps or keys exist.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use contract::{Gate, Login, Ticket, Verdict};
+use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
+use model::{AppId, AppKey, DeviceId, Party, limits};
 
-use crate::Fleet;
+use crate::registration::{Waiter, has_room};
+use crate::roster::Roster;
+use crate::{Fleet, secrets};
+
+/// The user name that says that the password is an API token. No device may be called so.
+pub(crate) const TOKEN_USER: &str = "token";
 
 impl Gate for Fleet {
-    fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {
-        let _ = (login, remote, ticket);
-        todo!()
+    fn admit(&self, login: &Login, _remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {
+        match login {
+            Login::Anonymous => Some(self.anonymous()),
+            // What a client without credentials sends when its library insists on the fields.
+            Login::Password { user, password, .. } if user.is_empty() && password.is_empty() => Some(self.anonymous()),
+            Login::Password { user, .. } if user.is_empty() => Some(Err(Refusal::NoCredentials)),
+            Login::Password { user, password, .. } if user == TOKEN_USER => Some(self.by_token(password)),
+            Login::Password { user, password, client } if user.bytes().all(|b| b.is_ascii_digit()) => match user.parse() {
+                Ok(app) => self.by_app_key(app, password, client, ticket),
+                Err(_) => Some(Err(Refusal::BadAppKey)),
+            },
+            Login::Password { user, password, .. } => Some(self.by_secret(user, password)),
+            Login::AppKey { app, key, chip } => self.by_app_key(*app, key.as_bytes(), chip, ticket),
+            Login::Single { chip } => self.by_chip_alone(chip, ticket),
+        }
     }
+}
+
+impl Fleet {
+    fn anonymous(&self) -> Verdict {
+        if !self.anonymous {
+            return Err(Refusal::NoCredentials);
+        }
+        Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None })
+    }
+
+    fn by_token(&self, token: &[u8]) -> Verdict {
+        let caller = std::str::from_utf8(token).ok().and_then(|token| self.check_token(token));
+        let caller = caller.ok_or(Refusal::BadCredentials)?;
+        let party = Party::Token { name: caller.name, role: caller.role };
+        Ok(Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None })
+    }
+
+    fn by_secret(&self, id: &str, secret: &[u8]) -> Verdict {
+        let given = secrets::hash(secret);
+        let roster = self.roster.read();
+        match roster.find(id) {
+            Some(record) if secrets::same(&record.secret_hash, &given) => Ok(roster.admission(record)),
+            _ => Err(Refusal::BadCredentials),
+        }
+    }
+
+    fn by_app_key(&self, app: u32, key: &[u8], chip: &str, ticket: Ticket) -> Option<Verdict> {
+        let app = AppId(app);
+        // Firmware tools write the key in upper case as well.
+        let given = secrets::hash(&key.to_ascii_lowercase());
+        let known = self.roster.read().apps.get(&app).is_some_and(|found| secrets::same(&found.key_hash, &given));
+        if known { self.by_chip(app, chip, None, ticket) } else { Some(Err(Refusal::BadAppKey)) }
+    }
+
+    /// The device does not even know an app: ES-PUSH single-device registration. Nothing proves that the
+    /// chip id is its own, so an owner must have made an app for such devices.
+    fn by_chip_alone(&self, chip: &str, ticket: Ticket) -> Option<Verdict> {
+        let taking =
+            self.roster.read().apps.values().find(|found| found.app.single).map(|found| (found.app.id, found.app.key.clone()));
+        match taking {
+            Some((app, key)) => self.by_chip(app, chip, Some((app, key)), ticket),
+            None => Some(Err(Refusal::NoSingleApp)),
+        }
+    }
+
+    /// A chip of an app whose right was shown. Chip ids have 24 bits and are met again in other apps:
+    /// the device is app and chip together, never the chip alone (H11).
+    fn by_chip(&self, app: AppId, chip: &str, enrolled: Option<(AppId, AppKey)>, ticket: Ticket) -> Option<Verdict> {
+        let Some(id) = DeviceId::of_chip(app, chip) else { return Some(Err(Refusal::BadChipId)) };
+        let known = known_chip(&self.roster.read(), app, &id);
+        if let Some(verdict) = known {
+            return Some(verdict.map(|admission| Admission { enrolled, ..admission }));
+        }
+        // Looked at once more under the lock that newcomers are reserved under.
+        let mut arriving = self.arriving.lock();
+        {
+            let roster = self.roster.read();
+            if let Some(verdict) = known_chip(&roster, app, &id) {
+                return Some(verdict.map(|admission| Admission { enrolled, ..admission }));
+            }
+            match roster.apps.get(&app) {
+                None => return Some(Err(Refusal::BadAppKey)),
+                Some(found) if !found.app.open && enrolled.is_none() => return Some(Err(Refusal::AppClosed)),
+                Some(_) if !has_room(&roster, &arriving) => return Some(Err(Refusal::Quota)),
+                Some(_) => {}
+            }
+        }
+        let waiter = Waiter { ticket, enrolled };
+        if let Some(waiters) = arriving.get_mut(&id) {
+            if waiters.len() >= limits::REGISTRATION_WAITERS_MAX {
+                return Some(Err(Refusal::Unavailable));
+            }
+            waiters.push(waiter);
+            return None;
+        }
+        match self.register_at_sight(&mut arriving, id, app, waiter) {
+            Ok(()) => None,
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+}
+
+fn known_chip(roster: &Roster, app: AppId, id: &DeviceId) -> Option<Verdict> {
+    let record = roster.find(id.as_str())?;
+    // Cannot be otherwise, since `7-…` is given to devices of app 7 only; checked because a key of one
+    // app must never open a device of another.
+    Some(if record.app == app { Ok(roster.admission(record)) } else { Err(Refusal::BadAppKey) })
 }

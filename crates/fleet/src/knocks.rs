@@ -1,10 +1,12 @@
 //! Knocks: who was not let in lately, and why. A ring in memory; nothing is kept across a restart.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use model::UnixMs;
+use contract::Refusal;
+use model::{UnixMs, limits};
 
-use crate::Fleet;
+use crate::{Fleet, clip};
 
 /// One who was not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +23,21 @@ pub struct Knock {
     pub at: UnixMs,
 }
 
+/// The last of them, oldest first.
+pub(crate) type Ring = VecDeque<Knock>;
+
 impl Fleet {
     /// The recent knocks, newest first.
     pub fn knocks(&self) -> Vec<Knock> {
-        todo!()
+        self.knocks.lock().iter().rev().cloned().collect()
+    }
+
+    pub(crate) fn knocked(&self, protocol: &'static str, remote: SocketAddr, claim: &str, refusal: Refusal, at: UnixMs) {
+        let claim = clip(claim, limits::KNOCK_CLAIM_BYTES_MAX).to_owned();
+        let mut ring = self.knocks.lock();
+        if ring.len() == limits::KNOCKS_MAX {
+            ring.pop_front();
+        }
+        ring.push_back(Knock { protocol, remote, claim, reason: refusal.to_string(), at });
     }
 }

@@ -9,13 +9,21 @@ mod error;
 mod gate;
 mod knocks;
 mod presence;
+mod registration;
+mod roster;
+mod secrets;
 mod signin;
 mod tokens;
+mod words;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use contract::store::Registry;
-use contract::{Bus, Clock, Line};
+use contract::event::Change;
+use contract::store::{Registry, StoreError};
+use contract::{Bus, Clock, Event, Line};
+use model::DeviceNumber;
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 
 pub use apps::{AppEdit, AppView, NewApp};
 pub use devices::{Counts, DeviceEdit, DeviceFilter, DeviceView, NewDevice};
@@ -35,7 +43,29 @@ pub struct Settings {
 }
 
 /// Apps, devices, tokens and presence. One per program, shared.
-pub struct Fleet {}
+///
+/// Getters answer from memory. Verbs (`create_…`, `edit_…`, `delete_…`) answer after the store has the
+/// change, and go on to their end when whoever called them goes away. The gate and the consumer are
+/// called on hot paths and never wait.
+///
+/// Locks, in the order in which they may be taken: `edits`, `arriving`, then one of the others.
+pub struct Fleet {
+    me: Weak<Fleet>,
+    registry: Arc<dyn Registry>,
+    line: Arc<dyn Line>,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+    anonymous: bool,
+    /// One edit at a time, so that what is written is what was looked at. New devices do not wait here.
+    edits: tokio::sync::Mutex<()>,
+    arriving: Mutex<registration::Arriving>,
+    roster: RwLock<roster::Roster>,
+    tokens: RwLock<tokens::Tokens>,
+    codes: Mutex<signin::Codes>,
+    knocks: Mutex<knocks::Ring>,
+    unkept: presence::Unkept,
+}
 
 impl Fleet {
     /// Reads the registry. Must run on the platform's runtime: the fleet's own tasks are spawned there.
@@ -45,12 +75,66 @@ impl Fleet {
         bus: Arc<dyn Bus>,
         settings: Settings,
     ) -> Result<Arc<Fleet>, FleetError> {
-        let _ = (registry, line, bus, settings);
-        todo!()
+        let mut snapshot = registry.load().await?;
+        let now = settings.clock.unix();
+        let tokens = tokens::Tokens::new(std::mem::take(&mut snapshot.tokens), snapshot.token_last, settings.bootstrap_token);
+        let roster = roster::Roster::new(snapshot, now);
+        let fleet = Arc::new_cyclic(|me| Fleet {
+            me: me.clone(),
+            registry,
+            line,
+            bus,
+            clock: settings.clock,
+            runtime: Handle::current(),
+            anonymous: settings.anonymous,
+            edits: tokio::sync::Mutex::new(()),
+            arriving: Mutex::default(),
+            roster: RwLock::new(roster),
+            tokens: RwLock::new(tokens),
+            codes: Mutex::default(),
+            knocks: Mutex::default(),
+            unkept: presence::Unkept::default(),
+        });
+        fleet.runtime.spawn(presence::keep(Arc::downgrade(&fleet), Arc::clone(&fleet.unkept.wake)));
+        Ok(fleet)
     }
 
     /// Writes what is not yet written (presence, firmware) and stops the fleet's task.
     pub async fn close(&self) -> Result<(), FleetError> {
-        todo!()
+        self.unkept.stop();
+        self.flush().await
     }
+
+    /// Runs a change to its end, even if whoever asked for it goes away in the middle: a device that is
+    /// on disk but not in memory would be there for nobody.
+    async fn to_its_end<T, C, F>(&self, change: C) -> Result<T, FleetError>
+    where
+        T: Send + 'static,
+        C: FnOnce(Arc<Fleet>) -> F,
+        F: Future<Output = Result<T, FleetError>> + Send + 'static,
+    {
+        let fleet = self.me.upgrade().ok_or(FleetError::Store(StoreError::Closed))?;
+        // Fails only when the runtime is ending.
+        self.runtime.spawn(change(fleet)).await.unwrap_or(Err(FleetError::Store(StoreError::Closed)))
+    }
+
+    fn tell(&self, event: Event) {
+        self.bus.emit(&mut vec![event]);
+    }
+
+    fn tell_change(&self, device: DeviceNumber, change: Change) {
+        self.tell(Event::DeviceChanged { device, change });
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // The task holds no reference while it waits; woken, it finds the fleet gone and ends.
+        self.unkept.stop();
+    }
+}
+
+/// As much of `text` as fits, cut between characters.
+fn clip(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }

@@ -1,11 +1,23 @@
-//! Tokens: what programs and browsers show to be let in. Kept as hashes only.
+//! Tokens: what programs and browsers show to be let in. Kept as hashes only; the text is shown once, or
+//! for the machine's own token stands in a file that only its owner may read.
 
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use model::{Role, UnixMs};
+use contract::store::{SecretHash, StoredToken};
+use model::{Role, UnixMs, limits, text};
 
+use crate::secrets::{self, TOKEN_PREFIX};
 use crate::{Fleet, FleetError};
+
+/// The names that the program gives; nobody else may, so that one can see where a token came from.
+pub(crate) const BROWSER: &str = "browser";
+const LOCAL: &str = "local";
+const BOOTSTRAP: &str = "bootstrap";
 
 /// Who calls, once a token was found good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,34 +54,198 @@ pub struct NewToken {
     pub token: String,
 }
 
+/// All tokens.
+pub(crate) struct Tokens {
+    by_hash: HashMap<SecretHash, Kept>,
+    last: u64,
+    bootstrap: Option<SecretHash>,
+}
+
+struct Kept {
+    id: u64,
+    name: Arc<str>,
+    role: Role,
+    created: UnixMs,
+    expires: Option<UnixMs>,
+}
+
+impl Kept {
+    fn alive(&self, now: UnixMs) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+
+    fn view(&self) -> TokenView {
+        TokenView { id: self.id, name: self.name.to_string(), role: self.role, created: self.created, expires: self.expires }
+    }
+}
+
+impl Tokens {
+    pub(crate) fn new(stored: Vec<StoredToken>, last: u64, bootstrap: Option<String>) -> Tokens {
+        let mut tokens = Tokens {
+            by_hash: HashMap::new(),
+            last,
+            // An empty one is none: it must not let in whoever sends nothing.
+            bootstrap: bootstrap.filter(|token| !token.is_empty()).map(|token| secrets::hash(token.as_bytes())),
+        };
+        stored.into_iter().for_each(|token| tokens.insert(token));
+        tokens
+    }
+
+    fn insert(&mut self, token: StoredToken) {
+        let StoredToken { id, name, role, hash, created, expires } = token;
+        self.by_hash.insert(hash, Kept { id, name: name.into(), role, created, expires });
+    }
+
+    fn ids(&self, which: impl Fn(&Kept) -> bool) -> Vec<u64> {
+        self.by_hash.values().filter(|kept| which(kept)).map(|kept| kept.id).collect()
+    }
+}
+
 impl Fleet {
     /// Makes a token.
     pub async fn create_token(&self, name: &str, role: Role, expires: Option<UnixMs>) -> Result<NewToken, FleetError> {
-        let _ = (name, role, expires);
-        todo!()
+        if !text::is_name(name) {
+            return Err(FleetError::BadName);
+        }
+        if [BROWSER, LOCAL, BOOTSTRAP].contains(&name) {
+            return Err(FleetError::ReservedTokenName(name.to_owned()));
+        }
+        if expires.is_some_and(|expires| expires <= self.clock.unix()) {
+            return Err(FleetError::BadExpiry);
+        }
+        self.mint(name, role, expires).await
     }
 
     /// Whose token it is; `None` when it is unknown or has expired.
     pub fn check_token(&self, token: &str) -> Option<Caller> {
-        let _ = token;
-        todo!()
+        let hash = secrets::hash(token.as_bytes());
+        let tokens = self.tokens.read();
+        if tokens.bootstrap.is_some_and(|bootstrap| secrets::same(&bootstrap, &hash)) {
+            return Some(Caller { token: None, name: BOOTSTRAP.into(), role: Role::Owner });
+        }
+        // Found by its hash: how long that takes tells nothing about any token.
+        let kept = tokens.by_hash.get(&hash).filter(|kept| kept.alive(self.clock.unix()))?;
+        Some(Caller { token: Some(kept.id), name: Arc::clone(&kept.name), role: kept.role })
     }
 
     /// All tokens by number, browsers included.
     pub fn tokens(&self) -> Vec<TokenView> {
-        todo!()
+        let now = self.clock.unix();
+        let tokens = self.tokens.read();
+        let mut views: Vec<TokenView> = tokens.by_hash.values().filter(|kept| kept.alive(now)).map(Kept::view).collect();
+        views.sort_by_key(|view| view.id);
+        views
     }
 
     /// Ends a token.
     pub async fn delete_token(&self, id: u64) -> Result<(), FleetError> {
-        let _ = id;
-        todo!()
+        self.to_its_end(move |fleet| async move {
+            let _turn = fleet.edits.lock().await;
+            if fleet.tokens.read().ids(|kept| kept.id == id).is_empty() {
+                return Err(FleetError::NoSuchToken(id));
+            }
+            fleet.forget_token(id).await
+        })
+        .await
     }
 
     /// The owner token of this machine: the text in `<data>/owner.token`, written (0600) when missing and
-    /// made valid when it is not.
+    /// made valid when it is not. Whoever may read that file may read the whole store beside it.
     pub async fn ensure_local_token(&self, data: &Path) -> Result<String, FleetError> {
-        let _ = data;
-        todo!()
+        let path = data.join("owner.token");
+        let token =
+            local_token(&path).map_err(|error| FleetError::File { path: path.display().to_string(), why: error.to_string() })?;
+        let text = token.clone();
+        self.to_its_end(|fleet| async move {
+            let _turn = fleet.edits.lock().await;
+            let hash = secrets::hash(text.as_bytes());
+            let is_it = |kept: &Kept| &*kept.name == LOCAL && kept.role == Role::Owner && kept.expires.is_none();
+            if fleet.tokens.read().by_hash.get(&hash).is_some_and(is_it) {
+                return Ok(());
+            }
+            let earlier = fleet.tokens.read().ids(|kept| &*kept.name == LOCAL);
+            for id in earlier {
+                fleet.forget_token(id).await?;
+            }
+            fleet.keep_token(LOCAL, Role::Owner, None, hash).await.map(|_| ())
+        })
+        .await?;
+        Ok(token)
     }
+
+    /// Makes a token of any name.
+    pub(crate) async fn mint(&self, name: &str, role: Role, expires: Option<UnixMs>) -> Result<NewToken, FleetError> {
+        let name = name.to_owned();
+        self.to_its_end(move |fleet| async move {
+            let _turn = fleet.edits.lock().await;
+            let token = secrets::new_token();
+            let view = fleet.keep_token(&name, role, expires, secrets::hash(token.as_bytes())).await?;
+            Ok(NewToken { view, token })
+        })
+        .await
+    }
+
+    /// With `edits` held. The dead are buried when somebody new comes.
+    async fn keep_token(
+        &self,
+        name: &str,
+        role: Role,
+        expires: Option<UnixMs>,
+        hash: SecretHash,
+    ) -> Result<TokenView, FleetError> {
+        let now = self.clock.unix();
+        let dead = self.tokens.read().ids(|kept| !kept.alive(now));
+        for id in dead {
+            self.forget_token(id).await?;
+        }
+        let id = {
+            let mut tokens = self.tokens.write();
+            if tokens.by_hash.len() >= limits::TOKENS_MAX {
+                return Err(FleetError::Limit { what: "tokens", max: limits::TOKENS_MAX });
+            }
+            tokens.last += 1;
+            tokens.last
+        };
+        let token = StoredToken { id, name: name.to_owned(), role, hash, created: now, expires };
+        self.registry.put_token(token.clone()).await?;
+        let view = TokenView { id, name: token.name.clone(), role, created: now, expires };
+        self.tokens.write().insert(token);
+        Ok(view)
+    }
+
+    /// With `edits` held.
+    async fn forget_token(&self, id: u64) -> Result<(), FleetError> {
+        self.registry.delete_token(id).await?;
+        self.tokens.write().by_hash.retain(|_, kept| kept.id != id);
+        Ok(())
+    }
+
+    /// The number of a browser's token.
+    pub(crate) fn browser_token(&self, token: &str) -> Option<u64> {
+        let hash = secrets::hash(token.as_bytes());
+        self.tokens.read().by_hash.get(&hash).filter(|kept| &*kept.name == BROWSER).map(|kept| kept.id)
+    }
+}
+
+/// The token in the file, or a new one written there.
+fn local_token(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().strip_prefix(TOKEN_PREFIX).is_some_and(|rest| rest.len() == 43) => {
+            // It may have been copied or restored with the mode of anything else.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            return Ok(text.trim().to_owned());
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let token = secrets::new_token();
+    let draft = path.with_extension("token.new");
+    // A draft that was left behind may have another mode, and the mode counts only for a new file.
+    let _ = fs::remove_file(&draft);
+    let mut file: File = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
+    writeln!(file, "{token}")?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    Ok(token)
 }
