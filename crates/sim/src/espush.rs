@@ -111,6 +111,7 @@ fn answer(asked: u16, board: &Board, reply: &Reply) -> Vec<u8> {
         (kind::PROBE, _) => vec![],
         (kind::GPIO_READ, _) => board.pins().to_vec(),
         (kind::STATUS, Ok(value)) => [&[0], value.as_bytes()].concat(),
+        (kind::STATUS, Err(why)) => [&[1], why.to_string().as_bytes()].concat(),
         (_, Ok(_)) => vec![0],
         (kind::LUA, Err(_)) => vec![2],
         (_, Err(_)) => vec![1],

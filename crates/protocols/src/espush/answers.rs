@@ -10,7 +10,8 @@ use super::quirks::{PINS, text_in};
 
 /// How an order of type `asked` ended, by the answer's body.
 pub(super) fn outcome(asked: u16, body: &[u8], gbk: bool) -> Outcome {
-    let failed = |why: &str| Outcome::Failed(why.to_owned(), Bytes::copy_from_slice(body));
+    // The status is in the sentence; what the device said is what follows it.
+    let failed = |why: &str| Outcome::Failed(why.to_owned(), Bytes::copy_from_slice(body.get(1..).unwrap_or_default()));
     match (asked, body) {
         (kind::PUSH, [0, ..]) => Outcome::Delivered,
         (kind::PUSH, [1, ..]) => failed("the firmware has no callback for pushes"),
@@ -22,7 +23,7 @@ pub(super) fn outcome(asked: u16, body: &[u8], gbk: bool) -> Outcome {
         (kind::STATUS, [0, value @ ..]) => Outcome::Applied(text_or_bytes(value, gbk)),
         (kind::GPIO_READ, levels) => match levels.first_chunk::<{ PINS.len() }>() {
             Some(levels) => Outcome::Applied(pins_json(levels).into()),
-            None => failed("the answer does not have twelve pins"),
+            None => Outcome::Failed("the answer does not have twelve pins".to_owned(), Bytes::copy_from_slice(body)),
         },
         (kind::CUSTOM, _) => Outcome::Applied(Bytes::copy_from_slice(body)),
         (_, [status, ..]) => failed(&format!("the device answered with status {status}")),
@@ -83,19 +84,19 @@ mod tests {
 
     #[test]
     fn failure_in_each_type_is_a_sentence() {
-        let rows: [(u16, &[u8], &str); 8] = [
-            (kind::PUSH, &[1], "no callback"),
-            (kind::AT, &[2], "no AT"),
-            (kind::LUA, &[2], "no Lua"),
-            (kind::GPIO_WRITE, &[1], "no such pin"),
-            (kind::STATUS, &[9], "status 9"),
-            (kind::GPIO_READ, &[1], "twelve"),
-            (kind::PUSH, &[], "without a status"),
-            (kind::REBOOT, &[7], "status 7"),
+        let rows: [(u16, &[u8], &str, &[u8]); 8] = [
+            (kind::PUSH, &[1], "no callback", b""),
+            (kind::AT, &[2], "no AT", b""),
+            (kind::LUA, &[2], "no Lua", b""),
+            (kind::GPIO_WRITE, &[1], "no such pin", b""),
+            (kind::STATUS, b"\x09no key", "status 9", b"no key"),
+            (kind::GPIO_READ, &[1], "twelve", &[1]),
+            (kind::PUSH, &[], "without a status", b""),
+            (kind::REBOOT, &[7], "status 7", b""),
         ];
-        for (asked, body, part) in rows {
+        for (asked, body, part, rest) in rows {
             match outcome(asked, body, false) {
-                Outcome::Failed(why, said) => assert!(why.contains(part) && said == body, "{why}"),
+                Outcome::Failed(why, said) => assert!(why.contains(part) && said == rest, "{why}"),
                 other => panic!("{other:?}"),
             }
         }

@@ -64,10 +64,18 @@ pub fn device_id_text(field: &[u8]) -> String {
 
 /// When a sample was taken, if the device knew. 0 means that its clock was never set (H9) [S]. A clock that
 /// shows a day before the protocol existed, or later than tomorrow, is no clock either.
+///
+/// The clock has whole seconds and is set by our 03 at most every few minutes, so near the present ours is
+/// the better one: a sample from now gets our milliseconds. Otherwise two samples of one second would have the same time, the
+/// second in place of the first, and one without a clock could seem newer than the next.
 pub fn sample_time(device_s: u32, now: UnixMs) -> Option<UnixMs> {
     const BORN_MS: i64 = 1_430_438_400_000; // 2015-05-01
+    const CLOCK_ERROR_MS: u64 = 3_000;
     let at = i64::from(device_s) * 1000;
-    (BORN_MS..=now.0.saturating_add(POINT_AHEAD_S_MAX as i64 * 1000)).contains(&at).then_some(UnixMs(at))
+    if !(BORN_MS..=now.0.saturating_add(POINT_AHEAD_S_MAX as i64 * 1000)).contains(&at) {
+        return None;
+    }
+    Some(if at.abs_diff(now.0) < CLOCK_ERROR_MS { now } else { UnixMs(at) })
 }
 
 /// Text from the device. The original service spoke GBK on the wire [S]; we do so where the app says so.
@@ -116,6 +124,18 @@ mod tests {
         assert_eq!(sample_time(77, now), None, "seconds since power-on");
         assert_eq!(sample_time(u32::MAX, now), None);
         assert_eq!(sample_time(1, UnixMs(i64::MAX)), None);
+    }
+
+    #[test]
+    fn a_sample_from_now_has_our_milliseconds() {
+        let device_s = 0x576a_88a4;
+        for ms in [-2_999, 0, 1, 999, 2_999] {
+            let now = UnixMs(1_466_599_588_000 + ms);
+            assert_eq!(sample_time(device_s, now), Some(now));
+        }
+        for ms in [-3_000, 3_000, 60_000] {
+            assert_eq!(sample_time(device_s, UnixMs(1_466_599_588_000 + ms)), Some(UnixMs(1_466_599_588_000)));
+        }
     }
 
     #[test]
