@@ -35,7 +35,7 @@ pub(super) fn outcome(asked: u16, body: &[u8], gbk: bool) -> Outcome {
 /// is dead: the stock server closed it then, and so do we.
 pub(super) fn silence(asked: u16) -> Option<Outcome> {
     let what = match asked {
-        // Without a callback the library does not answer at all [B].
+        // Without a callback the library does not answer at all (B).
         kind::STATUS => "this firmware has no status callback",
         // The answer is the application's own to build, and it may have none.
         kind::CUSTOM => "the application does not answer this message",

@@ -1,5 +1,5 @@
-//! Every tolerance for real ES-PUSH devices, each with its source. [S] is read in published source or
-//! documentation, [B] in the published client libraries; nothing here was captured from a live device.
+//! Every tolerance for real ES-PUSH devices, each with its source. (S) is read in published source or
+//! documentation, (B) in the published client libraries; nothing here was captured from a live device.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use model::UnixMs;
 use model::limits::POINT_AHEAD_S_MAX;
 
 /// What a device's firmware surely has in its table of types. A device that receives a type outside its
-/// table disconnects at once (H1) [B], so a server must know before it asks.
+/// table disconnects at once (H1) (B), so a server must know before it asks.
 ///
 /// The steps are ordered because the library grew in this order and never dropped one of them again
-/// [B: handler tables of the builds from 2015-05-30 to 2016-08]. So whoever knows a later one knows all before.
+/// (B: handler tables of the builds from 2015-05-30 to 2016-08). So whoever knows a later one knows all before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
     /// 04: every build.
@@ -52,17 +52,17 @@ impl Reach {
 }
 
 /// Orders on their way to a device at once. Firmware hands a push to its program from a one-shot 1 ms
-/// timer [B]; a second frame in the same segment could take the place of the first. So one at a time.
+/// timer (B); a second frame in the same segment could take the place of the first. So one at a time.
 pub const INFLIGHT: u16 = 1;
 
 /// The device id in a registration is 32 bytes copied blindly: what follows the first NUL is whatever lay
-/// beside it in memory (H7) [S: the REST documentation shows such bytes]. Bytes that are no text are dropped.
+/// beside it in memory (H7) (S: the REST documentation shows such bytes). Bytes that are no text are dropped.
 pub fn device_id_text(field: &[u8]) -> String {
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).chars().filter(|c| *c != char::REPLACEMENT_CHARACTER && !c.is_control()).collect()
 }
 
-/// When a sample was taken, if the device knew. 0 means that its clock was never set (H9) [S]. A clock that
+/// When a sample was taken, if the device knew. 0 means that its clock was never set (H9) (S). A clock that
 /// shows a day before the protocol existed, or later than tomorrow, is no clock either.
 ///
 /// The clock has whole seconds and is set by our 03 at most every few minutes, so near the present ours is
@@ -78,7 +78,7 @@ pub fn sample_time(device_s: u32, now: UnixMs) -> Option<UnixMs> {
     Some(if at.abs_diff(now.0) < CLOCK_ERROR_MS { now } else { UnixMs(at) })
 }
 
-/// Text from the device. The original service spoke GBK on the wire [S]; we do so where the app says so.
+/// Text from the device. The original service spoke GBK on the wire (S); we do so where the app says so.
 /// Bytes that are no text become U+FFFD, never an error: the line must survive a broken sensor string.
 pub fn text_in(bytes: &[u8], gbk: bool) -> Cow<'_, str> {
     if gbk { GBK.decode_without_bom_handling(bytes).0 } else { String::from_utf8_lossy(bytes) }
@@ -96,13 +96,13 @@ pub fn text_out(bytes: &[u8], gbk: bool) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Old AT firmware and AT_PLUS leave the line's CR LF on an upload (H8) [S: fixed only in the 2017 source].
-/// The stock server trimmed all white space on both ends [S].
+/// Old AT firmware and AT_PLUS leave the line's CR LF on an upload (H8) (S: fixed only in the 2017 source).
+/// The stock server trimmed all white space on both ends (S).
 pub fn upload_text<'a>(data: &'a [u8], gbk: bool) -> Cow<'a, str> {
     text_in(data.trim_ascii(), gbk)
 }
 
-/// The pins of a GPIO answer, in the order of its twelve bytes [S].
+/// The pins of a GPIO answer, in the order of its twelve bytes (S).
 pub const PINS: [u8; 12] = [0, 1, 2, 3, 4, 5, 9, 10, 12, 13, 14, 15];
 
 #[cfg(test)]
