@@ -6,6 +6,7 @@ use contract::Protocol;
 pub mod codec;
 mod connect;
 mod deliver;
+#[doc(hidden)]
 pub mod fuzz;
 mod publish;
 mod quirks;
