@@ -22,20 +22,23 @@ async fn with_devices(dir: &std::path::Path) -> Store {
     };
     store.put_app(app).await.unwrap();
     for (number, id) in [(LAMP, "lamp"), (FAN, "fan")] {
-        let device = Device {
-            number,
-            id: DeviceId::parse(id).unwrap(),
-            app: AppId(1),
-            name: String::new(),
-            alias: String::new(),
-            tags: vec![],
-            firmware: String::new(),
-            open: false,
-            created: UnixMs(0),
-        };
-        store.put_device(device, Some("s".into())).await.unwrap();
+        store.put_device(a_device(number, id), Some("s".into())).await.unwrap();
     }
     store
+}
+
+fn a_device(number: DeviceNumber, id: &str) -> Device {
+    Device {
+        number,
+        id: DeviceId::parse(id).unwrap(),
+        app: AppId(1),
+        name: String::new(),
+        alias: String::new(),
+        tags: vec![],
+        firmware: String::new(),
+        open: false,
+        created: UnixMs(0),
+    }
 }
 
 fn point(device: DeviceNumber, stream: &str, at: i64, value: Value) -> Point {
@@ -110,6 +113,71 @@ async fn a_range_takes_its_beginning_and_leaves_its_end() {
     assert_eq!(times(read(&store, PointQuery { stream: Some("a".into()), ..range.clone() }).await), [2, 3]);
     assert_eq!(times(read(&store, range.clone()).await), [2, 2, 3, 3]);
     assert!(read(&store, PointQuery { stream: Some("none".into()), ..range }).await.is_empty());
+}
+
+/// Whatever was written in whatever order, reading a range in pages gives what a sorted map gives.
+#[test]
+fn reading_agrees_with_a_sorted_map() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = runtime.block_on(with_devices(dir.path()));
+    let mut number = 100;
+    arbtest::arbtest(|u| {
+        // A device of its own for every case, in a store that has the others' points too.
+        number += 1;
+        let device = DeviceNumber(number);
+        runtime.block_on(store.put_device(a_device(device, &format!("d{number}")), Some("s".into()))).unwrap();
+        let mut numbers: Vec<&str> = Vec::new();
+        let mut map: BTreeMap<(i64, usize), f64> = BTreeMap::new();
+        for _ in 0..u.int_in_range(1..=3)? {
+            let mut batch = Vec::new();
+            for _ in 0..u.int_in_range(0..=20)? {
+                let stream = *u.choose(&["a", "b", "c", "d"])?;
+                let (at, value) = (u.int_in_range(-5..=15)?, f64::from(u.arbitrary::<u8>()?));
+                // Equal times go by the stream's number, which is given at first sight.
+                let place = numbers.iter().position(|known| *known == stream).unwrap_or(numbers.len());
+                if place == numbers.len() {
+                    numbers.push(stream);
+                }
+                map.insert((at, place), value);
+                batch.push(point(device, stream, at, Value::Number(value)));
+            }
+            runtime.block_on(store.append(batch)).unwrap();
+        }
+        let from = u.arbitrary::<bool>()?.then_some(u.int_in_range(-7..=17)?);
+        let to = u.arbitrary::<bool>()?.then_some(u.int_in_range(-7..=17)?);
+        let only = u.arbitrary::<bool>()?.then_some(*u.choose(&["a", "b", "none"])?);
+        let limit = u.int_in_range(1..=12)?;
+        let expected: Vec<(String, i64, Value)> = map
+            .iter()
+            .filter(|((at, place), _)| {
+                from.is_none_or(|from| *at >= from)
+                    && to.is_none_or(|to| *at < to)
+                    && only.is_none_or(|only| numbers[*place] == only)
+            })
+            .map(|((at, place), value)| (numbers[*place].to_owned(), *at, Value::Number(*value)))
+            .collect();
+        let mut query = PointQuery {
+            device,
+            stream: only.map(str::to_owned),
+            from: from.map(UnixMs),
+            to: to.map(UnixMs),
+            limit,
+            cursor: None,
+        };
+        let mut seen = Vec::new();
+        loop {
+            let page = runtime.block_on(store.points(query.clone())).unwrap();
+            assert!(page.items.len() <= limit);
+            seen.extend(page.items.into_iter().map(|point| (point.stream, point.at.0, point.value)));
+            match page.next {
+                Some(next) => query.cursor = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, expected);
+        Ok(())
+    });
 }
 
 #[tokio::test]

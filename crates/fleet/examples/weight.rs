@@ -1,0 +1,125 @@
+//! What a fleet weighs: `cargo run -p fleet --example weight -- 1000000` fills a fleet, brings every
+//! device online and prints the memory per device, as the system counts it. Linux only.
+
+use std::sync::Arc;
+
+use contract::event::Event;
+use contract::store::{Later, Registry, RegistrySnapshot, StoredDevice, StoredToken};
+use contract::{Bus, Clock, Close, Consumer, Line, Refusal, Ticket, Verdict};
+use fleet::{Fleet, Settings};
+use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, Presence, UnixMs};
+
+/// A registry that remembers nothing but the fleet it is asked for, a line and a bus that nobody listens to.
+struct Nobody {
+    devices: u32,
+}
+
+impl Registry for Nobody {
+    fn load(&self) -> Later<RegistrySnapshot> {
+        let app = App {
+            id: AppId(15000),
+            key: AppKey::parse(&"0".repeat(32)).expect("32 hex characters"),
+            name: "sensors".into(),
+            open: true,
+            single: false,
+            settings: Default::default(),
+            created: UnixMs(0),
+        };
+        let device = |number: u32| StoredDevice {
+            device: Device {
+                number: DeviceNumber(number),
+                id: DeviceId::of_chip(AppId(15000), &(8_000_000 + number).to_string()).expect("digits"),
+                app: AppId(15000),
+                name: String::new(),
+                alias: String::new(),
+                tags: vec!["batch 7".into(), "hall 2".into()],
+                firmware: "AT 1.2".into(),
+                open: false,
+                created: UnixMs(0),
+            },
+            secret_hash: [7; 32],
+            presence: Presence::default(),
+        };
+        let devices = (1..=self.devices).map(device).collect();
+        let last = self.devices;
+        Box::pin(async move { Ok(RegistrySnapshot { apps: vec![app], devices, device_last: last, ..Default::default() }) })
+    }
+    fn put_app(&self, _: App) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn delete_app(&self, _: AppId) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn delete_device(&self, _: DeviceNumber) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn put_presence(&self, _: Vec<(DeviceNumber, Presence)>) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn put_token(&self, _: StoredToken) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn delete_token(&self, _: u64) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Line for Nobody {
+    fn publish(&self, _: Message) {}
+    fn push(&self, _: DeviceNumber, _: Message) {}
+    fn decide(&self, _: Ticket, _: Verdict) {}
+    fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
+    fn kick(&self, _: DeviceNumber, _: Close, _: bool) {}
+}
+
+impl Bus for Nobody {
+    fn emit(&self, batch: &mut Vec<Event>) {
+        batch.clear();
+    }
+    fn watched(&self) -> bool {
+        false
+    }
+}
+
+impl Clock for Nobody {
+    fn unix(&self) -> UnixMs {
+        UnixMs(0)
+    }
+    fn millis(&self) -> Millis {
+        Millis(0)
+    }
+}
+
+/// A line of `/proc/self/status` in KiB.
+fn memory_kib(what: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), fleet::FleetError> {
+    let devices: u32 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(100_000);
+    let nobody = Arc::new(Nobody { devices });
+    let settings = Settings { anonymous: false, bootstrap_token: None, clock: nobody.clone() };
+    let before = memory_kib("VmRSS");
+    let fleet = Fleet::open(nobody.clone(), nobody.clone(), nobody.clone(), settings).await?;
+    for number in 1..=devices {
+        let remote = ([10, 0, (number >> 8) as u8, number as u8], 4000).into();
+        fleet.on_event(&Event::LineOpened {
+            device: DeviceNumber(number),
+            protocol: "mqtt",
+            remote,
+            firmware: None,
+            at: UnixMs(0),
+        });
+    }
+    fleet.close().await?;
+    let used = (memory_kib("VmRSS") - before) * 1024;
+    println!("{} devices online: {} MiB, {} bytes each", fleet.counts().online, used >> 20, used / u64::from(devices));
+    println!("at the most while loading: {} MiB", memory_kib("VmHWM") >> 10);
+    Ok(())
+}
