@@ -126,3 +126,58 @@ fn switch(text: &str) -> Result<bool, Problem> {
         _ => Err(Problem::bad("bad_ask", "ask is 1 or 0")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{DeviceId, DeviceNumber, PushId, UnixMs};
+
+    #[test]
+    fn the_status_says_the_outcome() {
+        use DeliveryState::*;
+        let second = Duration::from_secs(1);
+        // State, whether an answer was wanted, how long, what is said.
+        let rows = [
+            (Queued, false, second, 202, "queued: why"),
+            (Queued, true, second, 202, "queued: why"),
+            (Sent, false, second, 202, "sent: why"),
+            (Sent, true, second, 504, "sent: no answer within 1000 ms"),
+            (Sent, true, Duration::ZERO, 202, "sent: why"),
+            (Delivered, false, second, 200, "delivered: why"),
+            (Delivered, true, second, 504, "delivered: no answer within 1000 ms"),
+            (Delivered, true, Duration::ZERO, 202, "delivered: why"),
+            (Applied, true, second, 200, "lit"),
+            (Applied, false, second, 200, "lit"),
+            (Failed, true, second, 409, "failed: why"),
+            (Expired, false, second, 409, "expired: why"),
+            (Replaced, false, second, 409, "replaced: why"),
+            (Refused, false, second, 409, "refused: why"),
+            (Cancelled, false, second, 409, "cancelled: why"),
+        ];
+        for (state, ask, wait, status, text) in rows {
+            let delivery = Delivery {
+                push: PushId(1),
+                number: DeviceNumber(1),
+                device: DeviceId::parse("lamp").unwrap(),
+                state,
+                at: UnixMs(0),
+                detail: "why".into(),
+                answer: Some(Bytes::from_static(b"lit")),
+            };
+            let (got, said) = outcome(&delivery, ask, wait);
+            assert_eq!((got.as_u16(), &said[..]), (status, text.as_bytes()), "{state:?} {ask}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let ms = |text| duration(text).ok().map(|wait| wait.as_millis());
+        assert_eq!(
+            (ms("500ms"), ms("5s"), ms("1m"), ms("0"), ms("60")),
+            (Some(500), Some(5_000), Some(60_000), Some(0), Some(60_000))
+        );
+        for bad in ["", "s", "-1", "61s", "5h", "5 s", "18446744073709551615m"] {
+            assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+}

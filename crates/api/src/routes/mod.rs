@@ -54,6 +54,7 @@ pub fn router(app: App) -> Router {
         .nest("/api/v1", api)
         // Other versions and misspelt paths: a program gets a problem, not the console's page.
         .route("/api", any(not_found))
+        .route("/api/", any(not_found))
         .route("/api/{*rest}", any(not_found))
         .route("/d/{device}", post(direct::push))
         .route("/healthz", get(async || "ok"))

@@ -1,0 +1,285 @@
+//! The house: store in a temporary directory, fleet, push, telemetry, feed, and a line that does what a
+//! test tells it to.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use api::{App, Feed, Info};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use contract::event::Change;
+use contract::store::{Points, Pushes, Registry};
+use contract::{Bus, Clock, Close, Consumer, Event, Line, Refusal, Step, Ticket, Verdict};
+use fleet::{Fleet, Settings};
+use model::{DeviceNumber, Message, Millis, Receipt, Topic, UnixMs};
+use parking_lot::Mutex;
+use push::Push;
+use serde_json::Value;
+use telemetry::Telemetry;
+use tokio::sync::{mpsc, oneshot};
+use tower::ServiceExt;
+
+pub const OWNER: &str = "owner-token-of-the-tests";
+
+/// How the fake line treats a push.
+#[derive(Clone, Default)]
+pub enum Device {
+    /// There is no line.
+    #[default]
+    Away,
+    /// Acknowledges, and never answers.
+    Quiet,
+    /// Takes it and neither acknowledges nor answers.
+    Stuck,
+    /// Acknowledges and answers with this.
+    Answers(&'static [u8]),
+    /// Cannot be given it.
+    Refuses(&'static str),
+}
+
+/// The outside of the rooms: the line to the devices, the bus, and the clock.
+pub struct Outside {
+    pub device: Mutex<Device>,
+    pub given: Mutex<Vec<Message>>,
+    pub watchers: Arc<AtomicUsize>,
+    events: mpsc::UnboundedSender<Told>,
+}
+
+/// What the dispatcher is told.
+enum Told {
+    Event(Box<Event>),
+    Done(oneshot::Sender<()>),
+}
+
+impl Line for Outside {
+    fn publish(&self, _: Message) {}
+
+    fn push(&self, device: DeviceNumber, message: Message) {
+        let receipt = message.receipt.expect("a push has a receipt");
+        let mode = self.device.lock().clone();
+        self.given.lock().push(message.clone());
+        match mode {
+            Device::Away => self.step(receipt, Step::Nobody { online: false }),
+            Device::Stuck => self.step(receipt, Step::Sent),
+            Device::Refuses(why) => self.step(receipt, Step::Refused(why.into())),
+            Device::Quiet => {
+                self.step(receipt, Step::Sent);
+                self.step(receipt, Step::Delivered);
+            }
+            Device::Answers(body) => {
+                self.step(receipt, Step::Sent);
+                self.step(receipt, Step::Delivered);
+                let topic = message.topic.as_str().replace("/ask/", "/answer/").replace("/cmd/reboot/", "/answer/");
+                self.up(device, &topic, body);
+            }
+        }
+    }
+
+    fn decide(&self, _: Ticket, _: Verdict) {}
+    fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
+    fn kick(&self, _: DeviceNumber, _: Close, _: bool) {}
+}
+
+impl Outside {
+    fn step(&self, receipt: Receipt, step: Step) {
+        self.tell(Event::Receipt { receipt, step, at: self.unix() });
+    }
+
+    pub fn up(&self, device: DeviceNumber, topic: &str, body: &'static [u8]) {
+        let message = Message::new(Topic::parse(topic).unwrap(), body, self.unix());
+        self.tell(Event::Up { device, message: Arc::new(message), ticket: None });
+    }
+
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(Told::Event(Box::new(event)));
+    }
+}
+
+impl Bus for Outside {
+    fn emit(&self, batch: &mut Vec<Event>) {
+        batch.drain(..).for_each(|event| self.tell(event));
+    }
+    fn watched(&self) -> bool {
+        self.watchers.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Clock for Outside {
+    fn unix(&self) -> UnixMs {
+        UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
+    }
+    fn millis(&self) -> Millis {
+        static START: OnceLock<std::time::Instant> = OnceLock::new();
+        Millis(START.get_or_init(std::time::Instant::now).elapsed().as_millis() as u64)
+    }
+}
+
+/// The API and what is around it.
+pub struct House {
+    pub router: Router,
+    pub outside: Arc<Outside>,
+    pub feed: Arc<Feed>,
+    pub push: Arc<Push>,
+    pub telemetry: Arc<Telemetry>,
+    pub fleet: Arc<Fleet>,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer of the API.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{} {:?}", self.status, self.body))
+    }
+
+    /// The JSON of what must have gone well.
+    #[track_caller]
+    pub fn ok(&self) -> Value {
+        assert!(self.status.is_success(), "{} {}", self.status, self.text());
+        self.json()
+    }
+
+    /// The `code` of a problem with this status, and its sentence.
+    #[track_caller]
+    pub fn problem(&self, status: u16) -> (String, String) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        let json = self.json();
+        assert_eq!((json["status"].as_u64(), json["type"].as_str()), (Some(status.into()), Some("about:blank")));
+        (json["code"].as_str().unwrap().to_owned(), json["detail"].as_str().unwrap().to_owned())
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl House {
+    pub async fn new() -> House {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(store::Store::open(dir.path()).unwrap());
+        let (events, mut inbox) = mpsc::unbounded_channel();
+        let watchers = Arc::new(AtomicUsize::new(0));
+        let outside = Arc::new(Outside { device: Mutex::default(), given: Mutex::default(), watchers: watchers.clone(), events });
+        let settings = Settings { anonymous: false, bootstrap_token: Some(OWNER.into()), clock: outside.clone() };
+        let fleet = Fleet::open(store.clone() as Arc<dyn Registry>, outside.clone(), outside.clone(), settings).await.unwrap();
+        let push = Push::open(store.clone() as Arc<dyn Pushes>, outside.clone(), outside.clone(), outside.clone()).await.unwrap();
+        let telemetry = Telemetry::open(store as Arc<dyn Points>, outside.clone(), outside.clone(), outside.clone());
+        let feed = Feed::new(fleet.clone(), outside.clone(), watchers);
+        let consumers: [Arc<dyn Consumer>; 4] = [fleet.clone(), push.clone(), telemetry.clone(), feed.clone()];
+        tokio::spawn(async move {
+            while let Some(told) = inbox.recv().await {
+                match told {
+                    Told::Event(event) => consumers.iter().for_each(|consumer| consumer.on_event(&event)),
+                    Told::Done(reply) => drop(reply.send(())),
+                }
+            }
+        });
+        let router = api::router(App {
+            fleet: fleet.clone(),
+            push: push.clone(),
+            telemetry: telemetry.clone(),
+            feed: feed.clone(),
+            clock: outside.clone(),
+            info: Info {
+                version: "1.2.3".into(),
+                started: UnixMs(0),
+                listeners: vec![("mqtt".into(), "127.0.0.1:1883".into())],
+                base_url: None,
+            },
+            metrics: vec![Box::new(|out| api::metrics::metric(out, "counter", "espush_shard_test_total", "A test.", 7))],
+        });
+        House { router, outside, feed, push, telemetry, fleet, _dir: dir }
+    }
+
+    /// A house with app 1 and a device `lamp`, whose secret is returned.
+    pub async fn with_lamp(device: Device) -> (House, String) {
+        let house = House::new().await;
+        *house.outside.device.lock() = device;
+        house.post("apps", r#"{"name":"lamps"}"#).await.ok();
+        let secret = house.post("devices", r#"{"app":1,"id":"lamp"}"#).await.ok()["secret"].as_str().unwrap().to_owned();
+        (house, secret)
+    }
+
+    pub fn lamp(&self) -> DeviceNumber {
+        self.fleet.number_of("lamp").unwrap()
+    }
+
+    pub async fn request(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// A call as the owner.
+    pub async fn call(&self, method: Method, path: &str, body: &str) -> Answer {
+        self.call_as(OWNER, method, path, body).await
+    }
+
+    pub async fn call_as(&self, token: &str, method: Method, path: &str, body: &str) -> Answer {
+        let request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
+        let request = request.header("Authorization", format!("Bearer {token}"));
+        self.request(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, "").await
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.call(Method::POST, path, body).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &str) -> Answer {
+        self.call(Method::PATCH, path, body).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, "").await
+    }
+
+    /// Makes a token with a role.
+    pub async fn token(&self, role: &str) -> String {
+        static NAMES: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{role} {}", NAMES.fetch_add(1, Ordering::Relaxed));
+        let made = self.post("tokens", &format!(r#"{{"name":"{name}","role":"{role}"}}"#)).await.ok();
+        made["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Returns when everything told before is through all rooms, and what came of it too.
+    pub async fn settle(&self) {
+        for _ in 0..3 {
+            let (reply, done) = oneshot::channel();
+            let _ = self.outside.events.send(Told::Done(reply));
+            done.await.unwrap();
+            self.push.flush().await;
+            self.telemetry.flush().await;
+        }
+    }
+}
+
+pub fn edited(device: DeviceNumber) -> Event {
+    Event::DeviceChanged { device, change: Change::Edited }
+}
+
+pub fn line_opened(device: DeviceNumber) -> Event {
+    Event::LineOpened { device, protocol: "mqtt", remote: peer(), firmware: None, at: UnixMs(1_795_000_000_000) }
+}
+
+pub fn peer() -> SocketAddr {
+    "192.0.2.7:4711".parse().unwrap()
+}

@@ -1,0 +1,12 @@
+//! The API with the real rooms and the real store behind it, called without a socket. The line is a fake
+//! that plays the device.
+
+mod access;
+mod apps;
+mod devices;
+mod direct;
+mod events;
+mod house;
+mod misc;
+mod points;
+mod push;

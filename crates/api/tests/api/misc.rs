@@ -1,0 +1,96 @@
+//! Status, knocks, metrics, and what holds for every answer.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use contract::{Event, Refusal};
+use model::UnixMs;
+
+use crate::house::{Device, House, line_opened, peer};
+
+#[tokio::test]
+async fn the_status_counts() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    house.outside.tell(line_opened(house.lamp()));
+    house.settle().await;
+    assert_eq!(
+        house.get("status").await.ok(),
+        serde_json::json!({
+            "version": "1.2.3",
+            "started": "1970-01-01T00:00:00.000Z",
+            "devices": 1,
+            "online": 1,
+            "apps": 1,
+            "listeners": [{"name": "mqtt", "addr": "127.0.0.1:1883"}],
+        })
+    );
+}
+
+#[tokio::test]
+async fn knocks_are_listed_newest_first() {
+    let house = House::new().await;
+    for (claim, refusal) in [("user \"a\"", Refusal::BadCredentials), ("user \"b\"", Refusal::NoCredentials)] {
+        let claim = claim.to_owned();
+        house.outside.tell(Event::Knocked { protocol: "mqtt", remote: peer(), claim, refusal, at: UnixMs(0) });
+    }
+    house.settle().await;
+    let list = house.get("knocks").await.ok();
+    assert_eq!(
+        list["items"][1],
+        serde_json::json!({
+            "protocol": "mqtt",
+            "remote": "192.0.2.7:4711",
+            "claim": "user \"a\"",
+            "reason": "unknown device id or wrong secret",
+            "at": "1970-01-01T00:00:00.000Z",
+        })
+    );
+    assert_eq!(list["items"][0]["claim"], "user \"b\"");
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_for_machines() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    house.post("push", r#"{"audience":{"device":"lamp"},"text":"on","wait_ms":60000}"#).await.ok();
+    let get = async |path: &str| house.request(Request::get(path).body(Body::empty()).unwrap()).await;
+    assert_eq!(get("/healthz").await.text(), "ok");
+    let page = get("/metrics").await;
+    assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
+    for line in [
+        "# TYPE espush_devices gauge",
+        "espush_devices 1",
+        "espush_pushes_total 1",
+        r#"espush_deliveries_total{state="delivered"} 1"#,
+        r#"espush_build_info{version="1.2.3"} 1"#,
+        "espush_shard_test_total 7",
+    ] {
+        assert!(page.text().lines().any(|found| found == line), "{line}\n{}", page.text());
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_and_no_page() {
+    let house = House::new().await;
+    assert_eq!(house.get("nothing").await.problem(404).0, "no_such_route");
+    assert_eq!(house.get("devices/a/b/c").await.problem(404).0, "no_such_route");
+    let put = house.call(Method::PUT, "apps", "").await;
+    assert_eq!(put.problem(405).0, "method_not_allowed");
+    for method in ["GET", "POST"] {
+        assert!(put.header("allow").contains(method), "{}", put.header("allow"));
+    }
+    for path in ["/api", "/api/", "/api/v2/devices", "/api/v1", "/api/v1/"] {
+        let answer = house.request(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.problem(404).0, "no_such_route", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn answers_stay_out_of_caches_and_foreign_pages() {
+    let house = House::new().await;
+    for answer in [house.get("status").await, house.get("nothing").await] {
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert!(answer.header("content-security-policy").contains("default-src 'none'"));
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+}

@@ -1,0 +1,150 @@
+//! Pushes by JSON.
+
+use contract::{Consumer, Event};
+
+use crate::house::{Device, House};
+
+fn to_lamp(rest: &str) -> String {
+    format!(r#"{{"audience":{{"device":"lamp"}},{rest}}}"#)
+}
+
+#[tokio::test]
+async fn a_push_to_a_device_that_is_there_is_delivered() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    let push = house.post("push", &to_lamp(r#""text":"on","wait_ms":60000"#)).await.ok();
+    assert_eq!((&push["id"], &push["order"], &push["text"]), (&1.into(), &"message".into(), &"on".into()));
+    assert_eq!((&push["audience"]["device"], &push["counts"]), (&"lamp".into(), &serde_json::json!({"delivered": 1})));
+    let delivery = &push["deliveries"][0];
+    assert_eq!((&delivery["device"], &delivery["state"]), (&"lamp".into(), &"delivered".into()));
+    assert!(delivery.get("detail").is_none() && delivery.get("answer").is_none());
+    let given = house.outside.given.lock().pop().unwrap();
+    assert_eq!((given.topic.as_str(), &given.payload[..]), ("dev/lamp/push", &b"on"[..]));
+}
+
+#[tokio::test]
+async fn every_spelling_of_the_payload_arrives_as_those_bytes() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    let rows = [
+        (r#""text":"灯""#, "灯".as_bytes()),
+        (r#""hex":"00 ff""#, b"\x00\xff"),
+        (r#""base64":"AP8=""#, b"\x00\xff"),
+        (r#""json":{"b": 1,"a":[1.50]}"#, br#"{"b": 1,"a":[1.50]}"#),
+        (r#""text":"""#, b""),
+    ];
+    for (body, want) in rows {
+        house.post("push", &to_lamp(body)).await.ok();
+        house.settle().await;
+        assert_eq!(house.outside.given.lock().pop().unwrap().payload, want, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_ask_and_a_command_bring_the_answer() {
+    let (house, _) = House::with_lamp(Device::Answers(br#"{"state":"on"}"#)).await;
+    let push = house.post("push", &to_lamp(r#""text":"on","ask":true,"wait_ms":60000"#)).await.ok();
+    assert_eq!(push["deliveries"][0]["state"], "applied");
+    assert_eq!(push["deliveries"][0]["answer"]["text"], r#"{"state":"on"}"#);
+    *house.outside.device.lock() = Device::Answers(br#"{"error":"busy"}"#);
+    let push = house.post("push", &to_lamp(r#""command":"reboot","wait_ms":60000"#)).await.ok();
+    assert_eq!((&push["order"], &push["deliveries"][0]["state"]), (&"reboot".into(), &"failed".into()));
+    assert_eq!(push["deliveries"][0]["detail"], "busy");
+    *house.outside.device.lock() = Device::Answers(b"\x00");
+    let push = house.post("push", &to_lamp(r#""text":"on","ask":true,"wait_ms":60000"#)).await.ok();
+    assert_eq!(push["deliveries"][0]["answer"]["hex"], "00");
+}
+
+#[tokio::test]
+async fn a_push_to_a_device_that_is_away_waits_and_is_seen_and_cancelled() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    let push = house.post("push", &to_lamp(r#""text":"on","wait_ms":60000"#)).await.ok();
+    assert_eq!(push["deliveries"][0]["state"], "queued");
+    assert_eq!(push["deliveries"][0]["detail"], "the device is away");
+    assert!(push["expires"].is_string());
+    assert_eq!(house.get("pushes/1").await.ok(), push);
+    let list = house.get("pushes").await.ok();
+    assert_eq!((&list["items"][0]["id"], &list["items"][0]["counts"]["queued"]), (&1.into(), &1.into()));
+    assert_eq!(house.get("pushes/1/deliveries").await.ok()["items"], push["deliveries"]);
+    assert_eq!(house.delete("pushes/1").await.status, 204);
+    assert_eq!(house.get("pushes/1").await.ok()["counts"], serde_json::json!({"cancelled": 1}));
+    for path in ["pushes/9", "pushes/9/deliveries"] {
+        assert_eq!(house.get(path).await.problem(404).0, "no_such_push");
+    }
+    assert_eq!(house.delete("pushes/9").await.problem(404).0, "no_such_push");
+}
+
+#[tokio::test]
+async fn now_or_never_and_a_device_that_comes_back() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    let never = house.post("push", &to_lamp(r#""text":"on","ttl_s":0,"wait_ms":60000"#)).await.ok();
+    assert_eq!((&never["deliveries"][0]["state"], &never["expires"]), (&"expired".into(), &().into()));
+    house.post("push", &to_lamp(r#""text":"on""#)).await.ok();
+    house.settle().await;
+    *house.outside.device.lock() = Device::Quiet;
+    house.push.on_event(&Event::Listening { device: house.lamp() });
+    house.settle().await;
+    assert_eq!(house.get("pushes/2").await.ok()["counts"], serde_json::json!({"delivered": 1}));
+}
+
+#[tokio::test]
+async fn the_same_key_is_the_same_push() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    let body = to_lamp(r#""text":"on","idempotency_key":"order-1","wait_ms":60000"#);
+    let first = house.post("push", &body).await.ok();
+    let second = house.post("push", &body).await.ok();
+    assert_eq!(first, second);
+    assert_eq!(house.outside.given.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn lists_of_pushes_are_paged_newest_first() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    for _ in 0..3 {
+        house.post("push", &to_lamp(r#""text":"on""#)).await.ok();
+    }
+    let page = house.get("pushes?limit=2").await.ok();
+    assert_eq!((&page["items"][0]["id"], &page["items"][1]["id"]), (&3.into(), &2.into()));
+    let rest = house.get(&format!("pushes?limit=2&cursor={}", page["next"].as_str().unwrap())).await.ok();
+    assert_eq!((&rest["items"][0]["id"], &rest["next"]), (&1.into(), &().into()));
+    assert_eq!(house.get("pushes?cursor=x").await.problem(400).0, "bad_cursor");
+}
+
+#[tokio::test]
+async fn what_cannot_be_pushed_is_refused_with_its_name() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    let rows = [
+        (r#"{"audience":{"device":"none"},"text":"on"}"#.to_owned(), 404, "no_such_device"),
+        (r#"{"audience":"all","text":"on"}"#.to_owned(), 400, "audience_not_supported"),
+        (r#"{"audience":{"devices":["lamp"]},"text":"on"}"#.to_owned(), 400, "audience_not_supported"),
+        (r#"{"audience":{"device":"lamp","app":1},"text":"on"}"#.to_owned(), 400, "audience_not_supported"),
+        (r#"{"text":"on"}"#.to_owned(), 400, "bad_field"),
+        (to_lamp(r#""ask":true"#), 400, "payload_missing"),
+        (to_lamp(r#""text":"a","hex":"00""#), 400, "payload_ambiguous"),
+        (to_lamp(r#""hex":"0""#), 400, "bad_field"),
+        (to_lamp(r#""base64":"?""#), 400, "bad_field"),
+        (to_lamp(r#""text":"a","ask":true,"command":"reboot""#), 400, "order_ambiguous"),
+        (to_lamp(r#""command":"RE/BOOT""#), 400, "bad_command"),
+        (to_lamp(r#""text":"a","ttl_s":99999999"#), 400, "bad_ttl"),
+        (to_lamp(r#""text":"a","ttl_s":-1"#), 400, "bad_field"),
+        (to_lamp(r#""text":"a","wait_ms":60001"#), 400, "bad_wait"),
+        (to_lamp(r#""text":"a","idempotency_key":"""#), 400, "bad_idempotency_key"),
+        (to_lamp(r#""text":"a","collapse":"x""#), 400, "bad_field"),
+        (to_lamp(&format!(r#""text":"{}""#, "x".repeat(256 * 1024))), 413, "payload_too_large"),
+        (to_lamp(&format!(r#""text":"{}""#, "x".repeat(600 * 1024))), 413, "body_too_large"),
+    ];
+    for (body, status, code) in rows {
+        assert_eq!(house.post("push", &body).await.problem(status).0, code, "{:.80}", body);
+    }
+    assert!(house.outside.given.lock().is_empty());
+    assert_eq!(house.get("pushes").await.ok()["items"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_said_so() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    for _ in 0..100 {
+        house.post("push", &to_lamp(r#""text":"on""#)).await.ok();
+    }
+    let full = house.post("push", &to_lamp(r#""text":"on""#)).await.problem(409);
+    assert_eq!(full.0, "device_queue_full");
+    assert!(full.1.contains("cancel"), "{}", full.1);
+}
