@@ -25,8 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("espush", &["model", "contract", "protocols", "hub", "net", "store", "fleet", "push", "telemetry", "api", "console", "sim"]),
 ];
 
-/// What tests may import beyond that: a fake world, and a real store under a platform room.
-const FOR_TESTS: &[&str] = &["testkit", "store"];
+/// What tests may import beyond that: a fake world, the languages to speak to it, and a real store under a platform room.
+const FOR_TESTS: &[&str] = &["testkit", "store", "protocols"];
 
 /// Crates from outside that a pure room must not import.
 const NO_IO: &[&str] = &["tokio", "socket2", "mio", "async-std", "smol", "rusqlite", "axum", "hyper", "ureq"];

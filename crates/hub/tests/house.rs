@@ -1,0 +1,314 @@
+//! The hub as a whole, several shards in one thread, with MQTT as the language to speak to it: sessions
+//! across lines, hand-overs, pushes and their receipts, slow readers, ends.
+
+use std::collections::BTreeMap;
+
+use contract::{Event, Step};
+use model::{DeviceNumber, Message, PushId, Qos, Receipt, Topic};
+use protocols::mqtt::PROTOCOL;
+use protocols::mqtt::codec::{Connect, Kind, Level, Packet, Publish, Subscribe, Will, put_ack, put_empty};
+use testkit::{House, Keep, LineId};
+
+fn connect(house: &mut House, device: &str, client: &str, clean: bool) -> LineId {
+    let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos: Qos::AtMostOnce, retain: false });
+    let hello =
+        Connect { level: Level::V311, clean, keep_alive_s: 0, client, will, user: Some(device), password: Some(b"secret") };
+    let mut bytes = Vec::new();
+    hello.encode(&mut bytes).unwrap();
+    let line = house.connect(&PROTOCOL);
+    house.send(line, &bytes);
+    line
+}
+
+fn subscribe(house: &mut House, line: LineId, filter: &str, qos: Qos) {
+    let mut bytes = Vec::new();
+    Subscribe::encode(&mut bytes, 7, &[(filter, qos)]).unwrap();
+    house.send(line, &bytes);
+}
+
+fn publish(house: &mut House, line: LineId, topic: &str, payload: &[u8], qos: Qos) {
+    let mut bytes = Vec::new();
+    Publish { dup: false, qos, retain: false, topic, id: 9, payload }.encode(&mut bytes).unwrap();
+    house.send(line, &bytes);
+}
+
+fn ack(house: &mut House, line: LineId, id: u16) {
+    let mut bytes = Vec::new();
+    put_ack(&mut bytes, Kind::Puback, id);
+    house.send(line, &bytes);
+}
+
+/// What a client was sent, a line of text a packet.
+fn received(house: &mut House, line: LineId) -> Vec<String> {
+    let bytes = house.received(line);
+    let mut rest = &bytes[..];
+    let mut packets = Vec::new();
+    while let Some((packet, used)) = Packet::read(rest).unwrap() {
+        packets.push(match packet {
+            Packet::Connack(connack) => format!("connack {:?} present={}", connack.code, connack.session_present),
+            Packet::Publish(p) => {
+                let dup = if p.dup { " dup" } else { "" };
+                format!("{} {} id={}{dup}", p.topic, String::from_utf8_lossy(p.payload), p.id)
+            }
+            Packet::Suback(_) => "suback".to_owned(),
+            Packet::Puback(_) => "puback".to_owned(),
+            other => format!("{:?}", std::mem::discriminant(&other)),
+        });
+        rest = &rest[used..];
+    }
+    assert!(rest.is_empty(), "a client is only ever sent whole packets");
+    packets
+}
+
+fn house(shards: u16) -> (House, BTreeMap<&'static str, DeviceNumber>) {
+    let house = House::new(shards);
+    let numbers = ["a", "b", "c", "lamp"].map(|id| (id, house.gate().add_device(id, "secret", 7)));
+    (house, numbers.into())
+}
+
+fn push(house: &mut House, device: &str, number: DeviceNumber, payload: &'static str) {
+    let receipt = Some(Receipt { push: PushId(1), device: number });
+    let message = Message::new(Topic::of_device(device, "push"), payload, house.unix());
+    house.push(number, Message { qos: Qos::AtLeastOnce, receipt, ..message });
+}
+
+/// The steps of pushes since the last look.
+fn steps(house: &mut House) -> Vec<Step> {
+    house.events().into_iter().filter_map(|e| if let Event::Receipt { step, .. } = e { Some(step) } else { None }).collect()
+}
+
+#[test]
+fn messages_cross_shards_and_reach_each_subscriber_once() {
+    for shards in 1..=3 {
+        let (mut house, _) = house(shards);
+        let lines = ["a", "b", "c"].map(|id| connect(&mut house, id, "same-name", true));
+        for line in lines {
+            assert_eq!(
+                received(&mut house, line),
+                ["connack Accepted present=false"],
+                "one client id, three devices: no takeover"
+            );
+            subscribe(&mut house, line, "foo_topic", Qos::AtMostOnce);
+            received(&mut house, line);
+        }
+        for sender in lines {
+            publish(&mut house, sender, "foo_topic", b"hi", Qos::AtMostOnce);
+            for line in lines {
+                assert_eq!(received(&mut house, line), ["foo_topic hi id=0"], "{shards} shards");
+            }
+        }
+        assert_eq!(house.connections(), 3);
+    }
+}
+
+#[test]
+fn a_newer_line_takes_the_session_over_and_the_older_will_speaks() {
+    let (mut house, numbers) = house(2);
+    let witness = connect(&mut house, "b", "w", true);
+    subscribe(&mut house, witness, "gone", Qos::AtMostOnce);
+    received(&mut house, witness);
+    let old = connect(&mut house, "a", "x", true);
+    let new = connect(&mut house, "a", "x", true);
+    assert!(house.closed(old).unwrap().why.contains("taken over"));
+    assert!(house.closed(new).is_none());
+    assert_eq!(received(&mut house, witness), ["gone a id=0"]);
+    let presence: Vec<bool> = house
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            Event::LineOpened { device, .. } if *device == numbers["a"] => Some(true),
+            Event::LineClosed { device, .. } if *device == numbers["a"] => Some(false),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(presence, [true, false, true], "whoever counts lines never counts two");
+    assert_eq!(house.connections(), 2);
+}
+
+#[test]
+fn a_kept_session_waits_and_gives_what_came_meanwhile() {
+    let (mut house, _) = house(2);
+    let away = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, away, "t/+", Qos::AtLeastOnce);
+    house.cut(away);
+    assert_eq!(house.sessions(), (1, 1));
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"first", Qos::AtLeastOnce);
+    publish(&mut house, sender, "t/2", b"lost", Qos::AtMostOnce);
+    publish(&mut house, sender, "t/3", b"second", Qos::AtLeastOnce);
+    let back = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), ["connack Accepted present=true", "t/1 first id=1", "t/3 second id=2"]);
+    ack(&mut house, back, 1);
+    house.cut(back);
+    let again = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, again), ["connack Accepted present=true", "t/3 second id=2 dup"]);
+    // A clean start forgets all of it.
+    let fresh = connect(&mut house, "a", "x", true);
+    assert_eq!(received(&mut house, fresh), ["connack Accepted present=false"]);
+    assert_eq!(house.sessions(), (2, 0));
+}
+
+#[test]
+fn a_push_tells_every_step_of_its_fate() {
+    let (mut house, numbers) = house(3);
+    let lamp = numbers["lamp"];
+    push(&mut house, "lamp", lamp, "1");
+    assert_eq!(steps(&mut house), [Step::Nobody { online: false }]);
+    let line = connect(&mut house, "lamp", "x", true);
+    push(&mut house, "lamp", lamp, "2");
+    assert_eq!(steps(&mut house), [Step::Nobody { online: true }]);
+    subscribe(&mut house, line, "me/push", Qos::AtLeastOnce);
+    assert!(house.events().iter().any(|e| matches!(e, Event::Listening { device } if *device == lamp)));
+    received(&mut house, line);
+    push(&mut house, "lamp", lamp, "3");
+    assert_eq!(steps(&mut house), [Step::Sent]);
+    assert_eq!(received(&mut house, line), ["me/push 3 id=1"]);
+    ack(&mut house, line, 1);
+    assert_eq!(steps(&mut house), [Step::Delivered]);
+    ack(&mut house, line, 1);
+    assert_eq!(steps(&mut house), [], "a second acknowledgement says nothing new");
+    push(&mut house, "lamp", lamp, "4");
+    house.cut(line);
+    assert_eq!(steps(&mut house), [Step::Sent, Step::Lost], "nothing will resend it: the session ended with its line");
+}
+
+#[test]
+fn a_push_in_flight_on_a_kept_session_is_resent_and_not_lost() {
+    let (mut house, numbers) = house(2);
+    let line = connect(&mut house, "lamp", "x", false);
+    subscribe(&mut house, line, "me/push", Qos::AtLeastOnce);
+    push(&mut house, "lamp", numbers["lamp"], "on");
+    house.cut(line);
+    assert_eq!(steps(&mut house), [Step::Sent]);
+    push(&mut house, "lamp", numbers["lamp"], "off");
+    assert_eq!(steps(&mut house), [Step::Nobody { online: false }], "the push room keeps it, not the session");
+    let back = connect(&mut house, "lamp", "x", false);
+    assert!(house.events().iter().any(|e| matches!(e, Event::Listening { .. })), "a resumed session listens at once");
+    assert_eq!(received(&mut house, back), ["connack Accepted present=true", "me/push on id=1 dup"]);
+    ack(&mut house, back, 1);
+    assert_eq!(steps(&mut house), [Step::Delivered]);
+}
+
+#[test]
+fn others_may_watch_a_push_but_only_its_device_speaks_for_it() {
+    let (mut house, numbers) = house(2);
+    house.gate().add_token("ci", "secret", model::Role::Owner);
+    let line = connect(&mut house, "lamp", "x", true);
+    subscribe(&mut house, line, "me/push", Qos::AtLeastOnce);
+    let watcher = connect(&mut house, "token", "w", true);
+    subscribe(&mut house, watcher, "dev/+/push", Qos::AtLeastOnce);
+    received(&mut house, line);
+    received(&mut house, watcher);
+    push(&mut house, "lamp", numbers["lamp"], "on");
+    assert_eq!(received(&mut house, watcher), ["dev/lamp/push on id=1"]);
+    ack(&mut house, watcher, 1);
+    assert_eq!(steps(&mut house), [Step::Sent], "the watcher's acknowledgement is not the lamp's");
+    ack(&mut house, line, 1);
+    assert_eq!(steps(&mut house), [Step::Delivered]);
+}
+
+#[test]
+fn a_reader_that_stops_holds_a_bounded_queue_and_goes_on_in_order() {
+    let (mut house, _) = house(2);
+    let slow = connect(&mut house, "a", "x", true);
+    subscribe(&mut house, slow, "t", Qos::AtMostOnce);
+    received(&mut house, slow);
+    house.set_stuck(slow, true);
+    let sender = connect(&mut house, "b", "s", true);
+    let big = vec![b'x'; 10_000];
+    for n in 0..1000 {
+        let mut payload = format!("{n:04}").into_bytes();
+        payload.extend_from_slice(&big);
+        publish(&mut house, sender, "t", &payload, Qos::AtMostOnce);
+    }
+    assert!(house.closed(slow).is_none(), "its own messages wait; nobody else suffers");
+    house.set_stuck(slow, false);
+    let numbers: Vec<usize> = received(&mut house, slow).iter().map(|p| p[2..6].parse().unwrap()).collect();
+    assert!(numbers.is_sorted() && numbers[0] == 0, "what arrives is in order");
+    assert!(numbers.len() > 50 && numbers.len() < 200, "one queue of 1 MiB and what the wire took: {}", numbers.len());
+    publish(&mut house, sender, "t", b"9999", Qos::AtMostOnce);
+    assert_eq!(received(&mut house, slow), ["t 9999 id=0"]);
+}
+
+#[test]
+fn a_peer_that_asks_without_reading_is_let_go() {
+    let (mut house, _) = house(1);
+    let rude = connect(&mut house, "a", "x", true);
+    house.set_stuck(rude, true);
+    let mut pings = Vec::new();
+    (0..1000).for_each(|_| put_empty(&mut pings, Kind::Pingreq));
+    for _ in 0..1000 {
+        house.send(rude, &pings);
+    }
+    assert!(house.closed(rude).unwrap().why.contains("does not read"));
+}
+
+#[test]
+fn an_answer_that_comes_too_late_reaches_nobody() {
+    let (mut house, _) = house(2);
+    house.set_keep(Keep::Manual);
+    let line = connect(&mut house, "a", "x", true);
+    publish(&mut house, line, "me/data", b"{}", Qos::AtLeastOnce);
+    let ticket = house.events().into_iter().find_map(|e| if let Event::Up { ticket, .. } = e { ticket } else { None }).unwrap();
+    assert_eq!(received(&mut house, line), ["connack Accepted present=false"], "not acknowledged before it is kept");
+    house.cut(line);
+    // The next line takes the same place; the old ticket must not acknowledge anything there.
+    let next = connect(&mut house, "a", "x", true);
+    house.published(ticket, Ok(()));
+    assert_eq!(received(&mut house, next), ["connack Accepted present=false"]);
+}
+
+#[test]
+fn a_removed_device_is_gone_at_once_without_its_will() {
+    let (mut house, numbers) = house(2);
+    let witness = connect(&mut house, "b", "w", true);
+    subscribe(&mut house, witness, "gone", Qos::AtMostOnce);
+    received(&mut house, witness);
+    let line = connect(&mut house, "a", "kept", false);
+    let away = connect(&mut house, "a", "away", false);
+    house.cut(away);
+    received(&mut house, witness);
+    house.kick(numbers["a"], "the device was removed", true);
+    assert!(house.closed(line).is_some());
+    assert_eq!(received(&mut house, witness), [] as [&str; 0]);
+    assert_eq!(house.sessions(), (1, 0), "nothing of the device is kept");
+}
+
+/// Random lives of a few devices: whatever happens, places and sessions are given back and packets are whole.
+#[test]
+fn nothing_leaks_whatever_happens() {
+    arbtest::arbtest(|u| {
+        let (mut house, numbers) = house(u.int_in_range(1..=3)?);
+        let mut open: Vec<LineId> = Vec::new();
+        for _ in 0..u.int_in_range(0..=40)? {
+            let device = *u.choose(&["a", "b", "c"])?;
+            match u.int_in_range(0..=7)? {
+                0 | 1 => {
+                    let client = *u.choose(&["x", "y"])?;
+                    open.push(connect(&mut house, device, client, u.arbitrary()?));
+                }
+                2 if !open.is_empty() => {
+                    let line = open.swap_remove(u.choose_index(open.len())?);
+                    house.cut(line);
+                }
+                3 if !open.is_empty() => subscribe(&mut house, *u.choose(&open)?, "me/push", Qos::AtLeastOnce),
+                4 if !open.is_empty() => subscribe(&mut house, *u.choose(&open)?, "t/#", Qos::AtLeastOnce),
+                5 if !open.is_empty() => publish(&mut house, *u.choose(&open)?, "t/1", b"m", Qos::AtLeastOnce),
+                6 => push(&mut house, device, numbers[device], "p"),
+                7 => house.advance_ms(u.int_in_range(0..=5000)?),
+                _ => {}
+            }
+            for line in &open {
+                received(&mut house, *line);
+            }
+        }
+        assert!(house.connections() <= open.len());
+        open.into_iter().for_each(|line| house.cut(line));
+        for device in ["a", "b", "c"] {
+            house.kick(numbers[device], "the end", true);
+        }
+        assert_eq!(house.connections(), 0);
+        assert_eq!(house.sessions(), (0, 0));
+        Ok(())
+    });
+}
