@@ -74,7 +74,8 @@ export interface Shown {
 }
 
 export interface Message extends Shown {
-	device: string;
+	/** `null` between parties that are no devices. */
+	device: string | null;
 	at: string;
 	direction: 'up' | 'down';
 	topic: string;
@@ -107,6 +108,8 @@ export interface Push extends Shown {
 	id: number;
 	order: string;
 	audience: { device?: string };
+	/** Who sent it, for people. */
+	sender: string;
 	counts: Partial<Record<DeliveryState, number>>;
 	created: string;
 	expires: string | null;

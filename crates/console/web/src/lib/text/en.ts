@@ -1,5 +1,6 @@
 // Every word of the console in English. `zh.ts` must have the same shape; the compiler holds it to that.
 import type { DeliveryState, Role } from '$lib/api/types';
+import type { Verb } from '$lib/view/order';
 
 export const en = {
 	nav: {
@@ -224,22 +225,23 @@ export const en = {
 		emptyAnswer: 'an empty answer',
 		total: (ms: number) => `${ms} ms`,
 		verbs: {
-			reboot: 'Restart the board',
+			status: 'Ask for a status key',
+			'gpio.read': 'Read the pins',
+			'gpio.write': 'Set a pin',
 			at: 'Run an AT command',
 			lua: 'Run Lua',
-			'gpio.write': 'Set a pin',
-			'gpio.read': 'Read the pins',
-			status: 'Ask for a status key',
+			custom: 'Custom message',
 			probe: 'Is it alive?',
-			custom: 'Custom message'
-		} as Record<string, string>,
+			reboot: 'Restart the board'
+		} satisfies Record<Verb, string>,
 		verbHints: {
 			at: 'The command with its AT, for example AT+GMR.',
 			lua: 'Lua source.',
 			'gpio.write': 'Pin and level, for example 12 1.',
 			status: 'The key, for example temperature.',
 			custom: 'The sub-type and its data, in hex.'
-		} as Record<string, string>,
+		} as Partial<Record<Verb, string>>,
+		by: (sender: string) => `by ${sender}`,
 		states: {
 			queued: 'queued',
 			sent: 'sent',
@@ -298,8 +300,9 @@ export const en = {
 		listeners: 'Listening on',
 		devicesCount: 'Devices'
 	},
+	/** Translations of what the server says, by a problem's code and by the sentence; English needs none. */
 	problems: {} as Record<string, string>,
-	sentences: {} as Record<string, string>
+	phrases: [] as [said: string | RegExp, translated: string][]
 };
 
 /** The shape of a dictionary. */

@@ -51,10 +51,25 @@ export function setLanguage(to: Language) {
 
 /** A refusal's sentence in the reader's language, where we know it; else as the server said it. */
 export function explain(problem: Problem): string {
-	return words().problems[problem.code] ?? sentence(problem.detail);
+	return words().problems[problem.code] ?? whole(problem.detail);
 }
 
-/** A sentence that the server made (a knock's reason), translated where we know it. */
+/** What the server said (why a device is online, say), translated where we know it. */
+export function phrase(text: string): string {
+	for (const [said, translated] of words().phrases) {
+		if (typeof said === 'string' ? said === text : said.test(text)) return text.replace(said, translated);
+	}
+	return text;
+}
+
+/** The same where it stands by itself, as a sentence. */
 export function sentence(text: string): string {
-	return words().sentences[text] ?? text;
+	return whole(phrase(text));
+}
+
+// The server's texts may stand inside a line of a log, so they begin small and end without a stop.
+function whole(text: string): string {
+	const begun = text.charAt(0).toUpperCase() + text.slice(1);
+	if (/[.!?。！？…]$/.test(begun)) return begun;
+	return begun + (/[\u3000-\u9fff\uff00-\uffef]$/.test(begun) ? '。' : '.');
 }

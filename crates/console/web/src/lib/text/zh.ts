@@ -224,14 +224,14 @@ export const zh: Text = {
 		emptyAnswer: '空回答',
 		total: (ms) => `${ms} 毫秒`,
 		verbs: {
-			reboot: '重启板子',
+			status: '查询状态',
+			'gpio.read': '读取引脚',
+			'gpio.write': '设置引脚',
 			at: '执行 AT 命令',
 			lua: '运行 Lua',
-			'gpio.write': '设置引脚',
-			'gpio.read': '读取引脚',
-			status: '查询状态',
+			custom: '自定义消息',
 			probe: '是否活着',
-			custom: '自定义消息'
+			reboot: '重启板子'
 		},
 		verbHints: {
 			at: '含 AT 的完整命令，例如 AT+GMR。',
@@ -240,6 +240,7 @@ export const zh: Text = {
 			status: '状态的键，例如 temperature。',
 			custom: '子类型及其数据，十六进制。'
 		},
+		by: (sender) => `由 ${sender} 发出`,
 		states: {
 			queued: '已排队',
 			sent: '已发出',
@@ -299,22 +300,58 @@ export const zh: Text = {
 		devicesCount: '设备'
 	},
 	problems: {
-		unreachable: '无法连接到服务器。'
+		unreachable: '无法连接到服务器。',
+		bad_code: '登录码无效、已用过或已过期。',
+		bad_token: '令牌不存在或已过期。',
+		no_token: '尚未登录。',
+		role_too_low: '当前登录的权限不够。',
+		no_such_device: '没有这台设备。',
+		no_such_app: '没有这个应用。',
+		no_such_token: '没有这个令牌。',
+		no_such_push: '没有这条推送。',
+		device_id_taken: '这个设备 ID 已被使用，请换一个。',
+		bad_device_id: '设备 ID 由 1 到 64 个字母、数字、点、短横线、下划线组成，且不能全是数字。',
+		reserved_device_id: '这个 ID 是保留字，请换一个。',
+		foreign_device_id: '以“编号-”开头的 ID 属于那个编号的应用，请换一个 ID 或选那个应用。',
+		bad_name: '名称为 1 到 256 字节，不能有控制字符。',
+		reserved_token_name: '这个令牌名称是保留的，请换一个。',
+		bad_tags: '每台设备最多 32 个标签，每个 1 到 256 字节，不能有控制字符。',
+		app_has_devices: '此应用还有设备，请先删除它们。',
+		device_queue_full: '等待送达这台设备的推送太多了。',
+		payload_too_large: '推送内容太大。',
+		payload_missing: '没有要推送的内容。',
+		too_many_watchers: '打开的实时连接太多，请先关闭一些页面。',
+		stopping: '服务器正在停止。',
+		store_failed: '服务器现在无法保存，请查看它的日志和磁盘空间。'
 	},
-	sentences: {
-		'no credentials; send device id and secret, or set auth.anonymous = true to open the broker':
-			'没有凭据；请提供设备 ID 和密钥，或设置 auth.anonymous = true 开放代理',
-		'unknown device id or wrong secret': '设备 ID 不存在，或密钥不对',
-		'unknown app id or wrong app key': '应用编号不存在，或应用密钥不对',
-		'the app does not accept new devices; register the device first, or open the app':
-			'该应用不接受新设备；请先添加设备，或允许该应用的板子自行注册',
-		'the chip id is empty or has characters that a device id must not have': '芯片 ID 为空，或含有设备 ID 不允许的字符',
-		'no app takes devices without an app key; make one with single = true': '没有应用接受不带应用密钥的设备；请建一个 single = true 的应用',
-		'the client id is not usable': '客户端 ID 不可用',
-		'not allowed on this topic': '无权使用这个主题',
-		'invalid topic or filter': '主题或过滤器无效',
-		'the payload does not have the form that this topic wants': '内容不符合这个主题的格式',
-		'a limit was reached': '达到了上限',
-		'the server cannot keep it now': '服务器现在无法保存'
-	}
+	phrases: [
+		['make a new link with `espush token signin`, or restart the server and take the one it prints', '用 espush token signin 生成新链接，或重启服务器并使用它打印出的链接'],
+		['no credentials; send device id and secret, or set auth.anonymous = true to open the broker', '没有凭据；请提供设备 ID 和密钥，或设置 auth.anonymous = true 开放代理'],
+		['unknown device id or wrong secret', '设备 ID 不存在，或密钥不对'],
+		['unknown app id or wrong app key', '应用编号不存在，或应用密钥不对'],
+		['the app does not accept new devices; register the device first, or open the app', '该应用不接受新设备；请先添加设备，或允许该应用的板子自行注册'],
+		['the chip id is empty or has characters that a device id must not have', '芯片 ID 为空，或含有设备 ID 不允许的字符'],
+		['no app takes devices without an app key; make one with single = true', '没有应用接受不带应用密钥的设备；请建一个 single = true 的应用'],
+		['the client id is not usable', '客户端 ID 不可用'],
+		['not allowed on this topic', '无权使用这个主题'],
+		['invalid topic or filter', '主题或过滤器无效'],
+		['the payload does not have the form that this topic wants', '内容不符合这个主题的格式'],
+		['a limit was reached', '达到了上限'],
+		['the server cannot keep it now', '服务器现在无法保存'],
+		[/^connected by (\S+)$/, '通过 $1 连接'],
+		['disconnected', '设备主动断开'],
+		['the peer closed the connection', '对方关闭了连接'],
+		['the device logged off', '设备主动注销'],
+		['the server is stopping', '服务器正在停止'],
+		['taken over by a newer connection of the same client', '被同一客户端的新连接取代'],
+		[/^silent for one and a half times its keep-alive of (\d+) s$/, '超过保活时间 $1 秒的一倍半没有动静'],
+		[/^no byte for (\d+) s$/, '$1 秒没有任何数据'],
+		[/^no answer to an order within (\d+) s$/, '$1 秒内没有回答命令'],
+		[/^the device is online but has not subscribed to (.+)$/, '设备在线，但没有订阅 $1'],
+		['the device is away', '设备不在线'],
+		['the line broke before the device acknowledged it; it is sent again', '连接在设备确认之前断开，将重新发送'],
+		['the server restarted before the device acknowledged it; it is sent again', '服务器在设备确认之前重启，将重新发送'],
+		['its time ran out while it waited', '等待超时'],
+		['the device was removed', '设备已被删除']
+	]
 };

@@ -40,3 +40,8 @@ export function clock(at: string): string {
 export function full(at: string, language: string): string {
 	return new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(at));
 }
+
+/** The date alone, local. */
+export function date(at: string, language: string): string {
+	return new Intl.DateTimeFormat(language, { dateStyle: 'medium' }).format(new Date(at));
+}
