@@ -1,5 +1,5 @@
-//! The live feed: what happens in the house, as the JSON that watchers get, kept in a short ring so that
-//! one who reconnects misses nothing. While nobody watches, nothing is made. A watcher that reads too
+//! The live feed: what happens in the house, as the JSON that watchers get, kept in a short ring from which
+//! they read, and from which one who reconnects goes on. While nobody watches, nothing is made. A watcher that reads too
 //! slowly is dropped; it never slows the house down.
 
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +15,7 @@ use model::{DeviceId, DeviceNumber, Millis, UnixMs, limits};
 use parking_lot::Mutex;
 use serde::Serialize;
 use telemetry::{Direction, Logged};
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 use crate::shown;
 
@@ -31,12 +31,14 @@ pub(crate) struct Frame {
     pub json: String,
 }
 
+#[derive(Default)]
 struct Ring {
-    // `None` once the feed is closed.
-    sender: Option<broadcast::Sender<Arc<Frame>>>,
+    // Their numbers follow each other without a hole.
     frames: VecDeque<Arc<Frame>>,
+    bytes: usize,
     last_id: u64,
     last_watched: Option<Millis>,
+    closed: bool,
 }
 
 /// The live feed of the house.
@@ -45,43 +47,87 @@ pub struct Feed {
     clock: Arc<dyn Clock>,
     watchers: Arc<AtomicUsize>,
     ring: Mutex<Ring>,
+    // Wakes the watchers.
+    news: watch::Sender<()>,
     // Devices that are being removed.
     leaving: Mutex<HashMap<DeviceNumber, DeviceId>>,
 }
 
-/// A watcher's place. Counts as one until it is dropped.
+/// A watcher's place in the feed. Counts as one until it is dropped.
 pub(crate) struct Watch {
-    /// What it missed, oldest first.
-    pub missed: VecDeque<Arc<Frame>>,
-    /// Whether something that it missed is forgotten.
+    feed: Arc<Feed>,
+    news: watch::Receiver<()>,
+    next_id: u64,
+    /// Whether something that it wanted to resume from is forgotten.
     pub gap: bool,
-    pub receiver: broadcast::Receiver<Arc<Frame>>,
-    _place: Place,
 }
 
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Why somebody cannot watch.
+/// Why somebody cannot watch, or not any longer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoWatch {
     TooMany,
     Closed,
+    /// It fell behind by more than is remembered.
+    TooSlow {
+        lost: u64,
+    },
+}
+
+impl Watch {
+    /// The next event, when there is one.
+    pub async fn next(&mut self) -> Result<Arc<Frame>, NoWatch> {
+        loop {
+            self.news.mark_unchanged();
+            {
+                let ring = self.feed.ring.lock();
+                if ring.closed {
+                    return Err(NoWatch::Closed);
+                }
+                let oldest = ring.oldest_id();
+                if self.next_id < oldest {
+                    return Err(NoWatch::TooSlow { lost: oldest - self.next_id });
+                }
+                if let Some(frame) = ring.frames.get((self.next_id - oldest) as usize) {
+                    self.next_id += 1;
+                    return Ok(frame.clone());
+                }
+            }
+            if self.news.changed().await.is_err() {
+                return Err(NoWatch::Closed);
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.feed.watchers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Ring {
+    fn oldest_id(&self) -> u64 {
+        self.frames.front().map_or(self.last_id + 1, |frame| frame.id)
+    }
+
+    fn put(&mut self, frame: Frame) {
+        self.last_id = frame.id;
+        self.bytes += frame.json.len();
+        self.frames.push_back(Arc::new(frame));
+        while self.frames.len() > limits::FEED_EVENTS_MAX || self.bytes > limits::FEED_BYTES_MAX {
+            let Some(oldest) = self.frames.pop_front() else { return };
+            self.bytes -= oldest.json.len();
+        }
+    }
 }
 
 impl Feed {
     /// A feed. `watchers` is how many watch: the bus shares it, so that free messages are told only then.
     pub fn new(fleet: Arc<Fleet>, clock: Arc<dyn Clock>, watchers: Arc<AtomicUsize>) -> Arc<Feed> {
-        let (sender, _) = broadcast::channel(limits::FEED_EVENTS_MAX);
         // From the time of day, so that a number from before a restart is never taken for a newer one.
         let last_id = clock.unix().0.max(0).unsigned_abs() * 1000;
-        let ring = Ring { sender: Some(sender), frames: VecDeque::new(), last_id, last_watched: None };
-        Arc::new(Feed { fleet, clock, watchers, ring: Mutex::new(ring), leaving: Mutex::default() })
+        let ring = Mutex::new(Ring { last_id, ..Ring::default() });
+        Arc::new(Feed { fleet, clock, watchers, ring, news: watch::Sender::new(()), leaving: Mutex::default() })
     }
 
     /// How many watch.
@@ -91,7 +137,8 @@ impl Feed {
 
     /// Ends every watch and takes no new ones, so that the HTTP server can stop.
     pub fn close(&self) {
-        self.ring.lock().sender = None;
+        self.ring.lock().closed = true;
+        self.news.send_replace(());
     }
 
     /// A device is about to be removed: its name is remembered until that is told.
@@ -104,21 +151,21 @@ impl Feed {
         self.leaving.lock().remove(&number);
     }
 
-    /// A place to watch from, with what was missed since the event `after`.
-    pub(crate) fn watch(&self, after: Option<u64>) -> Result<Watch, NoWatch> {
+    /// A place to watch from: now, or what follows the event `after`.
+    pub(crate) fn watch(self: &Arc<Self>, after: Option<u64>) -> Result<Watch, NoWatch> {
         let mut ring = self.ring.lock();
-        let Some(sender) = &ring.sender else { return Err(NoWatch::Closed) };
+        if ring.closed {
+            return Err(NoWatch::Closed);
+        }
         if self.watchers.load(Ordering::Relaxed) >= limits::WATCHERS_MAX {
             return Err(NoWatch::TooMany);
         }
-        let receiver = sender.subscribe();
-        let now = self.clock.millis();
-        self.wake(&mut ring, now);
+        self.wake(&mut ring);
         self.watchers.fetch_add(1, Ordering::Relaxed);
-        let oldest = ring.frames.front().map_or(ring.last_id + 1, |frame| frame.id);
-        let gap = after.is_some_and(|after| after + 1 < oldest);
-        let missed = ring.frames.iter().filter(|frame| after.is_some_and(|after| frame.id > after)).cloned().collect();
-        Ok(Watch { missed, gap, receiver, _place: Place(self.watchers.clone()) })
+        let (oldest, next) = (ring.oldest_id(), ring.last_id + 1);
+        // A number that we have not given yet is from a clock that was set back: nothing to resume from.
+        let wanted = after.map_or(next, |after| after.saturating_add(1)).min(next);
+        Ok(Watch { feed: self.clone(), news: self.news.subscribe(), next_id: wanted.max(oldest), gap: wanted < oldest })
     }
 
     /// Whether events are worth making: somebody watches, or did a moment ago.
@@ -133,10 +180,12 @@ impl Feed {
     }
 
     /// After a pause the ring has a hole: what stands before it can no longer be resumed from.
-    fn wake(&self, ring: &mut Ring, now: Millis) {
+    fn wake(&self, ring: &mut Ring) {
+        let now = self.clock.millis();
         let paused = ring.last_watched.is_none_or(|last| now.since(last) >= limits::FEED_RESUME_S * 1000);
         if paused && self.watchers.load(Ordering::Relaxed) == 0 {
             ring.frames.clear();
+            ring.bytes = 0;
             ring.last_id += 1;
         }
         ring.last_watched = Some(now);
@@ -146,16 +195,10 @@ impl Feed {
         // Our own types: they always become JSON.
         let Ok(json) = serde_json::to_string(data) else { return };
         let mut ring = self.ring.lock();
-        ring.last_id += 1;
-        let frame = Arc::new(Frame { id: ring.last_id, kind, device: device.map(Arc::from), json });
-        if ring.frames.len() == limits::FEED_EVENTS_MAX {
-            ring.frames.pop_front();
-        }
-        ring.frames.push_back(frame.clone());
-        if let Some(sender) = &ring.sender {
-            // Nobody there is no trouble: the ring has it.
-            let _ = sender.send(frame);
-        }
+        let id = ring.last_id + 1;
+        ring.put(Frame { id, kind, device: device.map(Arc::from), json });
+        drop(ring);
+        self.news.send_replace(());
     }
 
     fn message(&self, device: Option<&str>, message: &SharedMessage, direction: Direction, at: UnixMs) {
@@ -173,11 +216,7 @@ impl Feed {
 
 impl Consumer for Feed {
     fn on_event(&self, event: &Event) {
-        let told = !matches!(
-            event,
-            Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. }
-        );
-        if told && self.wanted() {
+        if self.wanted() {
             self.tell(event);
         }
         if let Event::DeviceChanged { device, change: Change::Removed } = event {
@@ -249,6 +288,7 @@ impl Feed {
                 let (remote, fault) = (remote.to_string(), close.fault.as_str());
                 self.put("fault", device, &Data { protocol, remote, device, fault, why: &close.why, at: *at });
             }
+            // Presence and deliveries tell of these in the owner's words.
             Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. } => {}
         }
     }

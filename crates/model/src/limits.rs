@@ -135,6 +135,8 @@ pub const MESSAGE_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const WATCHERS_MAX: usize = 1_000;
 /// Recent live events kept for watchers that come back, and how far a watcher may fall behind.
 pub const FEED_EVENTS_MAX: usize = 1024;
+/// Bytes of those events together. A point upload or an answer can be large.
+pub const FEED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Seconds that live events are still kept after the last watcher has gone: it may only be reconnecting.
 pub const FEED_RESUME_S: u64 = 60;
 /// Recent refused logins kept for the console ("knocks").

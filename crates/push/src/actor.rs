@@ -269,7 +269,10 @@ impl Actor {
             self.line.published(ticket, result);
         }
         for (device, message) in self.todo.lines.drain(..) {
-            self.line.push(device, message);
+            // Not what came to its end in the same turn (a line was lost, and the sender took it back).
+            if message.receipt.is_some_and(|receipt| self.book.is_waiting(receipt)) {
+                self.line.push(device, message);
+            }
         }
         for (reply, stopped) in self.cancelled.drain(..) {
             let _ = reply.send(stopped);

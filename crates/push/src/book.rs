@@ -244,6 +244,11 @@ impl Book {
         self.open.get(&(*device, *push)).map(|entry| entry.touched(false))
     }
 
+    /// Whether a delivery waits to be sent.
+    pub fn is_waiting(&self, receipt: Receipt) -> bool {
+        self.open.get(&(receipt.device, receipt.push)).is_some_and(|entry| entry.delivery.state == DeliveryState::Queued)
+    }
+
     /// How many pushes wait for a device's acknowledgement.
     pub fn pending(&self, device: DeviceNumber) -> usize {
         self.of_device(device).filter(|(_, entry)| entry.delivery.state != DeliveryState::Delivered).count()

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -12,7 +11,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::auth::Viewer;
 use crate::feed::{Frame, NoWatch, Watch};
@@ -41,7 +39,7 @@ pub(crate) async fn stream(
     let watch = api.feed.watch(last).map_err(|none| {
         let (code, detail) = match none {
             NoWatch::TooMany => ("too_many_watchers", "too many event streams are open; close some first"),
-            NoWatch::Closed => ("stopping", "the server is stopping; try again"),
+            _ => ("stopping", "the server is stopping; try again"),
         };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     })?;
@@ -68,18 +66,18 @@ fn events(watch: Watch, device: Option<String>) -> impl Stream<Item = Result<Eve
             return Some((Ok(Event::default().comment(comment)), reader));
         }
         while !reader.ended {
-            match reader.next().await {
+            match reader.watch.next().await {
                 Ok(frame) if reader.wants(&frame) => {
                     let event = Event::default().id(frame.id.to_string()).event(frame.kind).data(&frame.json);
                     return Some((Ok(event), reader));
                 }
                 Ok(_) => {}
-                Err(RecvError::Lagged(lost)) => {
+                Err(NoWatch::TooSlow { lost }) => {
                     reader.ended = true;
                     let comment = format!("read too slowly, {lost} events are gone; reconnect");
                     return Some((Ok(Event::default().comment(comment)), reader));
                 }
-                Err(RecvError::Closed) => reader.ended = true,
+                Err(_) => reader.ended = true,
             }
         }
         None
@@ -87,13 +85,6 @@ fn events(watch: Watch, device: Option<String>) -> impl Stream<Item = Result<Eve
 }
 
 impl Reader {
-    async fn next(&mut self) -> Result<Arc<Frame>, RecvError> {
-        match self.watch.missed.pop_front() {
-            Some(frame) => Ok(frame),
-            None => self.watch.receiver.recv().await,
-        }
-    }
-
     fn wants(&self, frame: &Frame) -> bool {
         self.device.is_none() || self.device.as_deref() == frame.device.as_deref()
     }

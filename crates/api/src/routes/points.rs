@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
-use contract::store::{PointQuery, StoreError};
+use contract::store::PointQuery;
 use futures_util::stream;
 use model::{DeviceNumber, Point, Role, UnixMs, Value, limits};
 use serde::{Deserialize, Serialize};
@@ -71,24 +71,25 @@ async fn export(api: Api, id: &str, mut query: PointQuery, one_page: bool) -> Re
     }
     // The first page is read before the answer begins, so that a store in trouble is an error and no short file.
     let first = api.telemetry.points(query.clone()).await?;
-    let mut chunks = VecDeque::from([Bytes::from_static(b"at,stream,value\r\n"), rows(&first.items)]);
+    let ready = VecDeque::from([Bytes::from_static(b"at,stream,value\r\n"), rows(&first.items)]);
     query.cursor = first.next.filter(|_| !one_page);
-    let body = stream::unfold((api, query, None::<()>), move |(api, mut query, end)| {
-        let chunk = chunks.pop_front();
-        async move {
-            match chunk {
-                Some(chunk) => Some((Ok::<Bytes, StoreError>(chunk), (api, query, end))),
-                None if end.is_some() || query.cursor.is_none() => None,
-                None => match api.telemetry.points(query.clone()).await {
-                    Ok(page) => {
-                        query.cursor = page.next;
-                        Some((Ok(rows(&page.items)), (api, query, end)))
-                    }
-                    // The connection breaks off: a file that is not whole must not look whole.
-                    Err(error) => Some((Err(error), (api, query, Some(())))),
-                },
-            }
+    let body = stream::unfold((api, query, ready), async |(api, mut query, mut ready)| {
+        if let Some(chunk) = ready.pop_front() {
+            return Some((Ok(chunk), (api, query, ready)));
         }
+        query.cursor.as_ref()?;
+        let chunk = match api.telemetry.points(query.clone()).await {
+            Ok(page) => {
+                query.cursor = page.next;
+                Ok(rows(&page.items))
+            }
+            // The connection breaks off: a file that is not whole must not look whole.
+            Err(error) => {
+                query.cursor = None;
+                Err(error)
+            }
+        };
+        Some((chunk, (api, query, ready)))
     });
     let name = format!("attachment; filename=\"{id}.csv\"");
     let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];

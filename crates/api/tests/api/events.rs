@@ -1,5 +1,6 @@
 //! Live events.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::{Body, BodyDataStream};
@@ -7,7 +8,7 @@ use axum::http::Request;
 use contract::event::Change;
 use contract::{Close, Event, Fault, Refusal};
 use futures_util::StreamExt;
-use model::{UnixMs, limits};
+use model::{Message, Point, Topic, UnixMs, Value, limits};
 use tower::ServiceExt;
 
 use crate::house::{Device, House, OWNER, edited, line_opened, peer};
@@ -93,6 +94,14 @@ async fn what_happens_is_told_as_it_happens() {
     assert_eq!((kind.as_str(), &data["claim"], &data["remote"]), ("knock", &"user \"x\"".into(), &"192.0.2.7:4711".into()));
     assert_eq!(data["reason"], "unknown device id or wrong secret");
 
+    let free = Message::new(Topic::parse("foo_topic").unwrap(), &b"hi"[..], at);
+    house.outside.tell(Event::Passed { message: Arc::new(Message { source: Some(house.lamp()), ..free.clone() }) });
+    house.outside.tell(Event::Passed { message: Arc::new(free) });
+    for device in [serde_json::json!("lamp"), serde_json::Value::Null] {
+        let (_, kind, data) = watcher.event().await;
+        assert_eq!((kind.as_str(), &data["device"], &data["topic"]), ("message", &device, &"foo_topic".into()));
+    }
+
     let close = Close { fault: Fault::Peer, why: "not MQTT".into() };
     house.outside.tell(Event::Faulted { protocol, remote, device: Some(house.lamp()), close, at });
     let (_, kind, data) = watcher.event().await;
@@ -139,6 +148,10 @@ async fn one_that_comes_back_misses_nothing() {
     let mut old = Watcher::open(&house, "", Some("1")).await;
     assert!(old.block().await.unwrap().starts_with(": some events since Last-Event-ID are forgotten"));
     assert_eq!(old.event().await.0, seen);
+    // A number from the future (the clock was set back) resumes from nothing.
+    let mut ahead = Watcher::open(&house, "", Some("18446744073709551615")).await;
+    house.outside.tell(edited(house.lamp()));
+    assert_eq!(ahead.event().await.2["change"], "edited");
 }
 
 #[tokio::test]
@@ -151,6 +164,20 @@ async fn a_slow_reader_is_told_and_dropped() {
     house.settle().await;
     assert_eq!(watcher.block().await.unwrap(), ": read too slowly, 1 events are gone; reconnect");
     assert_eq!(watcher.block().await, None);
+}
+
+#[tokio::test]
+async fn large_events_are_forgotten_sooner() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    let mut watcher = Watcher::open(&house, "", None).await;
+    let value = Value::Text("x".repeat(limits::POINT_TEXT_BYTES_MAX));
+    let point = Point { device: house.lamp(), stream: "text".into(), at: UnixMs(0), value };
+    let points: Arc<[Point]> = vec![point; 200].into();
+    for _ in 0..=limits::FEED_BYTES_MAX / (200 * limits::POINT_TEXT_BYTES_MAX) {
+        house.outside.tell(Event::PointsStored { points: points.clone() });
+    }
+    house.settle().await;
+    assert!(watcher.block().await.unwrap().starts_with(": read too slowly"));
 }
 
 #[tokio::test]

@@ -132,7 +132,8 @@ impl Line for World {
     fn publish(&self, _: Message) {}
     fn push(&self, device: DeviceNumber, message: Message) {
         assert_eq!(message.receipt.map(|receipt| receipt.device), Some(device));
-        self.note(format!("line {} {}", message.topic, String::from_utf8_lossy(&message.payload)));
+        let push = message.receipt.map_or(0, |receipt| receipt.push.0);
+        self.note(format!("line {push} {} {}", message.topic, String::from_utf8_lossy(&message.payload)));
         self.lines.lock().push(message);
     }
     fn decide(&self, _: Ticket, _: Verdict) {}

@@ -1,15 +1,13 @@
 //! The life of a delivery, told as a journal of the store, the bus and the line. "store" always stands
 //! before the "tell" of the same state: nobody hears of what is not kept.
 
-mod house;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::house::*;
 use bytes::Bytes;
 use contract::event::Change;
 use contract::{Consumer, Event, Step};
-use house::*;
 use model::{DeliveryState, Millis, Order, PushId, limits};
 use push::{SubmitError, WaitFor};
 
@@ -21,7 +19,7 @@ async fn a_push_is_kept_before_it_is_told_and_told_before_it_goes_out() {
     let room = world.room().await;
     assert_eq!(room.submit(new(Order::Message)).await.unwrap(), P1);
     room.flush().await;
-    assert_eq!(world.take(), ["create 1", "tell 1 queued", "line dev/lamp/push on"]);
+    assert_eq!(world.take(), ["create 1", "tell 1 queued", "line 1 dev/lamp/push on"]);
     step(&room, &world, P1, Step::Sent);
     room.flush().await;
     assert_eq!(world.take(), ["store 1 sent", "tell 1 sent"]);
@@ -38,7 +36,7 @@ async fn steps_that_came_together_are_stored_at_once_and_told_one_by_one() {
     let room = world.room().await;
     room.submit(new(Order::Ask)).await.unwrap();
     room.flush().await;
-    assert_eq!(world.take()[2], "line dev/lamp/ask/1 on");
+    assert_eq!(world.take()[2], "line 1 dev/lamp/ask/1 on");
     step(&room, &world, P1, Step::Sent);
     step(&room, &world, P1, Step::Delivered);
     answer(&room, &world, "answer/1", "21.5", 4);
@@ -91,7 +89,7 @@ async fn answers_of_the_hub_s_steps_are_kept_and_long_ones_are_cut() {
         room.submit(new(reboot.clone())).await.unwrap();
     }
     room.flush().await;
-    assert!(world.take().contains(&"line dev/lamp/cmd/reboot/1 on".to_owned()));
+    assert!(world.take().contains(&"line 1 dev/lamp/cmd/reboot/1 on".to_owned()));
     step(&room, &world, P1, Step::Applied(Bytes::from_static(b"ok")));
     step(&room, &world, PushId(2), Step::Failed("the firmware said 4".into(), Bytes::from_static(b"\x04")));
     step(&room, &world, PushId(3), Step::Applied(Bytes::from(vec![b'x'; limits::ANSWER_BYTES_MAX + 1])));
@@ -166,7 +164,7 @@ async fn a_lost_line_queues_again_and_tries_another_line_at_once() {
     step(&room, &world, P1, Step::Lost);
     room.flush().await;
     let lost = "queued: the line broke before the device acknowledged it; it is sent again";
-    assert_eq!(world.take(), [format!("store 1 {lost}"), format!("tell 1 {lost}"), "line dev/lamp/push on".into()]);
+    assert_eq!(world.take(), [format!("store 1 {lost}"), format!("tell 1 {lost}"), "line 1 dev/lamp/push on".into()]);
     step(&room, &world, P1, Step::Nobody { online: false });
     room.flush().await;
     assert_eq!(world.stored(P1), "queued: the device is away");
@@ -211,8 +209,8 @@ async fn a_restart_forgets_nothing_and_claims_nothing() {
             "store 3 applied = late",
             "tell 3 applied = late",
             "ticket 1 Ok(())",
-            "line dev/lamp/ask/1 on",
-            "line dev/lamp/ask/2 on"
+            "line 1 dev/lamp/ask/1 on",
+            "line 2 dev/lamp/ask/2 on"
         ]
     );
     assert_eq!(room.submit(new(Order::Message)).await.unwrap(), PushId(6), "numbers are never used again");
@@ -294,6 +292,20 @@ async fn a_sender_may_take_it_back_until_it_is_acknowledged() {
     step(&room, &world, P1, Step::Delivered);
     room.flush().await;
     assert_eq!(world.stored(P1), "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_back_does_not_go_out_again() {
+    let world = World::new();
+    let room = world.room().await;
+    room.submit(new(Order::Message)).await.unwrap();
+    room.flush().await;
+    world.take();
+    // Both wait for the room at once: by the time the message could go out again, it is cancelled.
+    step(&room, &world, P1, Step::Lost);
+    assert_eq!(room.cancel(P1).await.unwrap(), 1);
+    room.flush().await;
+    assert!(!world.take().iter().any(|line| line.starts_with("line")));
 }
 
 #[tokio::test(start_paused = true)]
