@@ -74,14 +74,19 @@ async fn send(
             idempotency_key: None,
         })
         .await?;
-    // Also without waiting, so that the answer tells how it stands.
-    let delivery = api.push.wait(push, WaitFor::Final, wait).await?.ok_or_else(Problem::no_such_push)?;
-    let (status, text) = outcome(&delivery, ask, wait);
+    // Who does not wait is told what is certain, not what may have happened meanwhile.
+    let (status, state, text) = if wait.is_zero() {
+        (StatusCode::ACCEPTED, DeliveryState::Queued, Bytes::from_static(b"queued"))
+    } else {
+        let delivery = api.push.wait(push, WaitFor::Final, wait).await?.ok_or_else(Problem::no_such_push)?;
+        let (status, text) = outcome(&delivery, ask, wait);
+        (status, delivery.state, text)
+    };
     let kind = if std::str::from_utf8(&text).is_ok() { "text/plain; charset=utf-8" } else { "application/octet-stream" };
     let headers = [
         (header::CONTENT_TYPE, kind.to_owned()),
         (HeaderName::from_static("espush-push"), push.to_string()),
-        (HeaderName::from_static("espush-state"), delivery.state.as_str().to_owned()),
+        (HeaderName::from_static("espush-state"), state.as_str().to_owned()),
     ];
     Ok((status, headers, text).into_response())
 }
@@ -96,7 +101,7 @@ fn outcome(delivery: &Delivery, ask: bool, wait: Duration) -> (StatusCode, Bytes
     match state {
         DeliveryState::Applied => (StatusCode::OK, delivery.answer.clone().unwrap_or_default()),
         DeliveryState::Delivered if !ask => (StatusCode::OK, said("delivered")),
-        DeliveryState::Sent | DeliveryState::Delivered if ask && !wait.is_zero() => {
+        DeliveryState::Sent | DeliveryState::Delivered if ask => {
             (StatusCode::GATEWAY_TIMEOUT, Bytes::from(format!("{}: no answer within {} ms", state.as_str(), wait.as_millis())))
         }
         DeliveryState::Queued | DeliveryState::Sent | DeliveryState::Delivered => (StatusCode::ACCEPTED, said(state.as_str())),
@@ -135,26 +140,23 @@ mod tests {
     #[test]
     fn the_status_says_the_outcome() {
         use DeliveryState::*;
-        let second = Duration::from_secs(1);
-        // State, whether an answer was wanted, how long, what is said.
+        // State, whether an answer was wanted, what is said.
         let rows = [
-            (Queued, false, second, 202, "queued: why"),
-            (Queued, true, second, 202, "queued: why"),
-            (Sent, false, second, 202, "sent: why"),
-            (Sent, true, second, 504, "sent: no answer within 1000 ms"),
-            (Sent, true, Duration::ZERO, 202, "sent: why"),
-            (Delivered, false, second, 200, "delivered: why"),
-            (Delivered, true, second, 504, "delivered: no answer within 1000 ms"),
-            (Delivered, true, Duration::ZERO, 202, "delivered: why"),
-            (Applied, true, second, 200, "lit"),
-            (Applied, false, second, 200, "lit"),
-            (Failed, true, second, 409, "failed: why"),
-            (Expired, false, second, 409, "expired: why"),
-            (Replaced, false, second, 409, "replaced: why"),
-            (Refused, false, second, 409, "refused: why"),
-            (Cancelled, false, second, 409, "cancelled: why"),
+            (Queued, false, 202, "queued: why"),
+            (Queued, true, 202, "queued: why"),
+            (Sent, false, 202, "sent: why"),
+            (Sent, true, 504, "sent: no answer within 1000 ms"),
+            (Delivered, false, 200, "delivered: why"),
+            (Delivered, true, 504, "delivered: no answer within 1000 ms"),
+            (Applied, true, 200, "lit"),
+            (Applied, false, 200, "lit"),
+            (Failed, true, 409, "failed: why"),
+            (Expired, false, 409, "expired: why"),
+            (Replaced, false, 409, "replaced: why"),
+            (Refused, false, 409, "refused: why"),
+            (Cancelled, false, 409, "cancelled: why"),
         ];
-        for (state, ask, wait, status, text) in rows {
+        for (state, ask, status, text) in rows {
             let delivery = Delivery {
                 push: PushId(1),
                 number: DeviceNumber(1),
@@ -164,7 +166,7 @@ mod tests {
                 detail: "why".into(),
                 answer: Some(Bytes::from_static(b"lit")),
             };
-            let (got, said) = outcome(&delivery, ask, wait);
+            let (got, said) = outcome(&delivery, ask, Duration::from_secs(1));
             assert_eq!((got.as_u16(), &said[..]), (status, text.as_bytes()), "{state:?} {ask}");
         }
     }
