@@ -32,8 +32,6 @@ pub enum Device {
     Away,
     /// Acknowledges, and never answers.
     Quiet,
-    /// Takes it and neither acknowledges nor answers.
-    Stuck,
     /// Acknowledges and answers with this.
     Answers(&'static [u8]),
     /// Cannot be given it.
@@ -63,7 +61,6 @@ impl Line for Outside {
         self.given.lock().push(message.clone());
         match mode {
             Device::Away => self.step(receipt, Step::Nobody { online: false }),
-            Device::Stuck => self.step(receipt, Step::Sent),
             Device::Refuses(why) => self.step(receipt, Step::Refused(why.into())),
             Device::Quiet => {
                 self.step(receipt, Step::Sent);
