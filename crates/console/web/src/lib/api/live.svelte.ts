@@ -30,6 +30,8 @@ class Live {
 			if (document.hidden) this.#hide = setTimeout(() => this.#drop(), HIDDEN_MS);
 			else if (!this.#source) this.#open();
 		});
+		// A network that went away breaks no connection; waiting for that would take minutes.
+		addEventListener('offline', () => this.#wanted && this.#lost());
 		addEventListener('online', () => this.#wanted && this.state === 'lost' && this.#open());
 	}
 
@@ -76,12 +78,9 @@ class Live {
 			wanted.refresh();
 		};
 		source.onerror = () => {
-			this.state = 'lost';
 			// The page shows what it can (at least why) even if there never was a stream.
 			if (!loaded && this.#tries === 0) wanted.refresh();
-			this.#drop();
-			const pause = PAUSES_MS[Math.min(this.#tries++, PAUSES_MS.length - 1)];
-			this.#retry = setTimeout(() => this.#reopen(), pause);
+			this.#lost();
 		};
 		for (const kind of KINDS) {
 			source.addEventListener(kind, (event) => {
@@ -89,6 +88,13 @@ class Live {
 				for (const listener of this.#listeners.get(kind) ?? []) listener(data);
 			});
 		}
+	}
+
+	#lost() {
+		this.state = 'lost';
+		this.#drop();
+		const pause = PAUSES_MS[Math.min(this.#tries++, PAUSES_MS.length - 1)];
+		this.#retry = setTimeout(() => this.#reopen(), pause);
 	}
 
 	// An EventSource does not tell a 401 from a dead server, so the session is asked first.

@@ -115,7 +115,6 @@ export const en = {
 		knocked: 'It knocked and was refused:',
 		knockedOther: 'Somebody else was refused just now:',
 		loopback: 'This page was opened as localhost. A board needs the address of this machine in your network: open the console by that address, or change it in the code.',
-		off: (name: string) => `The listener “${name}” is off on this server. Turn it on in the configuration to use this.`,
 		openApp: 'This firmware logs in with the app’s key and registers itself as',
 		openAppNow: 'Let boards of this app register themselves',
 		appIsClosed: 'The app does not let boards register themselves yet.',

@@ -114,7 +114,6 @@ export const zh: Text = {
 		knocked: '它来敲门，但被拒绝了：',
 		knockedOther: '刚才有别的登录被拒绝：',
 		loopback: '本页是用 localhost 打开的。板子需要这台机器在局域网里的地址：请用那个地址打开控制台，或在代码里改掉。',
-		off: (name) => `服务器上的“${name}”监听已关闭，要使用请先在配置里打开。`,
 		openApp: '这种固件用应用的密钥登录，并自行注册为',
 		openAppNow: '允许此应用的板子自行注册',
 		appIsClosed: '此应用目前不允许板子自行注册。',

@@ -1,0 +1,446 @@
+// The console in a real browser against the real program: what a person does in the first minutes, in the
+// order in which they do it. One program and one sign-in for all; every wait is for something on screen.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { board } from './board.mjs';
+import { DESK, launch, open, overflow, PHONE, shot } from './browser.mjs';
+import { house } from './house.mjs';
+import { tap } from './tap.mjs';
+
+let server;
+let browser;
+/** The browser's state once it is signed in. */
+let signed;
+/** Everything that a page did behind the reader's back. */
+const faults = [];
+
+before(async () => {
+	server = await house();
+	browser = await launch();
+});
+
+after(async () => {
+	await browser?.close();
+	await server?.stop();
+});
+
+/** Runs `act` with a page; signed in unless told otherwise. */
+async function visit(options, act) {
+	const visitor = await open(browser, server.url, { storageState: signed, ...options });
+	try {
+		return await act(visitor.page);
+	} finally {
+		faults.push(...visitor.faults);
+		await visitor.close();
+	}
+}
+
+/** The API with the rights of the page's session. */
+async function api(page, method, path, data) {
+	const response = await page.request.fetch(`/api/v1/${path}`, { method, data, headers: { 'X-Espush': '1' } });
+	assert.ok(response.ok(), `${method} ${path}: ${response.status()} ${await response.text()}`);
+	return response.status() === 204 ? undefined : response.json();
+}
+
+const tile = (page, stream) => page.locator(`[data-stream="${stream}"] [data-value]`);
+const button = (page, name) => page.getByRole('button', { name, exact: true });
+
+test('a sign-in code that is wrong gets a sentence and the way to a new link', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/signin#this-is-no-code');
+		const alert = page.getByRole('alert');
+		await alert.waitFor();
+		assert.match(await alert.innerText(), /code/i);
+		await page.getByText('espush token signin', { exact: true }).waitFor();
+		assert.equal(new URL(page.url()).hash, '', 'the code does not stay in the address');
+		await shot(page, 'signin-refused');
+	});
+	await visit({ locale: 'zh-CN' }, async (page) => {
+		await page.goto('/signin#this-is-no-code');
+		await page.getByRole('alert').getByText('登录码').waitFor();
+	});
+});
+
+test('without a sign-in every page leads to the sign-in page', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/lamp');
+		await page.waitForURL((url) => url.pathname === '/signin' && url.searchParams.get('next') === '/device/lamp');
+		await page.getByRole('heading', { name: 'espush' }).waitFor();
+	});
+});
+
+test('the sign-in link opens the console, once', async () => {
+	await visit({}, async (page) => {
+		await page.goto(server.signin);
+		await page.getByRole('heading', { name: 'Devices' }).waitFor();
+		assert.equal(new URL(page.url()).hash, '');
+		signed = await page.context().storageState();
+		const [cookie] = signed.cookies;
+		assert.ok(cookie.httpOnly && cookie.sameSite === 'Strict', 'scripts and foreign pages have no use of the cookie');
+	});
+	await visit({ storageState: undefined }, async (page) => {
+		await page.goto(server.signin);
+		await page.getByRole('alert').waitFor();
+	});
+});
+
+test('the lamp is online in the list, and found by a word', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/');
+		await page.locator('[data-device="lamp"][data-online="true"]').waitFor();
+		await page.getByTestId('live').waitFor();
+		assert.match(await page.getByTestId('counts').innerText(), /\d+ online of \d+/);
+		const search = page.getByRole('searchbox');
+		await search.fill('no such device anywhere');
+		await page.getByRole('heading', { name: 'Nothing matches' }).waitFor();
+		await search.fill('LAM');
+		await page.locator('[data-device="lamp"]').waitFor();
+		await page.getByText('Offline', { exact: true }).click();
+		await page.locator('[data-device="lamp"]').waitFor({ state: 'detached' });
+		await page.getByText('Online', { exact: true }).click();
+		await page.locator('[data-device="lamp"]').click();
+		await page.waitForURL('**/device/lamp');
+		await page.locator('[data-testid="presence"][data-online="true"]').waitFor();
+	});
+});
+
+test('pressing On lights the lamp, and every part of the page tells of it', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/lamp');
+		await page.getByTestId('live').waitFor();
+		// From a known state: off, by the device's own word.
+		await button(page, 'Off').click();
+		await page.locator('[data-testid="deliveries"] > [data-state="applied"]').first().waitFor();
+		await page.locator('[data-testid="lamp"][data-on="false"]').waitFor();
+		const earlier = await page.locator('[data-testid="deliveries"] > li').first().getAttribute('data-push');
+
+		await button(page, 'On').click();
+		await page.locator('[data-testid="lamp"][data-on="true"]').waitFor();
+		await page.locator('[data-stream="led"] [data-value="true"]').waitFor();
+		const delivery = page.locator('[data-testid="deliveries"] > [data-state="applied"]').first();
+		await delivery.getByTestId('answer').waitFor();
+		const id = await delivery.getAttribute('data-push');
+		assert.notEqual(id, earlier);
+		const log = page.getByTestId('log');
+		await log.locator('[data-direction="down"]', { hasText: `me/ask/${id}` }).waitFor();
+		await log.locator('[data-direction="up"]', { hasText: `me/answer/${id}` }).waitFor();
+		await shot(page, 'device-desk');
+	});
+});
+
+test('a push from the box shows each step and its answer; Enter sends', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/lamp');
+		await page.getByTestId('lamp').waitFor();
+		await page.getByLabel('What to push').fill('toggle');
+		const was = await page.getByTestId('lamp').getAttribute('data-on');
+		await page.getByLabel('What to push').press('Enter');
+		await page.locator(`[data-testid="lamp"][data-on="${was === 'false'}"]`).waitFor();
+		const newest = page.locator('[data-testid="deliveries"] > li').first();
+		await newest.getByText('toggle').waitFor();
+		for (const step of ['queued', 'sent', 'delivered', 'applied']) await newest.getByText(step, { exact: true }).first().waitFor();
+	});
+});
+
+test('hex that is none is not sent, and the page says why', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/lamp');
+		await page.getByText('Hex', { exact: true }).click();
+		await page.getByLabel('What to push').fill('0c 0');
+		await page.getByText('Half a byte is missing', { exact: false }).waitFor();
+		assert.ok(await button(page, 'Send').isDisabled());
+		await page.getByLabel('What to push').fill('6f 6e');
+		await button(page, 'Send').click();
+		await page.locator('[data-testid="lamp"][data-on="true"]').waitFor();
+	});
+});
+
+test('copy as curl gives the line that does the same', async () => {
+	await visit({}, async (page) => {
+		await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+		await page.goto('/device/lamp');
+		await page.getByTestId('lamp').waitFor();
+		await page.getByLabel('What to push').fill('it’s on');
+		await button(page, 'Copy as curl').click();
+		await button(page, 'Copied').waitFor();
+		const line = await page.evaluate(() => navigator.clipboard.readText());
+		assert.equal(line, `curl -d 'it’s on' '${server.url}/d/lamp?ask=1'`);
+	});
+});
+
+test('a new device: its secret once, its knock, its first line, its values', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/');
+		await page.getByTestId('live').waitFor();
+		const { listeners } = await api(page, 'GET', 'status');
+		const host = new URL(server.url).hostname;
+		const port = Number(listeners.find((listener) => listener.name === 'mqtt').addr.split(':').at(-1));
+
+		await button(page, 'Add device').first().click();
+		const dialog = page.getByRole('dialog');
+		await dialog.getByLabel('Device id').fill('kitchen');
+		await dialog.getByLabel('Name').fill('Kitchen');
+		await shot(page, 'add-device');
+		await button(dialog, 'Create device').click();
+		const secret = await dialog.getByTestId('secret').innerText();
+		const code = dialog.locator('pre');
+		assert.ok((await code.innerText()).includes(`password="${secret}"`), 'the secret stands in the code');
+		assert.ok((await code.innerText()).includes(`port=${port}`), 'and the port that the server listens on');
+		await button(dialog, 'mosquitto').click();
+		assert.ok((await code.innerText()).includes(`-h ${host} -p ${port} -u kitchen -P ${secret}`));
+
+		const first = dialog.getByTestId('first-line');
+		await first.getByText('Waiting for its first line').waitFor();
+		assert.equal((await board({ host, port, id: 'kitchen', secret: 'not-the-secret' })).accepted, false);
+		await first.getByText('It knocked and was refused').waitFor();
+		await first.getByText('unknown device id or wrong secret', { exact: false }).waitFor();
+
+		const kitchen = await board({ host, port, id: 'kitchen', secret, answer: (payload) => `kitchen says ${payload}` });
+		assert.ok(kitchen.accepted);
+		await first.getByText('kitchen is online').waitFor();
+		await shot(page, 'add-device-online');
+		await first.getByRole('link', { name: 'Open the device' }).click();
+
+		await page.getByRole('heading', { name: 'Kitchen' }).waitFor();
+		await page.getByTestId('live').waitFor();
+		kitchen.publish('me/data', '{"temperature":21.5,"door":"open"}');
+		await tile(page, 'temperature').getByText('21.5').waitFor();
+		kitchen.publish('me/data', '{"temperature":22}');
+		await page.locator('[data-stream="temperature"] [data-value="22"]').waitFor();
+		await page.getByText('Ask', { exact: true }).click();
+		await page.getByLabel('What to push').fill('hello');
+		await button(page, 'Send').click();
+		await page.getByTestId('answer').getByText('kitchen says hello').waitFor();
+
+		kitchen.leave();
+		await page.locator('[data-testid="presence"][data-online="false"]').waitFor();
+		await page.getByText('Last seen').waitFor();
+	});
+});
+
+test('a push for a device that is away waits, and can be taken back', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/kitchen');
+		await page.getByText('The device is away: the push is kept until it comes back.').waitFor();
+		await page.getByLabel('What to push').fill('later');
+		await button(page, 'Send').click();
+		const newest = page.locator('[data-testid="deliveries"] > li').first();
+		await newest.getByText('later').waitFor();
+		await page.locator('[data-testid="deliveries"] > [data-state="queued"]').waitFor();
+		await button(newest, 'Take back').click();
+		await page.locator('[data-testid="deliveries"] > [data-state="cancelled"]').waitFor();
+	});
+});
+
+test('the refused login stands among the knocks, with its reason', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/');
+		const knocks = page.getByTestId('knocks');
+		await knocks.getByText('Refused logins').click();
+		await knocks.getByText('Unknown device id or wrong secret.').first().waitFor();
+		await knocks.getByText('kitchen').first().waitFor();
+	});
+});
+
+test('names and tags are edited, and others see it at once', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/kitchen');
+		await page.getByTestId('live').waitFor();
+		await button(page, 'Edit').click();
+		const dialog = page.getByRole('dialog');
+		await dialog.getByLabel('Name').fill('Kitchen window');
+		await dialog.getByLabel('Tags').fill('floor-1, window, floor-1');
+		await button(dialog, 'Save').click();
+		await page.getByRole('heading', { name: 'Kitchen window' }).waitFor();
+		await page.getByText('floor-1', { exact: true }).waitFor();
+		// Somebody else edits: the event stream brings it.
+		await api(page, 'PATCH', 'devices/kitchen', { name: 'Kitchen door' });
+		await page.getByRole('heading', { name: 'Kitchen door' }).waitFor();
+	});
+});
+
+test('a new secret shuts the old one out', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/kitchen');
+		await button(page, 'New secret').click();
+		const dialog = page.getByRole('dialog');
+		await button(dialog, 'Make a new secret').click();
+		assert.ok((await dialog.getByTestId('secret').innerText()).length >= 8);
+		await page.keyboard.press('Escape');
+		await dialog.waitFor({ state: 'detached' });
+	});
+});
+
+test('deleting asks for the id, and then the device is gone', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/kitchen');
+		await button(page, 'Delete').click();
+		const dialog = page.getByRole('dialog');
+		assert.ok(await button(dialog, 'Delete for good').isDisabled());
+		await dialog.getByRole('textbox').fill('kitchen');
+		await button(dialog, 'Delete for good').click();
+		await page.waitForURL((url) => url.pathname === '/');
+		await page.locator('[data-device="lamp"]').waitFor();
+		assert.equal(await page.locator('[data-device="kitchen"]').count(), 0);
+		await page.goto('/device/kitchen');
+		await page.getByRole('alert').getByText('there is no device', { exact: false }).waitFor();
+	});
+});
+
+test('apps and tokens: made, used, taken away', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/settings');
+		await button(page, 'New app').click();
+		let dialog = page.getByRole('dialog');
+		await dialog.getByLabel('Name').fill('Greenhouse');
+		await button(dialog, 'Create').click();
+		const app = page.locator('[data-app]', { hasText: 'Greenhouse' });
+		await app.waitFor();
+		await button(app, 'Show').click();
+		assert.match(await app.locator('code').innerText(), /^[0-9a-f]{32}$/);
+		const open = app.getByRole('checkbox');
+		assert.equal(await open.isChecked(), false);
+		await open.check();
+		const id = Number(await app.getAttribute('data-app'));
+		await page.waitForFunction(async (id) => (await (await fetch(`/api/v1/apps/${id}`)).json()).open, id);
+
+		await button(page, 'New token').click();
+		dialog = page.getByRole('dialog');
+		await dialog.getByLabel('What is it for?').fill('a test');
+		await dialog.getByLabel('Viewer').check();
+		await button(dialog, 'Create').click();
+		const token = await dialog.getByTestId('secret').innerText();
+		await button(dialog, 'Close').last().click();
+		const status = async () => (await fetch(`${server.url}/api/v1/devices`, { headers: { Authorization: `Bearer ${token}` } })).status;
+		assert.equal(await status(), 200);
+		await shot(page, 'settings-desk');
+		await button(page, 'Delete the token “a test”?').click();
+		await button(page.getByRole('dialog'), 'Delete').click();
+		await page.getByTestId('tokens').getByText('a test').waitFor({ state: 'detached' });
+		assert.equal(await status(), 401);
+
+		await button(page, 'Delete the app “Greenhouse”?').click();
+		await button(page.getByRole('dialog'), 'Delete').click();
+		await app.waitFor({ state: 'detached' });
+	});
+});
+
+test('one who may only read is told so', async () => {
+	const token = await visit({}, async (page) => {
+		await page.goto('/');
+		return (await api(page, 'POST', 'tokens', { name: 'reader', role: 'viewer' })).token;
+	});
+	await visit({ storageState: undefined }, async (page) => {
+		await page.goto('/signin?next=/device/lamp');
+		await page.getByLabel('Or use an API token').fill(token);
+		await button(page, 'Sign in').click();
+		await page.waitForURL('**/device/lamp');
+		await page.getByText('Your sign-in may only read', { exact: false }).waitFor();
+		assert.ok(await button(page, 'On').isDisabled());
+		assert.ok(await button(page, 'Send').isDisabled());
+		assert.equal(await button(page, 'Delete').count(), 0);
+	});
+});
+
+test('the language follows the browser, and changes for good', async () => {
+	await visit({ locale: 'zh-CN' }, async (page) => {
+		await page.goto('/');
+		await page.getByRole('heading', { name: '设备' }).waitFor();
+		assert.equal(await page.getAttribute('html', 'lang'), 'zh-CN');
+	});
+	await visit({}, async (page) => {
+		await page.goto('/');
+		await button(page, '切换到中文').click();
+		await page.getByRole('heading', { name: '设备' }).waitFor();
+		await page.goto('/device/lamp');
+		await button(page, '开').click();
+		await page.locator('[data-testid="lamp"][data-on="true"]').waitFor();
+		await page.getByText('已执行').first().waitFor();
+		await shot(page, 'device-desk-zh');
+		await button(page, 'Switch to English').click();
+		await button(page, 'On').waitFor();
+	});
+});
+
+test('light and dark follow the system until one chooses', async () => {
+	const shade = (page) => page.evaluate(() => getComputedStyle(document.documentElement).colorScheme);
+	await visit({ colorScheme: 'dark' }, async (page) => {
+		await page.goto('/');
+		await page.locator('[data-device="lamp"]').waitFor();
+		assert.equal(await shade(page), 'dark');
+		await shot(page, 'devices-desk-dark');
+		await button(page, 'Switch to the light theme').click();
+		assert.equal(await shade(page), 'light');
+		await page.reload();
+		await button(page, 'Switch to the dark theme').waitFor();
+		assert.equal(await shade(page), 'light');
+	});
+});
+
+test('no page is wider than its screen, on a phone and on a desk, in both languages', async () => {
+	const widths = { small: { width: 320, height: 640 }, phone: PHONE, tablet: { width: 768, height: 1024 }, desk: DESK };
+	for (const [size, viewport] of Object.entries(widths)) {
+		for (const locale of ['en-US', 'zh-CN']) {
+			await visit({ viewport, locale }, async (page) => {
+				for (const [path, there] of [
+					['/', '[data-device="lamp"]'],
+					['/device/lamp', '[data-testid="log"]'],
+					['/settings', '[data-testid="status"]'],
+					['/signin', 'form']
+				]) {
+					await page.goto(path);
+					await page.locator(there).first().waitFor();
+					assert.equal(await overflow(page), 0, `${path} ${size} ${locale}`);
+					if (size === 'phone') await shot(page, `phone-${locale}${path.replaceAll('/', '-')}`);
+				}
+			});
+		}
+	}
+});
+
+test('a lost line is told, and found again by itself', async () => {
+	const wire = await tap(server.url);
+	await visit({ baseURL: wire.url }, async (page) => {
+		await page.goto('/device/lamp');
+		await page.getByTestId('live').waitFor();
+		await page.getByTestId('lamp').waitFor();
+		wire.cut();
+		await page.getByTestId('lost').waitFor();
+		// What happens meanwhile is on the page when the line stands again.
+		const on = (await page.getByTestId('lamp').getAttribute('data-on')) === 'true';
+		const answer = await fetch(`${server.url}/d/lamp?ask=1`, { method: 'POST', body: on ? 'off' : 'on' });
+		assert.equal(answer.status, 200);
+		wire.mend();
+		await page.getByTestId('live').waitFor();
+		await page.getByTestId('lost').waitFor({ state: 'detached' });
+		await page.locator(`[data-testid="lamp"][data-on="${!on}"]`).waitFor();
+	});
+	await wire.close();
+});
+
+test('a session that ends elsewhere leads to the sign-in page, which says so and leads back', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/lamp');
+		await page.getByTestId('lamp').waitFor();
+		const { url } = await api(page, 'POST', 'tokens/signin');
+		await page.context().clearCookies();
+		// The next call finds out; should one still have been on its way, the page has left already.
+		await page.evaluate(() => document.querySelector('[data-testid="lamp"] button')?.click());
+		await page.waitForURL('**/signin?next=*');
+		await page.getByText('Your sign-in has ended', { exact: false }).waitFor();
+		// The new link, pasted into the same page: only the part after # changes.
+		await page.evaluate((hash) => (location.hash = hash), new URL(url).hash);
+		await page.getByTestId('lamp').waitFor();
+		assert.equal(new URL(page.url()).pathname, '/device/lamp');
+
+		// And out again, on purpose.
+		await page.getByRole('link', { name: 'Settings' }).first().click();
+		await button(page, 'Sign out').click();
+		await page.waitForURL((url) => url.pathname === '/signin');
+		assert.equal((await page.request.get('/api/v1/session')).status(), 401);
+	});
+});
+
+test('in all of this no script failed, no policy was broken and nothing was asked of other hosts', () => {
+	assert.deepEqual(faults, []);
+});
