@@ -84,8 +84,11 @@ class Live {
 		};
 		for (const kind of KINDS) {
 			source.addEventListener(kind, (event) => {
+				const listeners = this.#listeners.get(kind);
+				// A busy fleet sends much that the page at hand has no use for.
+				if (!listeners?.size) return;
 				const data = JSON.parse(event.data);
-				for (const listener of this.#listeners.get(kind) ?? []) listener(data);
+				for (const listener of listeners) listener(data);
 			});
 		}
 	}

@@ -72,8 +72,8 @@ client = MQTTClient(${literal(id)}, ${literal(host)}, port=${ports.mqtt ?? 1883}
                     password=${literal(secret)}, keepalive=60)
 client.set_callback(on_message)
 client.connect()
-client.subscribe(b"me/push")
-client.subscribe(b"me/ask/+")
+client.subscribe(b"me/push", 1)
+client.subscribe(b"me/ask/+", 1)
 client.publish(b"me/data", json.dumps({"led": False}))
 
 last = time.time()
@@ -118,8 +118,8 @@ void setup() {
 void loop() {
   if (!client.connected()) {
     if (!client.connect(${literal(id)}, ${literal(id)}, ${literal(secret)})) { delay(2000); return; }
-    client.subscribe("me/push");
-    client.subscribe("me/ask/+");
+    client.subscribe("me/push", 1);
+    client.subscribe("me/ask/+", 1);
     client.publish("me/data", "{\\"led\\":false}");
   }
   client.loop();
@@ -130,10 +130,12 @@ void loop() {
 function mosquitto({ id, secret }: Board, { host, ports }: Address, w: Words): string {
 	const login = `-h ${shell(host)} -p ${ports.mqtt ?? 1883} -u ${shell(id)} -P ${shell(secret)}`;
 	return `# ${w.listen}
-mosquitto_sub ${login} -v -t me/push -t 'me/ask/+'
+mosquitto_sub ${login} \\
+  -q 1 -v -t me/push -t 'me/ask/+'
 
 # ${w.send}
-mosquitto_pub ${login} -q 1 -t me/data -m '{"temperature": 21.5, "led": false}'
+mosquitto_pub ${login} \\
+  -q 1 -t me/data -m '{"temperature": 21.5, "led": false}'
 `;
 }
 

@@ -81,6 +81,13 @@ export const en = {
 		noneOffline: 'Every device is online.',
 		clear: 'Clear the search'
 	},
+	first: {
+		title: 'First steps',
+		tryTitle: 'Push from a terminal',
+		tryText: (name: string) => `Paste this anywhere and watch “${name}” change: it waits for the device and prints its answer.`,
+		ownTitle: 'Connect your own board',
+		ownText: 'An ESP8266 or ESP32 with MicroPython, Arduino or AT firmware, or any MQTT client: the code comes with its secret filled in.'
+	},
 	knocks: {
 		title: 'Refused logins',
 		lead: 'Who knocked and was not let in, newest first. A new board with a typing mistake shows up here.',

@@ -80,6 +80,13 @@ export const zh: Text = {
 		noneOffline: '所有设备都在线。',
 		clear: '清除搜索'
 	},
+	first: {
+		title: '第一步',
+		tryTitle: '从终端推送',
+		tryText: (name) => `在任意终端粘贴这一行，看“${name}”变化：它会等设备执行完，并打印设备的回答。`,
+		ownTitle: '接入自己的板子',
+		ownText: '烧有 MicroPython、Arduino 或 AT 固件的 ESP8266、ESP32，或任何 MQTT 客户端：代码里已填好密钥。'
+	},
 	knocks: {
 		title: '被拒绝的登录',
 		lead: '谁来敲门却没能进来，最新的在前。新板子的密钥写错了，会出现在这里。',
