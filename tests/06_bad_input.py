@@ -117,29 +117,39 @@ def test_noise_on_every_port(server):
 
 
 def test_who_says_nothing_and_who_says_it_slowly_is_put_out(server):
-    """Both have the same time to log in; a byte now and then does not stretch it. Each line here is fed a byte
-    whenever a second passed without news from the server."""
-    silent = [server.line("mqtt"), server.line("espush")]
-    slow = {server.line("mqtt"): connect("slow" * 50), server.line("espush"): bytes([0, 0, 0, 86]) + bytes(80)}
-    offsets = dict.fromkeys(slow, 0)
-    waiting = {line.socket: line for line in [*silent, *slow]}
+    """All have the same time to log in or to say what they want; a byte now and then does not stretch it. Each slow
+    line here is fed a byte whenever a second passed without news from the server."""
+    to_say = {
+        server.line("mqtt"): connect("slow" * 50),
+        server.line("espush"): bytes([0, 0, 0, 86]) + bytes(80),
+        server.line("http"): b"GET /api/v1/devices HTTP/1.1\r\nHost: somewhere\r\nX: " + b"x" * 100,
+        server.line("mqtt"): b"",
+        server.line("espush"): b"",
+        server.line("http"): b"",
+    }
+    open_lines = {line.socket: line for line in to_say}
     seconds = 0
-    while waiting:
-        readable, _, _ = select.select(list(waiting), [], [], 1)
-        if not readable:
-            seconds += 1
-            assert seconds <= PATIENCE_S, f"{len(waiting)} lines are still open"
+    while open_lines:
+        readable, _, _ = select.select(list(open_lines), [], [], 1)
         for ready in readable:
-            line = waiting.pop(ready)
-            line.expect_end()
-            line.close()
-        for line, data in slow.items():
-            if line.socket in waiting and not readable and offsets[line] < len(data):
-                try:
-                    line.send(data[offsets[line] : offsets[line] + 1])
-                except (ConnectionResetError, BrokenPipeError):
-                    pass
-                offsets[line] += 1
+            try:
+                last_words = ready.recv(4096)
+            except ConnectionResetError:
+                last_words = b""
+            if last_words:
+                assert last_words.startswith(b"HTTP/1.1 408"), last_words
+            else:
+                open_lines.pop(ready).close()
+        if readable:
+            continue
+        seconds += 1
+        assert seconds <= PATIENCE_S, f"{len(open_lines)} lines are still open"
+        for line in open_lines.values():
+            try:
+                line.send(to_say[line][:1])
+            except (ConnectionResetError, BrokenPipeError):
+                pass
+            to_say[line] = to_say[line][1:]
 
 
 def test_http_that_makes_no_sense_is_answered(server):

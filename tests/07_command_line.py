@@ -84,6 +84,25 @@ def test_a_refused_push_is_3(server):
         assert done.returncode == 3 and "espush.accepts" in done.stdout
 
 
+def test_what_was_pushed_said_and_refused_can_be_looked_up(server):
+    device = server.device()
+    name = device["id"]
+    push = server.push(name, "look me up")["push"]
+    assert any(line.split()[0] == str(push) and "1 queued" in line for line in server.cli("pushes", "list").stdout.splitlines())
+    shown = server.cli("pushes", "show", str(push)).stdout
+    assert "look me up" in shown and name in shown
+    assert server.cli("pushes", "cancel", str(push)).returncode == 0
+    assert cli_json(server, "pushes", "show", str(push))["deliveries"][0]["state"] == "cancelled"
+    with Client(server, device) as client:
+        client.send(publish("me/log", "\x1b[2J hello", qos=1, number=1)).expect(puback(1))
+    said = server.cli("messages", name).stdout
+    assert "me" not in said.split() and "dev/" in said and "\x1b" not in said
+    with Client(server, greet=False, user=name, password="wrong") as client:
+        client.expect(b"\x20\x02\x00\x04")
+    knocks = server.cli("knocks").stdout
+    assert name in knocks and "wrong secret" in knocks
+
+
 def test_data_as_a_table_and_as_csv(server):
     device = server.device()
     server.api("POST", f"/api/v1/devices/{device['id']}/points", [{"stream": "t", "value": n, "at": 1700000000000 + n} for n in range(3)])

@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 fn help_is_help_and_wrong_usage_is_not_queued() {
     let help = espush(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for command in ["serve", "app", "device", "push", "data", "tail", "token", "sim", "doctor"] {
+    for command in ["serve", "app", "device", "push", "pushes", "data", "messages", "knocks", "tail", "token", "sim", "doctor"] {
         assert!(text(&help.stdout).contains(&format!("  {command} ")), "{command} is not in the help");
         assert_eq!(espush(&[command, "--help"]).status.code(), Some(0), "{command} --help");
     }

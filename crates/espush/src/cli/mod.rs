@@ -7,7 +7,10 @@ mod data;
 mod device;
 mod doctor;
 mod duration;
+mod knocks;
+mod messages;
 mod push;
+mod pushes;
 mod serve;
 mod sim;
 mod sse;
@@ -42,8 +45,14 @@ enum Command {
     Device(device::Args),
     /// Push to a device and tell what became of it
     Push(push::Args),
+    /// What was pushed, what became of it, and taking it back
+    Pushes(pushes::Args),
     /// What a device has measured
     Data(data::Args),
+    /// What a device said and was told lately
+    Messages(messages::Args),
+    /// Who was not let in lately, and why
+    Knocks(knocks::Args),
     /// Follow what happens, live
     Tail(tail::Args),
     /// Sign-in links and API tokens
@@ -69,7 +78,10 @@ pub fn main() -> ExitCode {
         Command::App(args) => app::run(args),
         Command::Device(args) => device::run(args),
         Command::Push(args) => push::run(args),
+        Command::Pushes(args) => pushes::run(args),
         Command::Data(args) => data::run(args),
+        Command::Messages(args) => messages::run(args),
+        Command::Knocks(args) => knocks::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
         Command::Sim(args) => sim::run(args),

@@ -82,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         let detail = delivery["detail"].as_str().map(|d| format!(": {}", plain(d))).unwrap_or_default();
         say(format_args!("{}{detail}", state.as_str()));
-        if let Some(answer) = shown(&delivery["answer"]) {
+        if let Some(answer) = shown(&delivery["answer"]).filter(|answer| !answer.is_empty()) {
             say(answer);
         }
     }
