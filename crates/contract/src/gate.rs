@@ -10,6 +10,9 @@ use model::{AppId, AppKey, Party};
 
 use crate::session::ConnId;
 
+/// Characters of a claim that are told.
+const CLAIM_CHARS_MAX: usize = 160;
+
 /// What a peer presented to get in.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
@@ -42,8 +45,18 @@ pub enum Login {
 }
 
 impl Login {
-    /// Whom the peer claims to be, for logs and knocks. Never the password or key.
+    /// Whom the peer claims to be, for logs and knocks: cut to a length that a list can show, since a
+    /// stranger chose it. Never the password or key.
     pub fn claim(&self) -> String {
+        let mut claim = self.whole_claim();
+        if let Some((end, _)) = claim.char_indices().nth(CLAIM_CHARS_MAX) {
+            claim.truncate(end);
+            claim.push('…');
+        }
+        claim
+    }
+
+    fn whole_claim(&self) -> String {
         match self {
             Login::Anonymous => "anonymous".to_owned(),
             Login::Password { user, client, .. } => format!("user {user:?}, client {client:?}"),
@@ -123,8 +136,20 @@ pub struct Ticket {
     pub shard: u16,
     /// The connection.
     pub conn: ConnId,
+    /// For a publish, the session that it came in by: the end of an exactly-once publish is remembered
+    /// there even when the connection is gone.
+    pub session: Option<SessionPlace>,
     /// What the asker wants to be reminded of (an MQTT packet id, an ES-PUSH msgid).
     pub token: u32,
+}
+
+/// A session in its shard's table, told from earlier ones in the same place by its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionPlace {
+    /// The place.
+    pub index: u32,
+    /// Which session in that place.
+    pub epoch: u32,
 }
 
 /// Decides who may come in.

@@ -14,9 +14,9 @@ pub mod store;
 
 pub use clock::Clock;
 pub use event::{Bus, Consumer, Event, Step};
-pub use gate::{Admission, Gate, Login, Refusal, Ticket, Verdict};
+pub use gate::{Admission, Gate, Login, Refusal, SessionPlace, Ticket, Verdict};
 pub use line::Line;
 pub use session::{
-    Accepted, Answer, Close, ConnId, Context, Delivery, Fault, Hello, Hub, Outcome, Protocol, Publish, Session, Slot,
+    Accepted, Answer, Close, ConnId, Context, Delivery, Fault, Hello, Hub, Outcome, Protocol, Publish, Released, Session, Slot,
     SubscribeOptions, Welcome, Will,
 };

@@ -1,6 +1,6 @@
 //! What the platform may ask of the shards. Every call returns at once; what comes of it is an event.
 
-use model::{DeviceNumber, Message};
+use model::{DeviceNumber, Message, PartyKey};
 
 use crate::gate::{Refusal, Ticket, Verdict};
 use crate::session::Close;
@@ -20,6 +20,6 @@ pub trait Line: Send + Sync {
     /// Answers a publish that had to wait: `Ok` only when it is kept.
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>);
 
-    /// Ends a device's lines; `forget` also drops its kept sessions.
-    fn kick(&self, device: DeviceNumber, why: Close, forget: bool);
+    /// Ends the lines of a device or token; `forget` also drops its kept sessions.
+    fn kick(&self, whom: PartyKey, why: Close, forget: bool);
 }

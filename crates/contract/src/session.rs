@@ -146,7 +146,9 @@ pub trait Hub {
     fn hello(&mut self, hello: Hello);
 
     /// The peer publishes. `topic` may begin with `me/`. With `Accepted::Later` the outcome follows as
-    /// `Answer::Published` with the same token: acknowledge only then.
+    /// `Answer::Published` with the same token: acknowledge only then. At QoS 2 the hub knows repetitions
+    /// by their id and takes them as what they are: `Now` when the first is kept, else `Later`, and the
+    /// one answer finds the session's line of that moment.
     fn publish(&mut self, publish: Publish<'_>) -> Accepted;
 
     /// The peer wants what matches `filter` (which may begin with `me/`). Grants a QoS. Retained messages
@@ -163,12 +165,8 @@ pub trait Hub {
     /// A delivery has come to its end at the peer. Whether the slot was in flight.
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool;
 
-    /// The peer begins an exactly-once publish under `id`. `Ok(true)` the first time, `Ok(false)` for a
-    /// repetition that must not be published again, `Err` beyond the limit.
-    fn claim(&mut self, id: u16) -> Result<bool, Refusal>;
-
-    /// The peer ends the exactly-once publish `id`. Whether it was open.
-    fn release(&mut self, id: u16) -> bool;
+    /// The peer ends the exactly-once publish `id` (PUBREL).
+    fn release(&mut self, id: u16) -> Released;
 
     /// The peer says goodbye properly. The will is dropped unless `with_will`. The connection may be
     /// closed afterwards without anything further.
@@ -218,7 +216,9 @@ pub struct Publish<'a> {
     pub qos: Qos,
     /// Whether it is retained; an empty retained payload clears the topic.
     pub retain: bool,
-    /// Returned with a later answer.
+    /// Names an exactly-once publish among those that the peer has open; 0 below QoS 2.
+    pub id: u16,
+    /// Returned with a later answer. A repetition has the token of the first.
     pub token: u32,
 }
 
@@ -231,6 +231,17 @@ pub enum Accepted {
     Later,
     /// Not taken.
     Refused(Refusal),
+}
+
+/// What the hub says to the end of an exactly-once publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// It was open and kept; its id is free again.
+    Done,
+    /// Nobody knows it: it was ended before.
+    Unknown,
+    /// It is not kept yet: the peer ends what it was never told to be safe.
+    TooEarly,
 }
 
 /// How a subscription is to be carried.

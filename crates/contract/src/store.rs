@@ -133,8 +133,9 @@ pub trait Pushes: Send + Sync {
     fn create_push(&self, push: StoredPush, deliveries: Vec<Delivery>) -> Later<()>;
     /// Writes the new state of deliveries.
     fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()>;
-    /// Every delivery that is not in a final state, with its push, in order of their numbers.
-    fn open_deliveries(&self) -> Later<Vec<(StoredPush, Delivery)>>;
+    /// Every delivery that something is still to happen to, with its push, in order of their numbers:
+    /// queued, sent, or delivered since `delivered_since` with an answer still wanted.
+    fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(StoredPush, Delivery)>>;
     /// One push.
     fn push(&self, id: PushId) -> Later<Option<StoredPush>>;
     /// The push of an idempotency key.

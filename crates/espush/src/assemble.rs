@@ -31,6 +31,7 @@ pub struct House {
     pub fleet: Arc<Fleet>,
     store: Arc<Store>,
     push: Arc<Push>,
+    telemetry: Arc<Telemetry>,
     feed: Arc<api::Feed>,
     running: Running,
     events_stop: oneshot::Sender<()>,
@@ -85,11 +86,31 @@ impl House {
         let (http_stop, http_stopped) = oneshot::channel();
         let http_task = http.map(|(socket, _)| {
             let metrics = vec![metrics::source(shards.clone(), events.clone(), store.clone())];
-            let app = api::App { fleet: fleet.clone(), push: push.clone(), telemetry, feed: feed.clone(), clock, info, metrics };
+            let app = api::App {
+                fleet: fleet.clone(),
+                push: push.clone(),
+                telemetry: telemetry.clone(),
+                feed: feed.clone(),
+                clock,
+                info,
+                metrics,
+            };
             let router = api::router(app).fallback_service(console::router());
             tokio::spawn(http::serve(socket, router, async { drop(http_stopped.await) }, HTTP_GRACE))
         });
-        Ok(House { listeners: listening, fleet, store, push, feed, running, events_stop, events_task, http_stop, http_task })
+        Ok(House {
+            listeners: listening,
+            fleet,
+            store,
+            push,
+            telemetry,
+            feed,
+            running,
+            events_stop,
+            events_task,
+            http_stop,
+            http_task,
+        })
     }
 
     /// Stops: no new requests, goodbye to the devices, every fact told and written, the store closed.
@@ -103,6 +124,7 @@ impl House {
         let _ = self.events_stop.send(());
         self.events_task.await?;
         self.push.flush().await;
+        self.telemetry.flush().await;
         self.fleet.close().await.context("cannot write presence")?;
         self.store.close().await;
         Ok(())

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use contract::{Bus, Consumer, Event};
-use model::limits;
+use model::topic::Space;
+use model::{Message, limits};
 use net::Inbox;
 use tokio::sync::oneshot;
 
@@ -18,7 +19,16 @@ pub struct Events {
 }
 
 fn may_be_lost(event: &Event) -> bool {
-    matches!(event, Event::Up { ticket: None, .. } | Event::Down { .. } | Event::Passed { .. })
+    match event {
+        // An answer has somebody waiting for it, even when the device sent it at QoS 0.
+        Event::Up { ticket: None, message, .. } => !is_answer(message),
+        Event::Down { .. } | Event::Passed { .. } => true,
+        _ => false,
+    }
+}
+
+fn is_answer(message: &Message) -> bool {
+    matches!(message.topic.space(), Space::Device { rest, .. } if rest.starts_with("answer/"))
 }
 
 impl Events {

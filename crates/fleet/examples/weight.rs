@@ -72,7 +72,7 @@ impl Line for Nobody {
     fn push(&self, _: DeviceNumber, _: Message) {}
     fn decide(&self, _: Ticket, _: Verdict) {}
     fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
-    fn kick(&self, _: DeviceNumber, _: Close, _: bool) {}
+    fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
 }
 
 impl Bus for Nobody {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use contract::event::Change;
 use contract::store::Page;
 use contract::{Close, Fault};
-use model::{AppId, Device, DeviceId, DeviceNumber, Presence, limits, text};
+use model::{AppId, Device, DeviceId, DeviceNumber, PartyKey, Presence, limits, text};
 
 use crate::apps::NewApp;
 use crate::gate::TOKEN_USER;
@@ -135,7 +135,7 @@ impl Fleet {
             if let Some(record) = fleet.roster.write().devices.get_mut(&number) {
                 record.secret_hash = secrets::hash(secret.as_bytes());
             }
-            fleet.line.kick(number, refused("the device was given a new secret"), false);
+            fleet.line.kick(PartyKey::Device(number), refused("the device was given a new secret"), false);
             fleet.tell_change(number, Change::Edited);
             Ok(secret)
         })
@@ -151,7 +151,7 @@ impl Fleet {
             fleet.registry.delete_device(number).await?;
             fleet.roster.write().remove(number);
             // Out of memory before it is kicked: it must not come in again through the closing door.
-            fleet.line.kick(number, refused("the device was deleted"), true);
+            fleet.line.kick(PartyKey::Device(number), refused("the device was deleted"), true);
             fleet.tell_change(number, Change::Removed);
             Ok(())
         })

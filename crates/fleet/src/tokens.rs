@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contract::store::{SecretHash, StoredToken};
-use model::{Role, UnixMs, limits, text};
+use contract::{Close, Fault};
+use model::{PartyKey, Role, UnixMs, limits, text};
 
 use crate::secrets::{self, TOKEN_PREFIX};
 use crate::{Fleet, FleetError};
@@ -217,6 +218,8 @@ impl Fleet {
     async fn forget_token(&self, id: u64) -> Result<(), FleetError> {
         self.registry.delete_token(id).await?;
         self.tokens.write().by_hash.retain(|_, kept| kept.id != id);
+        let why = Close { fault: Fault::Nobody, why: "its token was removed".into() };
+        self.line.kick(PartyKey::Token(id), why, true);
         Ok(())
     }
 

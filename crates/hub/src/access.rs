@@ -11,7 +11,9 @@ use model::{Filter, Party, Role, Topic};
 fn expand(party: &Party, text: &str) -> Result<Option<String>, Refusal> {
     match (Space::of(text), party) {
         (Space::Me { rest }, Party::Device { id, .. }) if !rest.is_empty() => Ok(Some(format!("dev/{id}/{rest}"))),
-        (Space::Me { .. }, _) => Err(Refusal::BadTopic),
+        (Space::Me { .. }, Party::Device { .. }) => Err(Refusal::BadTopic),
+        // Whoever is no device has no "me".
+        (Space::Me { .. }, _) => Err(Refusal::NotAllowed),
         _ => Ok(None),
     }
 }
@@ -74,7 +76,7 @@ mod tests {
     }
 
     fn token(role: Role) -> Party {
-        Party::Token { name: "ci".into(), role }
+        Party::Token { id: 1, name: "ci".into(), role }
     }
 
     #[test]
@@ -107,7 +109,7 @@ mod tests {
         assert!(filter_to_subscribe(&token(Role::Viewer), "dev/+/data").unwrap().reach);
         assert!(topic_to_publish(&token(Role::Operator), "dev/lamp/push").is_ok());
         assert_eq!(topic_to_publish(&token(Role::Viewer), "foo"), Err(Refusal::NotAllowed));
-        assert_eq!(topic_to_publish(&token(Role::Owner), "me/data"), Err(Refusal::BadTopic));
+        assert_eq!(topic_to_publish(&token(Role::Owner), "me/data"), Err(Refusal::NotAllowed));
         assert_eq!(topic_to_publish(&Party::Anonymous, "dev/lamp/push"), Err(Refusal::NotAllowed));
         assert!(topic_to_publish(&Party::Anonymous, "foo").is_ok());
     }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use contract::{Delivery, Slot};
+use contract::{Delivery, Released, Slot};
 use model::limits;
 use model::message::SharedMessage;
 use model::{Millis, Qos};
@@ -39,7 +39,28 @@ pub struct Backlog {
     /// How many of `in_flight` have been sent on the present line.
     sent_here: usize,
     slot_last: Slot,
-    inbound: Vec<u16>,
+    inbound: Vec<Inbound>,
+}
+
+/// An exactly-once publish that the client has begun and not ended.
+#[derive(Debug)]
+struct Inbound {
+    id: u16,
+    /// The token under which somebody is still keeping it.
+    waits: Option<u32>,
+}
+
+/// What the id of an exactly-once publish tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is new.
+    New,
+    /// It came before and is kept.
+    Kept,
+    /// It came before and is still being kept.
+    Waits,
+    /// Too many are open.
+    Full,
 }
 
 /// What [`Backlog::next`] found.
@@ -142,26 +163,52 @@ impl Backlog {
         Some(self.in_flight.remove(at).message)
     }
 
-    /// Begins the exactly-once publish `id`; `None` when too many are open.
-    pub fn claim(&mut self, id: u16) -> Option<bool> {
-        if self.inbound.contains(&id) {
-            return Some(false);
+    /// Begins the exactly-once publish `id`.
+    pub fn claim(&mut self, id: u16) -> Claim {
+        match self.inbound.iter().find(|open| open.id == id) {
+            Some(Inbound { waits: None, .. }) => Claim::Kept,
+            Some(_) => Claim::Waits,
+            None if self.inbound.len() >= limits::INBOUND_OPEN_MAX => Claim::Full,
+            None => {
+                self.inbound.push(Inbound { id, waits: None });
+                Claim::New
+            }
         }
-        if self.inbound.len() >= limits::INBOUND_OPEN_MAX {
-            return None;
+    }
+
+    /// Somebody must keep `id` first, and will answer under `token`.
+    pub fn claim_waits(&mut self, id: u16, token: u32) {
+        if let Some(open) = self.inbound.iter_mut().find(|open| open.id == id) {
+            open.waits = Some(token);
         }
-        self.inbound.push(id);
-        Some(true)
+    }
+
+    /// What waited under `token` is kept, or is not: then it must count as new when it comes again.
+    /// Whether anything waited under it.
+    pub fn claim_answered(&mut self, token: u32, kept: bool) -> bool {
+        let Some(at) = self.inbound.iter().position(|open| open.waits == Some(token)) else { return false };
+        if kept {
+            self.inbound[at].waits = None;
+        } else {
+            self.inbound.swap_remove(at);
+        }
+        true
+    }
+
+    /// Forgets `id`, which was not taken after all.
+    pub fn disclaim(&mut self, id: u16) {
+        self.inbound.retain(|open| open.id != id);
     }
 
     /// Ends the exactly-once publish `id`.
-    pub fn release(&mut self, id: u16) -> bool {
-        match self.inbound.iter().position(|open| *open == id) {
+    pub fn release(&mut self, id: u16) -> Released {
+        match self.inbound.iter().position(|open| open.id == id) {
+            None => Released::Unknown,
+            Some(at) if self.inbound[at].waits.is_some() => Released::TooEarly,
             Some(at) => {
                 self.inbound.swap_remove(at);
-                true
+                Released::Done
             }
-            None => false,
         }
     }
 
@@ -267,15 +314,22 @@ mod tests {
     #[test]
     fn open_publishes_are_remembered_and_bounded() {
         let mut backlog = Backlog::default();
-        assert_eq!(backlog.claim(7), Some(true));
-        assert_eq!(backlog.claim(7), Some(false));
-        assert!(backlog.release(7));
-        assert!(!backlog.release(7));
+        assert_eq!(backlog.claim(7), Claim::New);
+        assert_eq!(backlog.claim(7), Claim::Kept);
+        backlog.claim_waits(7, 70);
+        assert_eq!((backlog.claim(7), backlog.release(7)), (Claim::Waits, Released::TooEarly));
+        assert!(backlog.claim_answered(70, true) && !backlog.claim_answered(70, true));
+        assert_eq!((backlog.release(7), backlog.release(7)), (Released::Done, Released::Unknown));
+        backlog.claim(8);
+        backlog.claim_waits(8, 80);
+        assert!(backlog.claim_answered(80, false));
+        assert_eq!(backlog.claim(8), Claim::New, "what could not be kept counts as new");
+        backlog.disclaim(8);
         assert!(backlog.is_empty());
         for id in 0..limits::INBOUND_OPEN_MAX as u16 {
-            assert_eq!(backlog.claim(id), Some(true));
+            assert_eq!(backlog.claim(id), Claim::New);
         }
-        assert_eq!(backlog.claim(u16::MAX), None);
+        assert_eq!(backlog.claim(u16::MAX), Claim::Full);
     }
 
     #[test]

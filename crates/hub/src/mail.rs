@@ -2,7 +2,7 @@
 //! calls out: the floor drains [`Work`].
 
 use contract::{Admission, Answer, Close, ConnId, Event, Hello, Refusal, Ticket, Verdict};
-use model::DeviceNumber;
+use model::PartyKey;
 use model::message::SharedMessage;
 
 /// What one shard sends another, and the platform sends a shard.
@@ -17,10 +17,10 @@ pub enum Mail {
     Verdict(Ticket, Verdict),
     /// The answer to a publish that had to wait.
     Published(Ticket, Result<(), Refusal>),
-    /// End every line of a device, and its kept sessions if `forget`.
+    /// End every line of a device or token, and its kept sessions if `forget`.
     Kick {
-        /// The device.
-        device: DeviceNumber,
+        /// Whose.
+        whom: PartyKey,
         /// Why.
         why: Close,
         /// Whether the device is gone for good.

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::{Accepted, Close, ConnId, Event, Fault, Publish, Refusal, Step, Ticket};
+use contract::{Accepted, Close, ConnId, Event, Fault, Publish, Refusal, SessionPlace, Step, Ticket};
 use model::message::SharedMessage;
 use model::topic::Space;
 use model::{Message, Millis, Party, Qos, UnixMs};
 
 use crate::access;
-use crate::backlog::Waiting;
+use crate::backlog::{Claim, Waiting};
 use crate::shard::Shard;
 
 /// What a device's publish in its own space is to the platform.
@@ -33,9 +33,30 @@ fn own_kind(rest: &str) -> Own {
 }
 
 impl Shard {
-    /// A peer's publish, from the rules to the queues.
+    /// A peer's publish. An exactly-once publish is taken once, however often it comes.
     pub(crate) fn publish(&mut self, conn: ConnId, publish: Publish<'_>, now: Millis, unix: UnixMs) -> Accepted {
         let Some(session) = self.session_of(conn) else { return Accepted::Refused(Refusal::Unavailable) };
+        if publish.qos != Qos::ExactlyOnce {
+            return self.take(session, conn, publish, now, unix);
+        }
+        match self.sessions[session].backlog_mut().claim(publish.id) {
+            Claim::Kept => return Accepted::Now,
+            Claim::Waits => return Accepted::Later,
+            Claim::Full => return Accepted::Refused(Refusal::Quota),
+            Claim::New => {}
+        }
+        let accepted = self.take(session, conn, publish, now, unix);
+        let backlog = self.sessions[session].backlog_mut();
+        match accepted {
+            Accepted::Now => {}
+            Accepted::Later => backlog.claim_waits(publish.id, publish.token),
+            Accepted::Refused(_) => backlog.disclaim(publish.id),
+        }
+        accepted
+    }
+
+    /// From the rules to the queues.
+    fn take(&mut self, session: usize, conn: ConnId, publish: Publish<'_>, now: Millis, unix: UnixMs) -> Accepted {
         let party = self.sessions[session].party.clone();
         self.counters.published += 1;
         let topic = match access::topic_to_publish(&party, publish.topic) {
@@ -69,7 +90,8 @@ impl Shard {
             }
             Some((device, kind)) => {
                 let keep = kind == Own::Kept && publish.qos != Qos::AtMostOnce;
-                let ticket = keep.then_some(Ticket { shard: self.index, conn, token: publish.token });
+                let place = SessionPlace { index: session as u32, epoch: self.sessions[session].epoch };
+                let ticket = keep.then_some(Ticket { shard: self.index, conn, session: Some(place), token: publish.token });
                 self.work.events.push(Event::Up { device, message: message.clone(), ticket });
                 if kind != Own::Question {
                     self.route(&message, now);

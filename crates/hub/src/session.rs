@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use contract::{ConnId, Will};
-use model::{DeviceNumber, Filter, Millis, Party};
+use model::{Filter, Millis, Party, PartyKey};
 
 use crate::backlog::{Backlog, Waiting};
 
@@ -12,27 +12,14 @@ use crate::backlog::{Backlog, Waiting};
 /// each other's way, and no device can take over another's session by guessing its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {
-    pub owner: Owner,
+    pub owner: PartyKey,
     pub client: Arc<str>,
-}
-
-/// The party behind a session, by what tells it from others.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Owner {
-    Device(DeviceNumber),
-    Token(Arc<str>),
-    Anonymous,
 }
 
 impl SessionKey {
     /// The key of `client` within `party`.
     pub fn new(party: &Party, client: Arc<str>) -> SessionKey {
-        let owner = match party {
-            Party::Device { number, .. } => Owner::Device(*number),
-            Party::Token { name, .. } => Owner::Token(name.clone()),
-            Party::Anonymous => Owner::Anonymous,
-        };
-        SessionKey { owner, client }
+        SessionKey { owner: party.key(), client }
     }
 }
 

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::{
-    Accepted, Admission, Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Outcome, Publish, Refusal, Slot,
-    Step, SubscribeOptions, Ticket, Verdict, Welcome, Will,
+    Accepted, Admission, Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Outcome, Publish, Refusal,
+    Released, SessionPlace, Slot, Step, SubscribeOptions, Ticket, Verdict, Welcome, Will,
 };
 use hashbrown::HashMap;
 use model::limits;
-use model::{DeviceNumber, Message, Millis, Party, Qos, UnixMs};
+use model::{DeviceNumber, Message, Millis, Party, PartyKey, Qos, UnixMs};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -65,7 +65,8 @@ pub struct Shard {
     conns: Vec<Option<Conn>>,
     pub(crate) sessions: Slab<Session>,
     by_key: HashMap<SessionKey, usize>,
-    by_device: HashMap<DeviceNumber, SmallVec<[u32; 4]>>,
+    /// The sessions of each device and token; those of anonymous clients have nothing in common.
+    by_party: HashMap<PartyKey, SmallVec<[u32; 4]>>,
     pub(crate) subscriptions: Subscriptions,
     /// Sessions without a line that end by themselves, by place and epoch. Looked through at each tick.
     ending: Vec<(usize, u32)>,
@@ -89,7 +90,7 @@ impl Shard {
             conns: Vec::new(),
             sessions: Slab::new(),
             by_key: HashMap::new(),
-            by_device: HashMap::new(),
+            by_party: HashMap::new(),
             subscriptions: Subscriptions::default(),
             ending: Vec::new(),
             epoch_last: 0,
@@ -118,7 +119,7 @@ impl Shard {
 
     /// The sessions of a device that have a line.
     pub(crate) fn lines_of(&self, device: DeviceNumber) -> impl Iterator<Item = usize> + '_ {
-        let all = self.by_device.get(&device).map(SmallVec::as_slice).unwrap_or_default();
+        let all = self.by_party.get(&PartyKey::Device(device)).map(SmallVec::as_slice).unwrap_or_default();
         all.iter().map(|at| *at as usize).filter(|at| self.sessions[*at].conn.is_some())
     }
 
@@ -132,7 +133,7 @@ impl Shard {
             return self.decided(id, hello, Err(Refusal::BadClientId), now, unix);
         }
         let remote = conn.remote;
-        match self.gate.admit(&hello.login, remote, Ticket { shard: index, conn: id, token: 0 }) {
+        match self.gate.admit(&hello.login, remote, Ticket { shard: index, conn: id, session: None, token: 0 }) {
             Some(verdict) => self.decided(id, hello, verdict, now, unix),
             None => {
                 if let Some(conn) = self.conn(id) {
@@ -198,8 +199,8 @@ impl Shard {
             self.epoch_last = self.epoch_last.wrapping_add(1);
             let at = self.sessions.insert(Session::new(client.clone(), party.clone(), self.epoch_last));
             self.by_key.insert(key, at);
-            if let Some(device) = party.device() {
-                self.by_device.entry(device).or_default().push(at as u32);
+            if *party != Party::Anonymous {
+                self.by_party.entry(party.key()).or_default().push(at as u32);
             }
             at
         });
@@ -304,12 +305,11 @@ impl Shard {
         for filter in &session.filters {
             self.subscriptions.remove(filter, at as u32);
         }
-        if let Some(device) = session.party.device()
-            && let Some(all) = self.by_device.get_mut(&device)
-        {
+        let party = session.party.key();
+        if let Some(all) = self.by_party.get_mut(&party) {
             all.retain(|place| *place as usize != at);
             if all.is_empty() {
-                self.by_device.remove(&device);
+                self.by_party.remove(&party);
             }
         }
         for message in session.take_backlog().into_iter().flat_map(|b| b.into_messages()) {
@@ -317,13 +317,27 @@ impl Shard {
         }
     }
 
-    fn kick(&mut self, device: DeviceNumber, why: &Close, forget: bool, now: Millis, unix: UnixMs) {
-        let all = self.by_device.get(&device).cloned().unwrap_or_default();
+    /// A publish that had to be kept is, or is not. An exactly-once publish is answered on whatever line
+    /// the session has now; any other only where it came from, because on a newer line the peer may have
+    /// given its id to something else.
+    fn published(&mut self, ticket: Ticket, result: Result<(), Refusal>) {
+        let Some(SessionPlace { index, epoch }) = ticket.session else { return };
+        let Some(session) = self.sessions.get_mut(index as usize).filter(|s| s.epoch == epoch) else { return };
+        let exactly_once = session.with_backlog(|b| b.claim_answered(ticket.token, result.is_ok())).unwrap_or(false);
+        if let Some(conn) = session.conn
+            && (exactly_once || conn == ticket.conn)
+        {
+            self.work.answers.push((conn, Answer::Published { token: ticket.token, result }));
+        }
+    }
+
+    fn kick(&mut self, whom: PartyKey, why: &Close, forget: bool, now: Millis, unix: UnixMs) {
+        let all = self.by_party.get(&whom).cloned().unwrap_or_default();
         for at in all {
             let at = at as usize;
             if let Some(conn) = self.sessions[at].conn {
                 if forget {
-                    // The device is gone: its session must not wait for it, nor its will speak for it.
+                    // Gone for good: its session must not wait for it, nor its will speak for it.
                     self.sessions[at].keep_s = 0;
                     self.sessions[at].will = None;
                 }
@@ -384,12 +398,8 @@ impl Shard {
                     other => conn.state = other,
                 }
             }
-            Mail::Published(ticket, result) => {
-                if self.session_of(ticket.conn).is_some() {
-                    self.work.answers.push((ticket.conn, Answer::Published { token: ticket.token, result }));
-                }
-            }
-            Mail::Kick { device, why, forget } => self.kick(device, &why, forget, now, unix),
+            Mail::Published(ticket, result) => self.published(ticket, result),
+            Mail::Kick { whom, why, forget } => self.kick(whom, &why, forget, now, unix),
         }
     }
 
@@ -551,14 +561,9 @@ impl Hub for Verbs<'_> {
         true
     }
 
-    fn claim(&mut self, id: u16) -> Result<bool, Refusal> {
-        let at = self.shard.session_of(self.conn).ok_or(Refusal::Unavailable)?;
-        self.shard.sessions[at].backlog_mut().claim(id).ok_or(Refusal::Quota)
-    }
-
-    fn release(&mut self, id: u16) -> bool {
-        let Some(at) = self.shard.session_of(self.conn) else { return false };
-        self.shard.sessions[at].with_backlog(|b| b.release(id)).unwrap_or(false)
+    fn release(&mut self, id: u16) -> Released {
+        let Some(at) = self.shard.session_of(self.conn) else { return Released::Unknown };
+        self.shard.sessions[at].with_backlog(|b| b.release(id)).unwrap_or(Released::Unknown)
     }
 
     fn bye(&mut self, with_will: bool) {

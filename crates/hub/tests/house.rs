@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use contract::{Event, Step};
-use model::{DeviceNumber, Message, PushId, Qos, Receipt, Topic};
+use contract::{Event, Refusal, Step, Ticket};
+use model::{DeviceNumber, Message, PushId, Qos, Receipt, Topic, limits};
 use protocols::mqtt::PROTOCOL;
 use protocols::mqtt::codec::{Connect, Kind, Level, Packet, Publish, Subscribe, Will, put_ack, put_empty};
 use testkit::{House, Keep, LineId};
@@ -52,6 +52,8 @@ fn received(house: &mut House, line: LineId) -> Vec<String> {
             }
             Packet::Suback(_) => "suback".to_owned(),
             Packet::Puback(_) => "puback".to_owned(),
+            Packet::Pubrec(id) => format!("pubrec {id}"),
+            Packet::Pubcomp(id) => format!("pubcomp {id}"),
             other => format!("{:?}", std::mem::discriminant(&other)),
         });
         rest = &rest[used..];
@@ -249,13 +251,65 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
     house.set_keep(Keep::Manual);
     let line = connect(&mut house, "a", "x", true);
     publish(&mut house, line, "me/data", b"{}", Qos::AtLeastOnce);
-    let ticket = house.events().into_iter().find_map(|e| if let Event::Up { ticket, .. } = e { ticket } else { None }).unwrap();
+    let ticket = tickets(&mut house)[0];
     assert_eq!(received(&mut house, line), ["connack Accepted present=false"], "not acknowledged before it is kept");
     house.cut(line);
     // The next line takes the same place; the old ticket must not acknowledge anything there.
     let next = connect(&mut house, "a", "x", true);
     house.published(ticket, Ok(()));
     assert_eq!(received(&mut house, next), ["connack Accepted present=false"]);
+}
+
+/// The tickets of uploads since the last look.
+fn tickets(house: &mut House) -> Vec<Ticket> {
+    house.events().into_iter().filter_map(|e| if let Event::Up { ticket, .. } = e { ticket } else { None }).collect()
+}
+
+#[test]
+fn an_exactly_once_upload_is_taken_once_even_when_its_line_breaks_while_it_is_kept() {
+    let (mut house, _) = house(2);
+    house.set_keep(Keep::Manual);
+    let line = connect(&mut house, "a", "x", false);
+    publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
+    publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
+    let first = tickets(&mut house);
+    assert_eq!(first.len(), 1, "the repetition is not taken again");
+    house.cut(line);
+    let line = connect(&mut house, "a", "x", false);
+    publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
+    assert_eq!(tickets(&mut house), []);
+    assert_eq!(received(&mut house, line), ["connack Accepted present=true"], "nothing is acknowledged that is not kept");
+    house.published(first[0], Ok(()));
+    assert_eq!(received(&mut house, line), ["pubrec 9"], "on the line of this moment");
+    publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
+    assert_eq!(received(&mut house, line), ["pubrec 9"]);
+    assert_eq!(tickets(&mut house), []);
+
+    let mut release = Vec::new();
+    put_ack(&mut release, Kind::Pubrel, 9);
+    house.send(line, &release);
+    assert_eq!(received(&mut house, line), ["pubcomp 9"]);
+    publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
+    let second = tickets(&mut house);
+    assert_eq!(second.len(), 1, "the id is free again");
+    house.cut(line);
+    house.published(second[0], Err(Refusal::Unavailable));
+    let line = connect(&mut house, "a", "x", false);
+    publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
+    assert_eq!(tickets(&mut house).len(), 1, "what could not be kept counts as new");
+}
+
+#[test]
+fn too_many_open_exactly_once_publishes_close() {
+    let (mut house, _) = house(1);
+    let line = connect(&mut house, "a", "x", true);
+    for id in 1..=limits::INBOUND_OPEN_MAX as u16 + 1 {
+        assert!(house.closed(line).is_none());
+        let mut bytes = Vec::new();
+        Publish { dup: false, qos: Qos::ExactlyOnce, retain: false, topic: "t", id, payload: b"" }.encode(&mut bytes).unwrap();
+        house.send(line, &bytes);
+    }
+    assert!(house.closed(line).is_some());
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub mod topic;
 pub use app::{App, AppId, AppKey};
 pub use device::{Device, DeviceId, DeviceNumber, Presence};
 pub use message::{Message, Qos, Receipt};
-pub use party::{Party, Role};
+pub use party::{Party, PartyKey, Role};
 pub use point::{Point, Value};
 pub use push::{Delivery, DeliveryState, Order, PushId};
 pub use time::{Millis, UnixMs};

@@ -65,6 +65,8 @@ pub enum Party {
     },
     /// A program or person with an API token.
     Token {
+        /// The token's number; 0 for the bootstrap token.
+        id: u64,
         /// The token's name, for logs.
         name: Arc<str>,
         /// What it may do.
@@ -74,7 +76,27 @@ pub enum Party {
     Anonymous,
 }
 
+/// What tells one party from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartyKey {
+    /// A device, by its number.
+    Device(DeviceNumber),
+    /// A token, by its number.
+    Token(u64),
+    /// Anybody.
+    Anonymous,
+}
+
 impl Party {
+    /// What tells this party from others.
+    pub fn key(&self) -> PartyKey {
+        match self {
+            Party::Device { number, .. } => PartyKey::Device(*number),
+            Party::Token { id, .. } => PartyKey::Token(*id),
+            Party::Anonymous => PartyKey::Anonymous,
+        }
+    }
+
     /// The device's number, if a device speaks.
     pub fn device(&self) -> Option<DeviceNumber> {
         match self {

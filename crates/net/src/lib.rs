@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, Ticket, Verdict};
 use hub::{Mail, Retained, Shard, home_of_device};
-use model::{DeviceNumber, Message, Qos, limits};
+use model::{DeviceNumber, Message, PartyKey, Qos, limits};
 
 pub use crate::clock::SystemClock;
 pub use crate::inbox::Inbox;
@@ -65,7 +65,7 @@ impl Shards {
             let (shards, bus, clock) = (self.clone(), bus.clone(), clock.clone());
             let run = move || shard::run(index, hub, accepts, &shards, bus, clock);
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
-            threads.push(thread.map_err(|source| ListenError::Thread { source })?);
+            threads.push(thread.map_err(|error| ListenError::Thread { error })?);
         }
         Ok(Running { shards: self.clone(), threads })
     }
@@ -122,9 +122,13 @@ impl Line for Shards {
         self.post(usize::from(ticket.shard), Post::Mail(Mail::Published(ticket, result)));
     }
 
-    fn kick(&self, device: DeviceNumber, why: Close, forget: bool) {
-        let home = home_of_device(device, self.inboxes.len() as u16);
-        self.post(usize::from(home), Post::Mail(Mail::Kick { device, why, forget }));
+    fn kick(&self, whom: PartyKey, why: Close, forget: bool) {
+        let kick = |shard: usize| self.post(shard, Post::Mail(Mail::Kick { whom, why: why.clone(), forget }));
+        match whom {
+            PartyKey::Device(device) => kick(usize::from(home_of_device(device, self.inboxes.len() as u16))),
+            // Sessions of others are spread by their names.
+            _ => (0..self.inboxes.len()).for_each(kick),
+        }
     }
 }
 

@@ -15,25 +15,25 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address cannot be had.
-    #[error("cannot listen on {addr} for {name}: {source}. {}", advice(.name, source))]
+    #[error("cannot listen on {addr} for {name}: {error}. {}", advice(.name, error))]
     Bind {
         /// Which protocol.
         name: String,
         /// Which address.
         addr: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// A thread could not be started.
-    #[error("cannot start a shard: {source}")]
+    #[error("cannot start a shard: {error}")]
     Thread {
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
-fn advice(name: &str, source: &io::Error) -> String {
-    match source.kind() {
+fn advice(name: &str, error: &io::Error) -> String {
+    match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("Another program has that port: stop it, or choose another with --set {name}.listen=ADDRESS:PORT")
         }
@@ -70,7 +70,7 @@ impl Listener {
 
     /// The same socket for another shard.
     pub(crate) fn share(&self) -> Result<(Protocol, std::net::TcpListener), ListenError> {
-        let fail = |source| ListenError::Bind { name: self.protocol.name.to_owned(), addr: self.addr, source };
+        let fail = |error| ListenError::Bind { name: self.protocol.name.to_owned(), addr: self.addr, error };
         Ok((self.protocol, self.socket.try_clone().map_err(fail)?))
     }
 }
@@ -88,7 +88,7 @@ pub fn bind(name: &str, addr: SocketAddr) -> Result<(std::net::TcpListener, Sock
         let bound = socket.local_addr()?;
         Ok((socket, bound))
     };
-    listen().map_err(|source| ListenError::Bind { name: name.to_owned(), addr, source })
+    listen().map_err(|error| ListenError::Bind { name: name.to_owned(), addr, error })
 }
 
 /// Lifts the process's limit of open files as far as it may go, and returns it: every device is one.

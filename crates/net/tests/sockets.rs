@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{Bus, Event, Fault, Gate, Line, Protocol, Refusal, Step};
-use model::{DeviceNumber, Message, PushId, Qos, Receipt, Topic, UnixMs};
+use model::{DeviceNumber, Message, PartyKey, PushId, Qos, Receipt, Topic, UnixMs};
 use net::{Listener, Running, Shards, SystemClock};
 use testkit::TestGate;
 use testkit::rows::{self, Case, Row};
@@ -138,7 +138,11 @@ fn run(case: &Case, protocol: &Protocol) -> Result<(), String> {
             }
             Row::Kick(device) => {
                 let number = *numbers.entry(device.clone()).or_insert_with(|| server.gate.add_device(device, "", 0));
-                server.shards.kick(number, contract::Close { fault: Fault::Nobody, why: "ended by its owner".into() }, true);
+                server.shards.kick(
+                    PartyKey::Device(number),
+                    contract::Close { fault: Fault::Nobody, why: "ended by its owner".into() },
+                    true,
+                );
             }
             Row::Wait(_) => unreachable!("cases that move the clock are left out"),
             Row::Send(name, bytes) => {

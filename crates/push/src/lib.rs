@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use contract::store::{Page, Pushes, StoreError, StoredPush};
 use contract::{Bus, Clock, Consumer, Event, Line};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, limits};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs, limits};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use actor::{Actor, Command};
@@ -114,7 +114,7 @@ impl Push {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Push>, StoreError> {
         let last = store.last_push().await?;
-        let open = store.open_deliveries().await?;
+        let open = store.open_deliveries(UnixMs(clock.unix().0 - limits::ANSWER_S_MAX as i64 * 1000)).await?;
         let counts = Arc::new(Counts::default());
         let (commands, inbox) = mpsc::unbounded_channel();
         let actor = Actor::start(Book::default(), open, last, store.clone(), line, bus, clock, counts.clone());

@@ -79,7 +79,8 @@ CREATE TABLE deliveries (
     answer BLOB,
     PRIMARY KEY (push, device)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX deliveries_open ON deliveries (push, device) WHERE state <= 2;
+CREATE INDEX deliveries_open ON deliveries (push, device) WHERE state <= 1;
+CREATE INDEX deliveries_delivered ON deliveries (at) WHERE state = 2;
 CREATE INDEX deliveries_device ON deliveries (device);
 
 -- A device's streams by a small number of their own, so that a point carries one byte and not a name.

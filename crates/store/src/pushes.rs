@@ -93,15 +93,19 @@ impl Pushes for Store {
         })
     }
 
-    fn open_deliveries(&self) -> Later<Vec<(StoredPush, Delivery)>> {
-        self.reader.read(|db| {
+    fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(StoredPush, Delivery)>> {
+        self.reader.read(move |db| {
             // Two questions, so that a push to a million devices has its payload read once.
             let open = list(
                 db,
                 &format!(
-                    "SELECT {DELIVERY} FROM deliveries JOIN devices ON number = device WHERE state <= 2 ORDER BY push, device"
+                    "SELECT {DELIVERY} FROM deliveries JOIN devices ON number = device WHERE state <= 1 \
+                     UNION ALL \
+                     SELECT {DELIVERY} FROM deliveries JOIN devices ON number = device \
+                     WHERE state = 2 AND at >= ?1 AND push IN (SELECT id FROM pushes WHERE kind <> 'message') \
+                     ORDER BY push, device"
                 ),
-                &[],
+                &[&delivered_since.0],
                 delivery,
             )?;
             let mut found: Vec<(StoredPush, Delivery)> = Vec::with_capacity(open.len());

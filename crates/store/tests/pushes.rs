@@ -92,7 +92,7 @@ async fn a_push_and_its_deliveries_survive() {
     assert!(store.push(PushId(99)).await.unwrap().is_none());
     assert_eq!(store.push_by_key("key 2".into()).await.unwrap(), Some(PushId(2)));
     assert_eq!(store.push_by_key("key 4".into()).await.unwrap(), None);
-    let open = store.open_deliveries().await.unwrap();
+    let open = store.open_deliveries(UnixMs(0)).await.unwrap();
     assert_eq!(open.len(), 3);
     for ((stored, delivered), wanted) in open.iter().zip(&pushes) {
         assert!(same(stored, wanted));
@@ -107,7 +107,7 @@ async fn a_push_is_kept_whole_or_not_at_all() {
     let queued = |number| delivery(1, number, DeliveryState::Queued);
     assert!(store.create_push(push(1, Order::Ask), vec![queued(1), queued(2)]).await.is_err(), "there is no device 2");
     assert!(store.push(PushId(1)).await.unwrap().is_none());
-    assert!(store.open_deliveries().await.unwrap().is_empty());
+    assert!(store.open_deliveries(UnixMs(0)).await.unwrap().is_empty());
     store.create_push(push(1, Order::Ask), vec![queued(1)]).await.unwrap();
     assert!(store.create_push(push(1, Order::Ask), vec![]).await.is_err(), "the number is taken");
     let twice = StoredPush { id: PushId(2), ..push(1, Order::Ask) };
@@ -134,14 +134,17 @@ async fn deliveries_take_their_steps_and_leave_the_open_ones() {
     store.update_deliveries(vec![delivery(7, 1, DeliveryState::Sent)]).await.unwrap(); // nowhere: no harm
 
     assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items, steps);
-    let open: Vec<Delivery> = store.open_deliveries().await.unwrap().into_iter().map(|(_, delivery)| delivery).collect();
+    let open: Vec<Delivery> = store.open_deliveries(UnixMs(0)).await.unwrap().into_iter().map(|(_, delivery)| delivery).collect();
     assert_eq!(open, steps[..3]);
+    assert_eq!(store.open_deliveries(UnixMs(301)).await.unwrap().len(), 2, "too long ago for an answer");
+    store.create_push(push(2, Order::Message), vec![delivery(2, 1, DeliveryState::Delivered)]).await.unwrap();
+    assert_eq!(store.open_deliveries(UnixMs(0)).await.unwrap().len(), 3, "nobody answers a plain message");
     let counts = store.delivery_counts(PushId(1)).await.unwrap();
     assert_eq!(counts, DeliveryState::ALL.map(|state| (state, 1)));
 
     store.delete_device(DeviceNumber(2)).await.unwrap();
     assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items.len(), 8, "they go with their device");
-    assert_eq!(store.open_deliveries().await.unwrap().len(), 2);
+    assert_eq!(store.open_deliveries(UnixMs(0)).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

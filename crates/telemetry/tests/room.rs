@@ -82,7 +82,7 @@ impl Line for World {
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
         self.journal.lock().push(format!("ticket {} {result:?}", ticket.token));
     }
-    fn kick(&self, _: DeviceNumber, _: Close, _: bool) {}
+    fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
 }
 
 impl Bus for World {
@@ -98,7 +98,7 @@ impl Bus for World {
 }
 
 fn up(room: &Telemetry, rest: &str, body: &[u8], token: Option<u32>) {
-    let ticket = token.map(|token| Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, token });
+    let ticket = token.map(|token| Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, session: None, token });
     let message = Message::new(Topic::of_device("lamp", rest), Bytes::copy_from_slice(body), NOW);
     room.on_event(&Event::Up { device: LAMP, message: Arc::new(message), ticket });
 }

@@ -102,7 +102,7 @@ impl Gate for TestGate {
                 if user == "token" {
                     match inner.tokens.get(&*password) {
                         Some((name, role)) => Ok(Admission {
-                            party: Arc::new(Party::Token { name: name.as_str().into(), role: *role }),
+                            party: Arc::new(Party::Token { id: 1, name: name.as_str().into(), role: *role }),
                             settings: Arc::default(),
                             enrolled: None,
                         }),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use contract::{Bus, Close, ConnId, Event, Fault, Protocol, Refusal, Ticket};
 use hub::{Floor, Mail, Moving, Retained, Shard, Wire, home_of_device};
-use model::{DeviceNumber, Message, Millis, UnixMs};
+use model::{DeviceNumber, Message, Millis, PartyKey, UnixMs};
 
 use crate::gate::TestGate;
 
@@ -236,7 +236,14 @@ impl House {
     /// The platform ends a device's lines.
     pub fn kick(&mut self, device: DeviceNumber, why: &str, forget: bool) {
         let shard = usize::from(home_of_device(device, self.floors.len() as u16));
-        self.mail(shard, Mail::Kick { device, why: Close { fault: Fault::Nobody, why: why.to_owned().into() }, forget });
+        self.mail(
+            shard,
+            Mail::Kick {
+                whom: PartyKey::Device(device),
+                why: Close { fault: Fault::Nobody, why: why.to_owned().into() },
+                forget,
+            },
+        );
     }
 
     /// What the platform heard since the last look.

@@ -77,7 +77,7 @@ impl Line for Outside {
 
     fn decide(&self, _: Ticket, _: Verdict) {}
     fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
-    fn kick(&self, _: DeviceNumber, _: Close, _: bool) {}
+    fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
 }
 
 impl Outside {

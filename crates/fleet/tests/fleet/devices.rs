@@ -4,7 +4,7 @@ use contract::event::Change;
 use contract::store::Registry;
 use contract::{Close, Consumer, Event, Fault, Gate};
 use fleet::{Counts, DeviceEdit, DeviceFilter, FleetError, NewDevice};
-use model::{AppId, DeviceNumber};
+use model::{AppId, DeviceNumber, PartyKey};
 
 use crate::{House, Said, password, remote, ticket};
 
@@ -93,7 +93,7 @@ async fn a_new_secret_ends_what_came_in_with_the_old_one() {
     let new = house.fleet.rotate_secret("lamp").await.unwrap();
     assert_ne!(new, old);
     assert!(
-        matches!(house.said.recv().await, Some(Said::Kick(device, why, false)) if device == number && why.fault == Fault::Refused)
+        matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), why, false)) if device == number && why.fault == Fault::Refused)
     );
     let house = house.restart().await;
     assert_eq!((house.fleet.check_secret("lamp", &old), house.fleet.check_secret("lamp", &new)), (None, Some(number)));
@@ -110,7 +110,7 @@ async fn a_removed_device_is_gone_and_its_number_with_it() {
     assert_eq!(house.fleet.counts(), Counts { apps: 1, devices: 1, online: 1 });
     house.fleet.delete_device("lamp").await.unwrap();
     assert_eq!(house.fleet.counts(), Counts { apps: 1, devices: 0, online: 0 });
-    assert!(matches!(house.said.recv().await, Some(Said::Kick(device, _, true)) if device == number));
+    assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), _, true)) if device == number));
     assert_eq!(changes(house.told()).last(), Some(&(1, Change::Removed)));
     assert!(house.fleet.admit(&password("lamp", &secret, ""), remote(1), ticket(0)).unwrap().is_err());
     // Its line ends after it is gone, and one that was just opening too.

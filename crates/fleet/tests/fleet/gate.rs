@@ -3,9 +3,9 @@
 use contract::event::Change;
 use contract::{Event, Gate, Login, Refusal, Verdict};
 use fleet::{AppEdit, FleetError, NewApp, NewDevice};
-use model::{Party, Role, limits};
+use model::{Party, PartyKey, Role, limits};
 
-use crate::{House, password, remote, ticket};
+use crate::{House, Said, password, remote, ticket};
 
 fn knock(house: &House, login: &Login) -> Option<Verdict> {
     house.fleet.admit(login, remote(1), ticket(0))
@@ -57,12 +57,17 @@ async fn anonymous_clients_come_in_only_where_the_owner_wants_them() {
 }
 
 #[tokio::test]
-async fn a_token_comes_in_with_its_role() {
-    let house = House::new().await;
-    let token = house.fleet.create_token("ci", Role::Viewer, None).await.unwrap().token;
-    let verdict = knock(&house, &password("token", &token, "c")).unwrap().unwrap();
-    assert_eq!(*verdict.party, Party::Token { name: "ci".into(), role: Role::Viewer });
+async fn a_token_comes_in_with_its_role_and_its_lines_end_with_it() {
+    let mut house = House::new().await;
+    let new = house.fleet.create_token("ci", Role::Viewer, None).await.unwrap();
+    let login = password("token", &new.token, "c");
+    let verdict = knock(&house, &login).unwrap().unwrap();
+    assert_eq!(*verdict.party, Party::Token { id: new.view.id, name: "ci".into(), role: Role::Viewer });
     assert!(verdict.settings.is_empty());
+
+    house.fleet.delete_token(new.view.id).await.unwrap();
+    assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Token(id), _, true)) if id == new.view.id));
+    assert_eq!(refusal(knock(&house, &login)), Refusal::BadCredentials);
 }
 
 #[tokio::test]

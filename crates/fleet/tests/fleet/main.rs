@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use contract::store::Registry;
 use contract::{Bus, Clock, Close, ConnId, Event, Line, Login, Refusal, Ticket, Verdict};
 use fleet::{AppView, Fleet, NewApp, NewDevice, Settings};
-use model::{DeviceNumber, Message, Millis, UnixMs};
+use model::{DeviceNumber, Message, Millis, PartyKey, UnixMs};
 use store::Store;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -25,7 +25,7 @@ enum Said {
     Publish(Message),
     Decide(Ticket, Verdict),
     Published(Ticket, Result<(), Refusal>),
-    Kick(DeviceNumber, Close, bool),
+    Kick(PartyKey, Close, bool),
 }
 
 struct Wire(UnboundedSender<Said>);
@@ -43,8 +43,8 @@ impl Line for Wire {
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
         self.0.send(Said::Published(ticket, result)).unwrap();
     }
-    fn kick(&self, device: DeviceNumber, why: Close, forget: bool) {
-        self.0.send(Said::Kick(device, why, forget)).unwrap();
+    fn kick(&self, whom: PartyKey, why: Close, forget: bool) {
+        self.0.send(Said::Kick(whom, why, forget)).unwrap();
     }
 }
 
@@ -148,7 +148,7 @@ impl House {
 }
 
 fn ticket(index: u32) -> Ticket {
-    Ticket { shard: 0, conn: ConnId { index, generation: 0 }, token: 0 }
+    Ticket { shard: 0, conn: ConnId { index, generation: 0 }, session: None, token: 0 }
 }
 
 fn password(user: &str, password: &str, client: &str) -> Login {

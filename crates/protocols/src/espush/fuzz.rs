@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Session, Slot, SubscribeOptions, Welcome,
+    Accepted, Answer, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot, SubscribeOptions,
+    Welcome,
 };
 use model::app::ProtocolSettings;
 use model::limits::ESPUSH_FRAME_BYTES_MAX;
@@ -64,12 +65,8 @@ impl Hub for Notebook {
         true
     }
 
-    fn claim(&mut self, _id: u16) -> Result<bool, Refusal> {
-        Ok(true)
-    }
-
-    fn release(&mut self, _id: u16) -> bool {
-        true
+    fn release(&mut self, _id: u16) -> Released {
+        Released::Unknown
     }
 
     fn bye(&mut self, _with_will: bool) {

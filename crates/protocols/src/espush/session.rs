@@ -127,6 +127,7 @@ impl Machine {
                     payload: frame.body,
                     qos: Qos::AtMostOnce,
                     retain: false,
+                    id: 0,
                     token: frame.msgid,
                 });
             }

@@ -1,54 +1,33 @@
 //! Messages from the client: PUBLISH, the acknowledgements that it is owed, PUBREL. An acknowledgement
 //! goes out only when the hub has taken the message or, where someone must write it down, has written it.
 
-use contract::{Accepted, Context, Fault, Refusal};
+use contract::{Accepted, Context, Fault, Refusal, Released};
 use model::Qos;
 
 use super::codec::{Kind, Publish, put_ack};
 use super::refusal::{self, Told};
-use super::session::Machine;
 
 /// The client publishes.
-pub(super) fn on_publish(machine: &mut Machine, cx: &mut Context<'_>, publish: &Publish<'_>) {
-    if publish.qos == Qos::ExactlyOnce {
-        match cx.hub.claim(publish.id) {
-            Ok(true) => {}
-            // A repetition: it is not published again [MQTT-4.3.3-2], but acknowledged again once it is kept.
-            Ok(false) => {
-                if !machine.unkept.contains(&publish.id) {
-                    put_ack(cx.out, Kind::Pubrec, publish.id);
-                }
-                return;
-            }
-            Err(refused) => return cx.close(refusal::fault(refused), "too many QoS 2 messages without PUBREL"),
-        }
-    }
+pub(super) fn on_publish(cx: &mut Context<'_>, publish: &Publish<'_>) {
     let token = Token { qos: publish.qos, id: publish.id };
     let accepted = cx.hub.publish(contract::Publish {
         topic: publish.topic,
         payload: publish.payload,
         qos: publish.qos,
         retain: publish.retain,
+        id: publish.id,
         token: token.pack(),
     });
     match accepted {
         Accepted::Now => acknowledge(cx, token),
-        Accepted::Later if publish.qos == Qos::ExactlyOnce => machine.unkept.push(publish.id),
         Accepted::Later => {}
         Accepted::Refused(refused) => on_refused(cx, token, refused),
     }
 }
 
 /// A publish that had to be written down is, or could not be.
-pub(super) fn on_published(machine: &mut Machine, cx: &mut Context<'_>, token: u32, result: Result<(), Refusal>) {
+pub(super) fn on_published(cx: &mut Context<'_>, token: u32, result: Result<(), Refusal>) {
     let Some(token) = Token::unpack(token) else { return };
-    if token.qos == Qos::ExactlyOnce {
-        let Some(place) = machine.unkept.iter().position(|id| *id == token.id) else { return };
-        machine.unkept.swap_remove(place);
-        if machine.unkept.is_empty() {
-            machine.unkept = Vec::new(); // the memory goes back: most connections never need it again
-        }
-    }
     match result {
         Ok(()) => acknowledge(cx, token),
         Err(refused) => on_refused(cx, token, refused),
@@ -56,13 +35,12 @@ pub(super) fn on_published(machine: &mut Machine, cx: &mut Context<'_>, token: u
 }
 
 /// The client has forgotten a QoS 2 message: its packet id is free again [MQTT-4.3.3-2].
-pub(super) fn on_pubrel(machine: &mut Machine, cx: &mut Context<'_>, id: u16) {
-    if machine.unkept.contains(&id) {
+pub(super) fn on_pubrel(cx: &mut Context<'_>, id: u16) {
+    if cx.hub.release(id) == Released::TooEarly {
         // PUBCOMP would tell the client that a message is safe which nobody has written down yet.
         return cx.close(Fault::Peer, "a PUBREL before the PUBREC");
     }
-    cx.hub.release(id);
-    // Also for an id that we do not know, else a PUBREL that was sent twice would never end.
+    // Also for an id that is not known, else a PUBREL that was sent twice would never end.
     put_ack(cx.out, Kind::Pubcomp, id);
 }
 
@@ -78,12 +56,7 @@ fn on_refused(cx: &mut Context<'_>, token: Token, refused: Refusal) {
     match refusal::publish(refused, token.qos != Qos::AtMostOnce) {
         Told::Acknowledged => acknowledge(cx, token),
         Told::Nothing => {}
-        Told::Closed => {
-            if token.qos == Qos::ExactlyOnce {
-                cx.hub.release(token.id); // the client sends it again, and then it must count as new
-            }
-            cx.close(refusal::fault(refused), refused.to_string());
-        }
+        Told::Closed => cx.close(refusal::fault(refused), refused.to_string()),
     }
 }
 

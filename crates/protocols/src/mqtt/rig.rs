@@ -1,12 +1,12 @@
 //! A machine on the bench: a hub that does as it is told, a clock moved by hand, a buffer in place of the
 //! socket. For this room's unit tests and fuzz targets; the real hub is tried by the wire rows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Session, Slot, SubscribeOptions, Welcome,
+    Accepted, Answer, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot, SubscribeOptions,
+    Welcome,
 };
 use model::{Millis, Party, Qos, UnixMs};
 
@@ -24,8 +24,8 @@ pub(super) struct TestHub {
     pub grants: Result<Qos, Refusal>,
     /// Tokens of the publishes that were answered `Later`.
     pub later: Vec<u32>,
-    /// Packet ids that are claimed.
-    pub claims: BTreeSet<u16>,
+    /// What the end of a QoS 2 publish gets.
+    pub releases: Released,
 }
 
 impl Hub for TestHub {
@@ -65,15 +65,9 @@ impl Hub for TestHub {
         true
     }
 
-    fn claim(&mut self, id: u16) -> Result<bool, Refusal> {
-        if self.claims.len() >= model::limits::INBOUND_OPEN_MAX && !self.claims.contains(&id) {
-            return Err(Refusal::Quota);
-        }
-        Ok(self.claims.insert(id))
-    }
-
-    fn release(&mut self, id: u16) -> bool {
-        self.claims.remove(&id)
+    fn release(&mut self, id: u16) -> Released {
+        self.calls.push(format!("release {id}"));
+        self.releases
     }
 
     fn bye(&mut self, with_will: bool) {
@@ -102,7 +96,7 @@ impl Rig {
             accepts: Accepted::Now,
             grants: Ok(Qos::ExactlyOnce),
             later: Vec::new(),
-            claims: BTreeSet::new(),
+            releases: Released::Done,
         };
         let mut rig = Rig {
             machine: Machine::new(Peer { remote, now: Millis(1000) }),

@@ -34,16 +34,14 @@ pub struct Machine {
     pub(super) seen: Millis,
     /// When the first byte of a packet came that is not whole yet.
     begun: Option<Millis>,
-    /// QoS 2 publishes that someone is still writing down, so that a repetition is not acknowledged early.
-    pub(super) unkept: Vec<u16>,
 }
 
-const _: () = assert!(size_of::<Machine>() <= 56, "an idle connection must stay small");
+const _: () = assert!(size_of::<Machine>() <= 32, "an idle connection must stay small");
 
 impl Machine {
     /// A machine for a connection that was just accepted.
     pub fn new(peer: Peer) -> Machine {
-        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None, unkept: Vec::new() }
+        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None }
     }
 
     /// When the machine will have waited long enough. Packets move this without touching the timer: it
@@ -110,8 +108,8 @@ impl Machine {
         match packet {
             Packet::Connect(connect) if self.stage == Stage::New => connect::on_connect(self, cx, &connect),
             Packet::Connect(_) => cx.close(Fault::Peer, "a second CONNECT on one connection"), // [MQTT-3.1.0-2]
-            Packet::Publish(publish) => publish::on_publish(self, cx, &publish),
-            Packet::Pubrel(id) => publish::on_pubrel(self, cx, id),
+            Packet::Publish(publish) => publish::on_publish(cx, &publish),
+            Packet::Pubrel(id) => publish::on_pubrel(cx, id),
             Packet::Puback(id) => deliver::on_puback(cx, id),
             Packet::Pubrec(id) => deliver::on_pubrec(cx, id),
             Packet::Pubcomp(id) => deliver::on_pubcomp(cx, id),
@@ -176,7 +174,7 @@ impl Session for Machine {
         match answer {
             Answer::Welcome(welcome) => connect::on_welcome(self, cx, &welcome),
             Answer::Refused(refusal) => connect::on_refused(cx, refusal),
-            Answer::Published { token, result } => publish::on_published(self, cx, token, result),
+            Answer::Published { token, result } => publish::on_published(cx, token, result),
             // 3.1.1 has no goodbye of the server's; a session that is taken over just ends [MQTT-3.1.4-2].
             Answer::Closing(close) => cx.close(close.fault, close.why),
         }

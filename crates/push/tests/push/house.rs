@@ -103,7 +103,7 @@ impl Pushes for World {
         }
         self.result(())
     }
-    fn open_deliveries(&self) -> Later<Vec<(StoredPush, Delivery)>> {
+    fn open_deliveries(&self, _: UnixMs) -> Later<Vec<(StoredPush, Delivery)>> {
         let deliveries = self.deliveries.lock();
         let open = deliveries.values().filter(|delivery| !delivery.state.is_final());
         self.result(open.map(|delivery| (self.pushes.lock()[&delivery.push].clone(), delivery.clone())).collect())
@@ -140,7 +140,7 @@ impl Line for World {
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
         self.note(format!("ticket {} {result:?}", ticket.token));
     }
-    fn kick(&self, _: DeviceNumber, _: Close, _: bool) {}
+    fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
 }
 
 impl Bus for World {
@@ -181,7 +181,7 @@ pub fn listening(room: &Push) {
 
 /// The lamp publishes an answer and waits with `token`.
 pub fn answer(room: &Push, world: &World, rest: &str, body: &str, token: u32) {
-    let ticket = Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, token };
+    let ticket = Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, session: None, token };
     let message = Message::new(Topic::of_device("lamp", rest), Bytes::copy_from_slice(body.as_bytes()), world.unix());
     room.on_event(&Event::Up { device: LAMP, message: Arc::new(message), ticket: Some(ticket) });
 }
