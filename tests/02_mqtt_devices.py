@@ -79,9 +79,13 @@ def test_devices_of_one_owner_talk_on_free_topics_at_every_qos(server):
 
 
 def test_a_retained_message_waits_for_who_comes_later(server):
-    topic = unique("state/door")
+    topic, passed = unique("state/door"), unique("passed")
     with Client(server, server.device()) as speaker, Client(server, server.device()) as late:
+        late.subscribe((passed, 0))
         speaker.send(publish(topic, "open", qos=1, number=1, retain=True)).expect(puback(1))
+        # Later is after the message has passed everywhere, not while it is on its way to the other shard.
+        speaker.send(publish(passed, "it"))
+        assert late.message()[0] == passed
         late.subscribe((topic, 0))
         assert late.message() == (topic, b"open", 0, None, True)
         speaker.send(publish(topic, "shut", qos=1, number=2, retain=True)).expect(puback(2))

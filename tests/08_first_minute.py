@@ -119,3 +119,12 @@ def test_both_pages_have_the_same_commands():
     pages = [(ROOT / "docs" / language / "first-minute.md").read_text() for language in ("en", "zh")]
     english, chinese = ([command for command, _ in steps(page)] for page in pages)
     assert english == chinese
+
+
+def test_every_command_that_the_documents_name_exists():
+    pages = [ROOT / "README.md", ROOT / "README.zh-CN.md", *ROOT.glob("docs/*/*.md"), ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+    named = {(command, page.name) for page in pages for command in re.findall(r"(?<![\w./-])espush ([a-z]+)\b", page.read_text())}
+    assert named
+    for command, page in sorted(named):
+        help_text = subprocess.run([PROGRAM, command, "--help"], capture_output=True, env=clean_environment(), timeout=PATIENCE_S)
+        assert help_text.returncode == 0, f"{page} names `espush {command}`, which does not exist"
