@@ -24,6 +24,9 @@ def test_an_app_and_a_device_from_nothing_to_gone(server):
     listed = server.cli("app", "list").stdout
     assert "灯具" in listed and app["key"] in listed
 
+    known = cli_json(server, "app", "add", "field", "--id", "15000", "--key", "25b28f0ffb9711e4a96d446d579b49a1")
+    assert (known["id"], known["key"]) == (15000, "25b28f0ffb9711e4a96d446d579b49a1")
+
     name = unique("cli")
     added = server.cli("device", "add", name, "--app", number, "--name", "客厅", "--tag", "a", "--tag", "b")
     assert added.returncode == 0 and "secret" in added.stdout and "not shown again" in added.stderr

@@ -123,7 +123,7 @@ def test_both_pages_have_the_same_commands():
 
 def test_every_command_that_the_documents_name_exists():
     pages = [ROOT / "README.md", ROOT / "README.zh-CN.md", *ROOT.glob("docs/*/*.md"), ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
-    named = {(command, page.name) for page in pages for command in re.findall(r"(?<![\w./-])espush ([a-z]+)\b", page.read_text())}
+    named = {(command, page.name) for page in pages for command in re.findall(r"(?:^|[`$(] ?)espush ([a-z]+)", page.read_text(), re.M)}
     assert named
     for command, page in sorted(named):
         help_text = subprocess.run([PROGRAM, command, "--help"], capture_output=True, env=clean_environment(), timeout=PATIENCE_S)

@@ -24,6 +24,12 @@ enum Verb {
     Add {
         /// A name for people
         name: String,
+        /// The number that firmware in the field already has [default: the next]
+        #[arg(long)]
+        id: Option<u32>,
+        /// The key that firmware in the field already has, 32 hex digits [default: a new one]
+        #[arg(long)]
+        key: Option<String>,
         #[command(flatten)]
         options: Options,
     },
@@ -88,7 +94,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Client::find(&args.reach)?;
     let path = |id: u32| format!("/api/v1/apps/{}", encoded(&id.to_string()));
     let done = match args.verb {
-        Verb::Add { name, options } => client.call(Method::POST, "/api/v1/apps", Some(&options.into_body(Some(name))?))?,
+        Verb::Add { name, id, key, options } => {
+            let mut body = options.into_body(Some(name))?;
+            if let Some(id) = id {
+                body["id"] = id.into();
+            }
+            if let Some(key) = key {
+                body["key"] = key.into();
+            }
+            client.call(Method::POST, "/api/v1/apps", Some(&body))?
+        }
         Verb::Show { id } => client.get(&path(id))?,
         Verb::Edit { id, name, options } => client.call(Method::PATCH, &path(id), Some(&options.into_body(name)?))?,
         Verb::Delete { id } => {
