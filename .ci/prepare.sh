@@ -61,6 +61,7 @@ need_node() {
         tail -n 5 "$env_dir/node.log" >&2
         die "Node 20.19 or newer is needed and could not be fetched. Install one (https://nodejs.org), then start me again."
     }
+    hash -r # forget where the old one was
     node_is_good || die "Node 20.19 or newer is needed. Install one (https://nodejs.org), then start me again."
 }
 
