@@ -42,8 +42,10 @@ need_cargo() {
     [ "${found:-0}" -ge "$wanted" ] || die "Rust 1.$wanted or newer is needed, this is $(cargo --version). Run: rustup update stable"
 }
 
+# A C compiler for SQLite and OpenSSL, which are built along; OpenSSL's own build wants make and Perl too.
 need_compiler() {
-    have cc || packages build-essential
+    { have cc && have make; } || packages build-essential
+    perl -MFindBin -MIPC::Cmd -e 1 2>/dev/null || packages perl
 }
 
 # The console is built with Vite, which needs Node 20.19 or newer. Debian 12 has 18: there, npm brings a newer one along.
