@@ -1,6 +1,7 @@
-//! The nouns of espush, shared by every room: topics, messages, devices, apps, pushes, points, and
+//! The nouns of espush, shared by every room: topics, messages, devices, apps, accounts, pushes, points, and
 //! [`limits`], the one file with every limit. No I/O, no async, no clock: values and their rules only.
 
+pub mod account;
 pub mod app;
 pub mod device;
 pub mod limits;
@@ -12,6 +13,7 @@ pub mod text;
 pub mod time;
 pub mod topic;
 
+pub use account::{Access, Account, Concerns, Rule, RuleError, Rules, Scope};
 pub use app::{App, AppId, AppKey};
 pub use device::{Device, DeviceId, DeviceNumber, Presence};
 pub use message::{Message, Qos, Receipt};

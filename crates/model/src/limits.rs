@@ -168,6 +168,29 @@ pub const REGISTRATIONS_OPEN_MAX: usize = 4_096;
 pub const REGISTRATION_WAITERS_MAX: usize = 16;
 /// Bytes of a knock's claim that are kept.
 pub const KNOCK_CLAIM_BYTES_MAX: usize = 256;
+/// Broker accounts in all. An account may be shared by many clients; whoever has more of them than this
+/// has devices, and those are registered as such.
+pub const ACCOUNTS_MAX: usize = 100_000;
+/// Rules per account: each is looked at for each publish until one decides.
+pub const RULES_PER_ACCOUNT_MAX: usize = 256;
+/// Longest password of an account in bytes: hashing it costs time before anything is known of its sender.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Passwords that may be checked at the same time: one costs about 50 ms of a core and 19 MiB.
+pub const PASSWORD_CHECKS_AT_ONCE_MAX: usize = 2;
+/// Passwords that may wait for their check; a further one is told to come again. About ten seconds' worth.
+pub const PASSWORD_CHECKS_WAITING_MAX: usize = 512;
+/// Seconds that a password found good is taken without checking it again: a fleet that shares an account
+/// comes back at once after a restart, and costs one check.
+pub const PASSWORD_REMEMBERED_S: u64 = 300;
+/// Passwords remembered as good.
+pub const PASSWORDS_REMEMBERED_MAX: usize = 100_000;
+/// Failed logins to one account from one address, within [`LOGIN_FAILURES_S`], after which further ones
+/// are refused unlooked at. Enough for a misconfigured board to be seen, useless for guessing.
+pub const LOGIN_FAILURES_MAX: u8 = 10;
+/// Seconds in which failed logins are counted together.
+pub const LOGIN_FAILURES_S: u64 = 60;
+/// Pairs of account and address whose failures are counted. When full, the oldest are forgotten.
+pub const LOGIN_FAILURES_KEPT_MAX: usize = 10_000;
 
 // ---- the embedded store ----
 

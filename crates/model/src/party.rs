@@ -1,10 +1,11 @@
-//! Who speaks: a device, a person or program with a token, or nobody in particular. What each may do on
+//! Who speaks: a device, a person or program with a token or a broker account, or nobody in particular. What each may do on
 //! topics is decided in the hub from this value alone.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::Rules;
 use crate::app::AppId;
 use crate::device::{DeviceId, DeviceNumber};
 
@@ -72,6 +73,15 @@ pub enum Party {
         /// What it may do.
         role: Role,
     },
+    /// A program or person with a broker account.
+    Account {
+        /// The account's number.
+        id: u64,
+        /// The account's name: the MQTT user name.
+        name: Arc<str>,
+        /// What it may do. The hub puts the client's names into it when the client comes in.
+        rules: Arc<Rules>,
+    },
     /// Anybody, when the owner has opened the broker (`auth.anonymous`): free topics only.
     Anonymous,
 }
@@ -83,6 +93,8 @@ pub enum PartyKey {
     Device(DeviceNumber),
     /// A token, by its number.
     Token(u64),
+    /// A broker account, by its number.
+    Account(u64),
     /// Anybody.
     Anonymous,
 }
@@ -93,6 +105,7 @@ impl Party {
         match self {
             Party::Device { number, .. } => PartyKey::Device(*number),
             Party::Token { id, .. } => PartyKey::Token(*id),
+            Party::Account { id, .. } => PartyKey::Account(*id),
             Party::Anonymous => PartyKey::Anonymous,
         }
     }
@@ -102,6 +115,25 @@ impl Party {
         match self {
             Party::Device { number, .. } => Some(*number),
             _ => None,
+        }
+    }
+
+    /// The rules that decide for it, if there are any.
+    pub fn rules(&self) -> Option<&Rules> {
+        match self {
+            Party::Account { rules, .. } if !rules.is_empty() => Some(rules),
+            _ => None,
+        }
+    }
+
+    /// This party as the client that it comes in as: its name stands in its rules.
+    pub fn as_client(self: Arc<Party>, client: &str) -> Arc<Party> {
+        match &*self {
+            Party::Account { id, name, rules } if rules.has_placeholders() => {
+                let rules = Arc::new(rules.for_client(name, client));
+                Arc::new(Party::Account { id: *id, name: name.clone(), rules })
+            }
+            _ => self,
         }
     }
 }
