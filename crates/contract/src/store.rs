@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use model::{App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
+use model::{
+    Account, App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value,
+};
 
 /// A store's answer, later.
 pub type Later<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
@@ -58,6 +60,23 @@ pub struct StoredToken {
     pub expires: Option<UnixMs>,
 }
 
+/// A broker account as it is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredAccount {
+    /// The account.
+    pub account: Account,
+    /// The hash of its password, in a form that names its method (`$argon2id$…`). Empty: nobody can log in
+    /// with a password.
+    pub password_hash: String,
+}
+
+impl std::fmt::Debug for StoredAccount {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A hash of a password that a person chose can be tried against word lists.
+        write!(out, "StoredAccount({:?}, …)", self.account)
+    }
+}
+
 /// Everything the fleet keeps in memory.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrySnapshot {
@@ -67,15 +86,19 @@ pub struct RegistrySnapshot {
     pub devices: Vec<StoredDevice>,
     /// All tokens.
     pub tokens: Vec<StoredToken>,
+    /// All broker accounts.
+    pub accounts: Vec<StoredAccount>,
     /// The highest app number ever given.
     pub app_last: u32,
     /// The highest device number ever given.
     pub device_last: u32,
     /// The highest token number ever given.
     pub token_last: u64,
+    /// The highest account number ever given.
+    pub account_last: u64,
 }
 
-/// Apps, devices and tokens.
+/// Apps, devices, tokens and broker accounts.
 pub trait Registry: Send + Sync {
     /// Reads everything.
     fn load(&self) -> Later<RegistrySnapshot>;
@@ -93,6 +116,10 @@ pub trait Registry: Send + Sync {
     fn put_token(&self, token: StoredToken) -> Later<()>;
     /// Removes a token.
     fn delete_token(&self, id: u64) -> Later<()>;
+    /// Writes a broker account, new or changed.
+    fn put_account(&self, account: StoredAccount) -> Later<()>;
+    /// Removes a broker account.
+    fn delete_account(&self, id: u64) -> Later<()>;
 }
 
 /// A push as it is kept.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use contract::event::Event;
-use contract::store::{Later, Registry, RegistrySnapshot, StoredDevice, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredToken};
 use contract::{Bus, Clock, Close, Consumer, Line, Refusal, Ticket, Verdict};
 use fleet::{Fleet, Settings};
 use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, Presence, UnixMs};
@@ -57,6 +57,12 @@ impl Registry for Nobody {
         Box::pin(async { Ok(()) })
     }
     fn put_presence(&self, _: Vec<(DeviceNumber, Presence)>) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn put_account(&self, _: StoredAccount) -> Later<()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn delete_account(&self, _: u64) -> Later<()> {
         Box::pin(async { Ok(()) })
     }
     fn put_token(&self, _: StoredToken) -> Later<()> {

@@ -1,10 +1,10 @@
-//! Apps, devices, presence and tokens on disk. Secrets and app keys are sealed on the way in; reading
+//! Apps, devices, presence, tokens and broker accounts on disk. Secrets and app keys are sealed on the way in; reading
 //! the registry opens only the app keys (the fleet needs them), device secrets stay closed.
 
 use std::sync::Arc;
 
-use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredDevice, StoredToken};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, UnixMs};
+use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredToken};
+use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, Rules, UnixMs};
 use ring::digest::{SHA256, digest};
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -24,9 +24,11 @@ impl Registry for Store {
                 apps: list(db, "SELECT * FROM apps ORDER BY id", &[], |row| app(row, &seal))?,
                 devices: list(db, "SELECT * FROM devices LEFT JOIN presence ON device = number ORDER BY number", &[], device)?,
                 tokens: list(db, "SELECT * FROM tokens ORDER BY id", &[], token)?,
+                accounts: list(db, "SELECT * FROM accounts ORDER BY id", &[], account)?,
                 app_last: last_given(db, "app")?,
                 device_last: last_given(db, "device")?,
                 token_last: last_given(db, "token")?,
+                account_last: last_given(db, "account")?,
             })
         })
     }
@@ -147,6 +149,28 @@ impl Registry for Store {
             Ok(())
         })
     }
+
+    fn put_account(&self, StoredAccount { account, password_hash }: StoredAccount) -> Later<()> {
+        self.writer.write(move |db| {
+            let id = signed(account.id)?;
+            give(db, "account", id)?;
+            let rules: Vec<String> = account.rules.iter().map(|rule| rule.to_string()).collect();
+            // By its number alone: a second account of a name is an error, not a replacement.
+            db.prepare_cached(
+                "INSERT INTO accounts (id, name, password, rules, created) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, password = excluded.password, rules = excluded.rules",
+            )?
+            .execute(params![id, account.name, password_hash, json(&rules)?, account.created.0])?;
+            Ok(())
+        })
+    }
+
+    fn delete_account(&self, id: u64) -> Later<()> {
+        self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM accounts WHERE id = ?1")?.execute([signed(id)?])?;
+            Ok(())
+        })
+    }
 }
 
 impl Store {
@@ -238,5 +262,20 @@ fn token(row: &Row<'_>) -> Outcome<StoredToken> {
         hash: row.get("hash")?,
         created: UnixMs(row.get("created")?),
         expires: row.get::<_, Option<i64>>("expires")?.map(UnixMs),
+    })
+}
+
+fn account(row: &Row<'_>) -> Outcome<StoredAccount> {
+    let id: i64 = row.get("id")?;
+    let bad = |what: &str| damaged(format_args!("{what} of account {id}"));
+    let lines: Vec<String> = serde_json::from_str(&row.get::<_, String>("rules")?).map_err(|_| bad("unreadable rules"))?;
+    Ok(StoredAccount {
+        account: Account {
+            id: u64::try_from(id).map_err(|_| bad("a negative number"))?,
+            name: row.get("name")?,
+            rules: Rules::parse(lines.iter().map(String::as_str)).map_err(|_| bad("unreadable rules"))?,
+            created: UnixMs(row.get("created")?),
+        },
+        password_hash: row.get("password")?,
     })
 }

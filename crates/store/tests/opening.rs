@@ -30,6 +30,25 @@ fn a_second_opener_is_refused_until_the_first_is_done() {
     Store::open(dir.path()).unwrap();
 }
 
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date_with_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("secret.key"), [7; 32]).unwrap();
+    let db = rusqlite::Connection::open(dir.path().join("espush.db")).unwrap();
+    // As the first version made it.
+    db.execute_batch(include_str!("../migrations/0001_tables.sql")).unwrap();
+    db.pragma_update(None, "application_id", 0x6573_7075).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    db.execute("INSERT INTO tokens VALUES (3, 'ci', 'viewer', zeroblob(32), 5, NULL)", []).unwrap();
+    drop(db);
+    let store = Store::open(dir.path()).unwrap();
+    let found = store.load().await.unwrap();
+    assert_eq!((found.tokens.len(), found.accounts.len()), (1, 0));
+    assert_eq!(found.tokens[0].name, "ci");
+    store.close().await;
+    Store::open(dir.path()).unwrap();
+}
+
 #[test]
 fn a_newer_schema_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use contract::store::{Points, Registry, StoreError, StoredToken};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Point, Presence, Role, UnixMs, Value, limits};
+use contract::store::{Points, Registry, StoreError, StoredAccount, StoredToken};
+use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Point, Presence, Role, Rules, UnixMs, Value, limits};
 use ring::digest::{SHA256, digest};
 use store::Store;
 
@@ -193,4 +193,31 @@ async fn a_removed_device_takes_its_points_along() {
     assert_eq!(count("SELECT count(*) FROM points"), 2);
     assert_eq!(count("SELECT count(*) FROM streams"), 1);
     assert_eq!(count("SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM presence)"), 0);
+}
+
+#[tokio::test]
+async fn broker_accounts_come_back_with_their_rules_in_order() {
+    let account = |id: u64, name: &str, rules: &[&str]| StoredAccount {
+        account: Account {
+            id,
+            name: name.into(),
+            rules: Rules::parse(rules.iter().copied()).unwrap(),
+            created: UnixMs(id as i64),
+        },
+        password_hash: format!("$argon2id$of {name}"),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ann = account(1, "ann", &["deny both a b/#", "allow publish %u/灯", "allow both #"]);
+    {
+        let store = Store::open(dir.path()).unwrap();
+        store.put_account(account(1, "ann", &[])).await.unwrap();
+        store.put_account(account(2, "bob", &[])).await.unwrap();
+        store.put_account(ann.clone()).await.unwrap();
+        assert!(store.put_account(account(3, "ann", &[])).await.is_err(), "a name is given once");
+        store.delete_account(2).await.unwrap();
+        store.close().await;
+    }
+    let found = Store::open(dir.path()).unwrap().load().await.unwrap();
+    assert_eq!(found.accounts, [ann]);
+    assert_eq!(found.account_last, 2, "a number is not given twice");
 }

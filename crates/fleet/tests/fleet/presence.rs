@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::event::Change;
-use contract::store::{Later, Registry, RegistrySnapshot, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredToken};
 use contract::{Close, Consumer, Event, Fault, Refusal};
 use model::{App, AppId, Device, DeviceNumber, Message, Presence, Topic, UnixMs, limits};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -119,6 +119,12 @@ impl Registry for Watched {
     fn put_presence(&self, batch: Vec<(DeviceNumber, Presence)>) -> Later<()> {
         self.1.send(batch.iter().map(|(device, _)| *device).collect()).unwrap();
         self.0.put_presence(batch)
+    }
+    fn put_account(&self, account: StoredAccount) -> Later<()> {
+        self.0.put_account(account)
+    }
+    fn delete_account(&self, id: u64) -> Later<()> {
+        self.0.delete_account(id)
     }
     fn put_token(&self, token: StoredToken) -> Later<()> {
         self.0.put_token(token)
