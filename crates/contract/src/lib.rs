@@ -17,6 +17,6 @@ pub use event::{Bus, Consumer, Event, Step};
 pub use gate::{Admission, Gate, Login, Refusal, SessionPlace, Ticket, Verdict};
 pub use line::Line;
 pub use session::{
-    Accepted, Answer, Close, ConnId, Context, Delivery, Fault, Hello, Hub, Outcome, Protocol, Publish, Released, Session, Slot,
-    SubscribeOptions, Welcome, Will,
+    Accepted, Answer, Bye, Close, ConnId, Context, Delivery, Ending, Fault, Hello, Hub, Outcome, Protocol, Publish, Released,
+    RetainedWanted, Session, Slot, SubscribeOptions, Welcome, Will,
 };

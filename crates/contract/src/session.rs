@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::app::ProtocolSettings;
-use model::message::SharedMessage;
+use model::message::{Props, SharedMessage};
 use model::{AppId, AppKey, Millis, Party, Qos, Topic, UnixMs};
 
 use crate::gate::{Login, Refusal};
@@ -156,7 +156,7 @@ pub trait Hub {
     fn subscribe(&mut self, filter: &str, options: SubscribeOptions) -> Result<Qos, Refusal>;
 
     /// The peer no longer wants it. Whether it was there.
-    fn unsubscribe(&mut self, filter: &str) -> bool;
+    fn unsubscribe(&mut self, filter: &str) -> Result<bool, Refusal>;
 
     /// The peer has an exactly-once delivery and will not see it again as new (PUBREC). Whether the slot
     /// was in flight; either way the machine answers as its protocol says.
@@ -168,9 +168,17 @@ pub trait Hub {
     /// The peer ends the exactly-once publish `id` (PUBREL).
     fn release(&mut self, id: u16) -> Released;
 
-    /// The peer says goodbye properly. The will is dropped unless `with_will`. The connection may be
-    /// closed afterwards without anything further.
-    fn bye(&mut self, with_will: bool);
+    /// The peer says goodbye properly. The connection may be closed afterwards without anything further.
+    fn bye(&mut self, bye: Bye);
+}
+
+/// How a peer says goodbye.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bye {
+    /// The will is published all the same.
+    pub with_will: bool,
+    /// A new `Hello::keep_s`.
+    pub keep_s: Option<u32>,
 }
 
 /// How a peer presents itself.
@@ -193,7 +201,7 @@ pub struct Hello {
 }
 
 /// What is published when a peer's line is lost.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Will {
     /// The topic as the peer wrote it (`me/…` allowed).
     pub topic: String,
@@ -203,10 +211,17 @@ pub struct Will {
     pub qos: Qos,
     /// Whether it is retained.
     pub retain: bool,
+    /// Seconds to wait for the peer's return before it is published; it is, at the latest, when the
+    /// session ends.
+    pub delay_s: u32,
+    /// Seconds after which it is no longer worth delivering, counted from its publishing.
+    pub expiry_s: Option<u32>,
+    /// What the publisher says about it.
+    pub props: Option<Box<Props>>,
 }
 
 /// A peer's publish, borrowed from the input.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Publish<'a> {
     /// The topic as the peer wrote it.
     pub topic: &'a str,
@@ -216,6 +231,10 @@ pub struct Publish<'a> {
     pub qos: Qos,
     /// Whether it is retained; an empty retained payload clears the topic.
     pub retain: bool,
+    /// Seconds after which it is no longer worth delivering.
+    pub expiry_s: Option<u32>,
+    /// What the publisher says about it.
+    pub props: Option<Box<Props>>,
     /// Names an exactly-once publish among those that the peer has open; 0 below QoS 2.
     pub id: u16,
     /// Returned with a later answer. A repetition has the token of the first.
@@ -245,12 +264,30 @@ pub enum Released {
 }
 
 /// How a subscription is to be carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubscribeOptions {
     /// The highest QoS the peer wants.
     pub qos: Qos,
     /// Whether retained messages are wanted now.
-    pub retained: bool,
+    pub retained: RetainedWanted,
+    /// The peer does not want what it publishes itself.
+    pub no_local: bool,
+    /// Show the retain flag as it was published.
+    pub as_published: bool,
+    /// A number that deliveries of this subscription carry, at least 1.
+    pub id: Option<u32>,
+}
+
+/// Which retained messages a subscription brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetainedWanted {
+    /// All that match.
+    #[default]
+    Always,
+    /// All that match if the peer did not have this subscription before.
+    IfNew,
+    /// None.
+    Never,
 }
 
 /// An answer to an earlier question.
@@ -267,9 +304,25 @@ pub enum Answer {
         /// Whether it is kept.
         result: Result<(), Refusal>,
     },
-    /// The hub ends the connection (takeover, device deleted, shut-down). The machine may write a
-    /// goodbye; the connection is closed after this call, no matter what.
-    Closing(Close),
+    /// The hub ends the connection. The machine may write a goodbye; the connection is closed after
+    /// this call, no matter what.
+    Closing {
+        /// Why, as far as a protocol may have a word for it.
+        ending: Ending,
+        /// Why, for the owner.
+        close: Close,
+    },
+}
+
+/// Why the hub ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A newer connection of the same client.
+    TakenOver,
+    /// The program stops.
+    Stopping,
+    /// The owner removed the device or token, or gave it another secret.
+    Removed,
 }
 
 /// What one who may come in is told.
@@ -302,6 +355,12 @@ pub enum Delivery {
         slot: Option<Slot>,
         /// Sent because the peer has just subscribed, not because it was just published.
         retained: bool,
+        /// The retain flag to show: `retained`, or as published where the subscription wants that.
+        retain: bool,
+        /// The numbers of the subscriptions that brought it.
+        ids: Vec<u32>,
+        /// Seconds left of its time.
+        expiry_s: Option<u32>,
         /// Sent before on an earlier line.
         again: bool,
     },

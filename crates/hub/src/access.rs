@@ -7,6 +7,8 @@ use contract::Refusal;
 use model::topic::{Space, TopicError};
 use model::{Filter, Party, Role, Topic};
 
+use crate::shared;
+
 /// `me/<rest>` written out for a device. `None` when the text is not in the `me` space.
 fn expand(party: &Party, text: &str) -> Result<Option<String>, Refusal> {
     match (Space::of(text), party) {
@@ -38,6 +40,8 @@ pub fn topic_to_publish(party: &Party, text: &str) -> Result<Topic, Refusal> {
 pub struct Grant {
     /// The canonical filter.
     pub filter: Filter,
+    /// The group that shares the subscription, if any.
+    pub group: Option<String>,
     /// Whether the device wrote `me/…`, and so wants to see it again.
     pub as_me: bool,
     /// Whether the filter may reach into `dev/…` and `app/…` through a wildcard in first place.
@@ -46,8 +50,30 @@ pub struct Grant {
     pub own: bool,
 }
 
+impl Grant {
+    /// The subscription as the session remembers it: with its group, if it is shared.
+    pub fn held(&self) -> Filter {
+        match &self.group {
+            None => self.filter.clone(),
+            // Both parts are valid and the whole may be longer than what one may write by the prefix alone.
+            Some(group) => Filter::shared(group, &self.filter),
+        }
+    }
+}
+
+/// Whether a topic lies in a space that wildcards in first place reach only for those who may.
+pub fn is_reserved(topic: &str) -> bool {
+    topic.starts_with("dev/") || topic.starts_with("app/")
+}
+
 /// The canonical filter that `party` means by `text`, if it may subscribe to it.
 pub fn filter_to_subscribe(party: &Party, text: &str) -> Result<Grant, Refusal> {
+    if let Some(shared) = shared::split(text) {
+        // A share of a share is nothing.
+        let (group, filter) = shared.filter(|(_, filter)| shared::split(filter).is_none()).ok_or(Refusal::BadTopic)?;
+        let grant = filter_to_subscribe(party, filter)?;
+        return Ok(Grant { group: Some(group.to_owned()), ..grant });
+    }
     let expanded = expand(party, text)?;
     let filter = Filter::parse(expanded.as_deref().unwrap_or(text)).map_err(|_: TopicError| Refusal::BadTopic)?;
     let own = matches!((filter.space(), party), (Space::Device { id, .. }, Party::Device { id: own, .. }) if id == own.as_str());
@@ -62,7 +88,7 @@ pub fn filter_to_subscribe(party: &Party, text: &str) -> Result<Grant, Refusal> 
         return Err(Refusal::NotAllowed);
     }
     let reach = matches!(party, Party::Token { .. }) || !filter.as_str().starts_with(['+', '#']);
-    Ok(Grant { filter, as_me: expanded.is_some(), reach, own })
+    Ok(Grant { filter, group: None, as_me: expanded.is_some(), reach, own })
 }
 
 #[cfg(test)]
@@ -99,7 +125,7 @@ mod tests {
         assert_eq!((grant.filter.as_str(), grant.as_me, grant.own), ("dev/lamp/ask/+", true, true));
         assert!(filter_to_subscribe(&lamp(), "app/7/push").is_ok());
         assert!(!filter_to_subscribe(&lamp(), "#").unwrap().reach);
-        for denied in ["dev/door/push", "dev/+/push", "dev/#", "app/8/push", "app/+/push", "$SYS/#", "$share/g/t"] {
+        for denied in ["dev/door/push", "dev/+/push", "dev/#", "app/8/push", "app/+/push", "$SYS/#", "$share/g/dev/door/push"] {
             assert_eq!(filter_to_subscribe(&lamp(), denied), Err(Refusal::NotAllowed), "{denied}");
         }
     }

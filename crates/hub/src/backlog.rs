@@ -6,28 +6,57 @@ use std::collections::VecDeque;
 use contract::{Delivery, Released, Slot};
 use model::limits;
 use model::message::SharedMessage;
-use model::{Millis, Qos};
+use model::{Filter, Millis, Qos};
 
 /// A message that waits.
 #[derive(Debug)]
 pub struct Waiting {
+    /// The message.
     pub message: SharedMessage,
+    /// The QoS of this delivery.
     pub qos: Qos,
+    /// The device subscribed with `me/…`.
     pub as_me: bool,
     /// Sent because the client has just subscribed.
     pub retained: bool,
+    /// The retain flag to show.
+    pub retain: bool,
+    /// What few messages have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What few waiting messages have.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// The numbers of the subscriptions that brought it.
+    pub ids: Vec<u32>,
+    /// The group and filter of the shared subscription that brought it.
+    pub group: Option<(String, Filter)>,
 }
 
 /// A message that was sent and not settled.
 #[derive(Debug)]
-pub struct InFlight {
-    pub slot: Slot,
-    pub message: SharedMessage,
-    pub qos: Qos,
-    pub as_me: bool,
-    pub retained: bool,
+struct InFlight {
+    slot: Slot,
+    waiting: Waiting,
     /// The client has it and owes only the end of the exchange.
-    pub received: bool,
+    received: bool,
+}
+
+impl Waiting {
+    fn delivery(&self, slot: Option<Slot>, again: bool, now: Millis) -> Delivery {
+        Delivery::Message {
+            message: self.message.clone(),
+            as_me: self.as_me,
+            qos: self.qos,
+            slot,
+            retained: self.retained,
+            again,
+            retain: self.retain,
+            ids: self.rare.as_ref().map(|rare| rare.ids.clone()).unwrap_or_default(),
+            expiry_s: self.message.seconds_left(now),
+        }
+    }
 }
 
 /// What waits for one client.
@@ -105,14 +134,7 @@ impl Backlog {
             self.sent_here += 1;
             return Next::Give(match open.received {
                 true => Delivery::Release { slot: open.slot },
-                false => Delivery::Message {
-                    message: open.message.clone(),
-                    as_me: open.as_me,
-                    qos: open.qos,
-                    slot: Some(open.slot),
-                    retained: open.retained,
-                    again: true,
-                },
+                false => open.waiting.delivery(Some(open.slot), true, now),
             });
         }
         let full = self.in_flight.len() >= usize::from(in_flight_max);
@@ -120,18 +142,19 @@ impl Backlog {
             Some(first) if first.qos == Qos::AtMostOnce || !full => {}
             _ => return Next::Nothing,
         }
-        let Some(Waiting { message, qos, as_me, retained }) = self.queue.pop_front() else { return Next::Nothing };
-        self.queue_bytes -= message.cost_bytes();
-        if message.expires.is_some_and(|at| at <= now) {
-            return Next::Expired(message);
+        let Some(waiting) = self.queue.pop_front() else { return Next::Nothing };
+        self.queue_bytes -= waiting.message.cost_bytes();
+        if waiting.message.expires.is_some_and(|at| at <= now) {
+            return Next::Expired(waiting.message);
         }
-        let slot = (qos != Qos::AtMostOnce).then(|| {
-            let slot = self.free_slot();
-            self.in_flight.push(InFlight { slot, message: message.clone(), qos, as_me, retained, received: false });
-            self.sent_here += 1;
-            slot
-        });
-        Next::Give(Delivery::Message { message, as_me, qos, slot, retained, again: false })
+        if waiting.qos == Qos::AtMostOnce {
+            return Next::Give(waiting.delivery(None, false, now));
+        }
+        let slot = self.free_slot();
+        let delivery = waiting.delivery(Some(slot), false, now);
+        self.in_flight.push(InFlight { slot, waiting, received: false });
+        self.sent_here += 1;
+        Next::Give(delivery)
     }
 
     /// The next number after the last given that is not in flight. The window is far smaller than the
@@ -147,7 +170,7 @@ impl Backlog {
 
     /// The client has the exactly-once message of `slot`.
     pub fn received(&mut self, slot: Slot) -> bool {
-        match self.in_flight.iter_mut().find(|open| open.slot == slot && open.qos == Qos::ExactlyOnce) {
+        match self.in_flight.iter_mut().find(|open| open.slot == slot && open.waiting.qos == Qos::ExactlyOnce) {
             Some(open) => {
                 open.received = true;
                 true
@@ -160,7 +183,7 @@ impl Backlog {
     pub fn settle(&mut self, slot: Slot) -> Option<SharedMessage> {
         let at = self.in_flight.iter().position(|open| open.slot == slot)?;
         self.sent_here -= usize::from(at < self.sent_here);
-        Some(self.in_flight.remove(at).message)
+        Some(self.in_flight.remove(at).waiting.message)
     }
 
     /// Begins the exactly-once publish `id`.
@@ -222,9 +245,14 @@ impl Backlog {
         tracked.into_iter().map(|w: Waiting| w.message).collect()
     }
 
-    /// Every message still here, for the end of the session.
-    pub fn into_messages(self) -> impl Iterator<Item = SharedMessage> {
-        self.in_flight.into_iter().map(|open| open.message).chain(self.queue.into_iter().map(|w| w.message))
+    /// Everything still here, for the end of the session, and whether another member of a shared
+    /// subscription may have it: not what this client may already have seen at QoS 2 [MQTT-4.8.2-5].
+    pub fn into_left(self) -> impl Iterator<Item = (Waiting, bool)> {
+        let sent = self.in_flight.into_iter().map(|open| {
+            let once = open.waiting.qos == Qos::ExactlyOnce;
+            (open.waiting, !once)
+        });
+        sent.chain(self.queue.into_iter().map(|waiting| (waiting, true)))
     }
 }
 
@@ -238,7 +266,7 @@ mod tests {
 
     fn waiting(payload: &'static str, qos: Qos) -> Waiting {
         let message = Arc::new(Message::new(Topic::parse("t").unwrap(), payload, UnixMs(0)));
-        Waiting { message, qos, as_me: false, retained: false }
+        Waiting { message, qos, as_me: false, retained: false, retain: false, rare: None }
     }
 
     /// (payload or `release`, slot, again) of the next delivery.
@@ -306,7 +334,7 @@ mod tests {
         assert_eq!(pushed, limits::QUEUE_MESSAGES_MAX);
         let mut backlog = Backlog::default();
         let big = Arc::new(Message::new(Topic::parse("t").unwrap(), vec![0; limits::QUEUE_BYTES_MAX / 2], UnixMs(0)));
-        let big = || Waiting { message: big.clone(), qos: Qos::AtMostOnce, as_me: false, retained: false };
+        let big = || Waiting { message: big.clone(), ..waiting("", Qos::AtMostOnce) };
         assert!(backlog.push(big()).is_ok());
         assert!(backlog.push(big()).is_err());
     }
@@ -336,7 +364,7 @@ mod tests {
     fn what_is_too_old_is_not_given() {
         let mut backlog = Backlog::default();
         let message = Message { expires: Some(Millis(10)), ..Message::new(Topic::parse("t").unwrap(), "old", UnixMs(0)) };
-        backlog.push(Waiting { message: Arc::new(message), qos: Qos::AtLeastOnce, as_me: false, retained: false }).unwrap();
+        backlog.push(Waiting { message: Arc::new(message), ..waiting("", Qos::AtLeastOnce) }).unwrap();
         assert!(matches!(backlog.next(Millis(10), 9), Next::Expired(_)));
         assert!(backlog.is_empty());
     }

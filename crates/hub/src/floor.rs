@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use contract::session::Peer;
-use contract::{Answer, Close, ConnId, Context, Event, Fault, Protocol, Session};
+use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Protocol, Session};
 use model::limits;
 use model::message::SharedMessage;
 use model::{Millis, UnixMs};
@@ -231,7 +231,8 @@ impl Floor {
         for index in 0..self.seats.len() {
             let Seat { generation, line: Some(_) } = &self.seats[index] else { continue };
             let conn = ConnId { index: index as u32, generation: *generation };
-            self.call(conn, |machine, cx| machine.on_answer(cx, Answer::Closing(close.clone())));
+            let answer = Answer::Closing { ending: Ending::Stopping, close: close.clone() };
+            self.call(conn, |machine, cx| machine.on_answer(cx, answer));
             self.wind_up(conn, wire);
             self.finish(conn, close.clone(), wire);
         }
@@ -243,6 +244,11 @@ impl Floor {
     /// Messages for every other shard.
     pub fn broadcast(&mut self) -> &mut Vec<SharedMessage> {
         &mut self.hub.work().broadcast
+    }
+
+    /// Mail for one other shard.
+    pub fn posts(&mut self) -> &mut Vec<(u16, Mail)> {
+        &mut self.hub.work().posts
     }
 
     /// What the platform is to hear.
@@ -352,7 +358,7 @@ impl Floor {
             for (conn, answer) in std::mem::take(&mut self.hub.work().answers) {
                 let welcome = matches!(answer, Answer::Welcome(_));
                 let closing = match &answer {
-                    Answer::Closing(close) => Some(close.clone()),
+                    Answer::Closing { close, .. } => Some(close.clone()),
                     _ => None,
                 };
                 self.call(conn, |machine, cx| machine.on_answer(cx, answer));

@@ -12,6 +12,7 @@
 //! | `session` | what is kept for one client, with or without a line |
 //! | `backlog` | its queue, what is in flight, open exactly-once publishes |
 //! | `subscriptions` | exact filters in a map, wildcards in a trie |
+//! | `shared` | `$share/…`: one member of a group gets it, wherever it lives |
 //! | `retained` | last values, shared by all shards |
 //! | `routing` | from a publish to queues, to other shards and to the platform |
 //! | `mail` | what travels between shards |
@@ -24,11 +25,11 @@ mod retained;
 mod routing;
 mod session;
 mod shard;
+mod shared;
 mod subscriptions;
 mod wheel;
 
+pub use backlog::{Rare, Waiting};
 pub use floor::{Ended, Floor, Moving, Wire};
 pub use mail::{Counters, Mail, Transfer, Work};
-pub use retained::Retained;
-pub use shard::{Shard, home_of_device, home_shard};
-pub use subscriptions::{Entry, Subscriptions};
+pub use shard::{Commons, Shard, home_of_device, home_shard};

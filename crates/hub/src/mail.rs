@@ -1,15 +1,26 @@
 //! What travels between shards, and what a shard's hub leaves to be done after a call. The hub never
 //! calls out: the floor drains [`Work`].
 
-use contract::{Admission, Answer, Close, ConnId, Event, Hello, Refusal, Ticket, Verdict};
+use contract::{Admission, Answer, Close, ConnId, Event, Hello, Refusal, SessionPlace, Ticket, Verdict};
 use model::PartyKey;
 use model::message::SharedMessage;
 
+use crate::backlog::Waiting;
+
 /// What one shard sends another, and the platform sends a shard.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Mail {
     /// A message published elsewhere: deliver it to those who want it here.
     Message(SharedMessage),
+    /// A message that the platform publishes: deliver it everywhere.
+    Publish(SharedMessage),
+    /// A message for one member of a shared subscription.
+    Shared {
+        /// The member's session.
+        session: SessionPlace,
+        /// The message.
+        waiting: Box<Waiting>,
+    },
     /// A push for one device, whose sessions all live on this shard. Goes to sessions with an open line
     /// only, and what becomes of it is reported as `Event::Receipt`.
     Push(SharedMessage),
@@ -48,19 +59,10 @@ pub struct Work {
     pub transfers: Vec<(ConnId, u16, Box<Transfer>)>,
     /// Messages for every other shard.
     pub broadcast: Vec<SharedMessage>,
+    /// Mail for one other shard.
+    pub posts: Vec<(u16, Mail)>,
     /// What the platform is to hear.
     pub events: Vec<Event>,
-}
-
-impl Work {
-    /// Whether nothing is left to do.
-    pub fn is_empty(&self) -> bool {
-        self.answers.is_empty()
-            && self.ready.is_empty()
-            && self.transfers.is_empty()
-            && self.broadcast.is_empty()
-            && self.events.is_empty()
-    }
 }
 
 /// What a shard has counted since it started. Plain integers on the shard; the floor copies them out
@@ -85,6 +87,8 @@ pub struct Counters {
     pub sessions: u64,
     /// Sessions there are without a line.
     pub sessions_away: u64,
+    /// Retained messages there are; told by the first shard alone, since all share them.
+    pub retained: u64,
     /// Subscriptions there are.
     pub subscriptions: u64,
 }

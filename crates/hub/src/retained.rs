@@ -51,11 +51,6 @@ impl Retained {
         self.0.read().messages.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Calls `each` with the retained messages that `filter` matches until it says `false`. With `reach`
     /// unset a first-place wildcard does not see `dev/…` and `app/…`.
     pub fn matching(&self, filter: &Filter, reach: bool, mut each: impl FnMut(&SharedMessage) -> bool) {
@@ -119,7 +114,7 @@ mod tests {
         for topic in ["a", "a/b/c", "ab", "dev/lamp/state", "/x", "never"] {
             retained.set(&message(topic, "")).unwrap();
         }
-        assert!(retained.is_empty());
+        assert_eq!(retained.len(), 0);
         assert_eq!(retained.0.read().bytes, 0);
     }
 

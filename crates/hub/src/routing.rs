@@ -7,11 +7,13 @@ use bytes::Bytes;
 use contract::{Accepted, Close, ConnId, Event, Fault, Publish, Refusal, SessionPlace, Step, Ticket};
 use model::message::SharedMessage;
 use model::topic::Space;
-use model::{Message, Millis, Party, Qos, UnixMs};
+use model::{Filter, Message, Millis, Party, Qos, UnixMs};
 
 use crate::access;
-use crate::backlog::{Claim, Waiting};
+use crate::backlog::{Claim, Rare, Waiting};
+use crate::mail::Mail;
 use crate::shard::Shard;
+use crate::shared::Member;
 
 /// What a device's publish in its own space is to the platform.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,12 +47,13 @@ impl Shard {
             Claim::Full => return Accepted::Refused(Refusal::Quota),
             Claim::New => {}
         }
+        let (id, token) = (publish.id, publish.token);
         let accepted = self.take(session, conn, publish, now, unix);
         let backlog = self.sessions[session].backlog_mut();
         match accepted {
             Accepted::Now => {}
-            Accepted::Later => backlog.claim_waits(publish.id, publish.token),
-            Accepted::Refused(_) => backlog.disclaim(publish.id),
+            Accepted::Later => backlog.claim_waits(id, token),
+            Accepted::Refused(_) => backlog.disclaim(id),
         }
         accepted
     }
@@ -71,13 +74,15 @@ impl Shard {
             qos: publish.qos,
             retain: publish.retain,
             source: party.device(),
+            expires: publish.expiry_s.map(|s| now.plus_s(u64::from(s))),
+            props: publish.props,
             ..Message::new(topic, Bytes::new(), unix)
         });
         let own = match (&*party, message.topic.space()) {
             (Party::Device { number, .. }, Space::Device { rest, .. }) => Some((*number, own_kind(rest))),
             _ => None,
         };
-        if message.retain && !matches!(own, Some((_, Own::Question))) && self.retained.set(&message).is_err() {
+        if message.retain && !matches!(own, Some((_, Own::Question))) && self.commons.retained.set(&message).is_err() {
             return Accepted::Refused(Refusal::Quota);
         }
         match own {
@@ -85,7 +90,7 @@ impl Shard {
                 if self.bus.watched() {
                     self.work.events.push(Event::Passed { message: message.clone() });
                 }
-                self.route(&message, now);
+                self.route(&message, Some(session), now);
                 Accepted::Now
             }
             Some((device, kind)) => {
@@ -94,16 +99,26 @@ impl Shard {
                 let ticket = keep.then_some(Ticket { shard: self.index, conn, session: Some(place), token: publish.token });
                 self.work.events.push(Event::Up { device, message: message.clone(), ticket });
                 if kind != Own::Question {
-                    self.route(&message, now);
+                    self.route(&message, Some(session), now);
                 }
                 if keep { Accepted::Later } else { Accepted::Now }
             }
         }
     }
 
-    /// Delivers here and tells the other shards.
-    pub(crate) fn route(&mut self, message: &SharedMessage, now: Millis) {
-        self.route_here(message, now);
+    /// Delivers here, to one member of each group, and tells the other shards. `from` is the session that
+    /// published it, which may not want its own.
+    pub(crate) fn route(&mut self, message: &SharedMessage, from: Option<usize>, now: Millis) {
+        self.route_here(message, from, now);
+        if !self.commons.groups.is_empty() {
+            let mut chosen = Vec::new();
+            self.commons.groups.choose(message.topic.as_str(), |group, filter, member| {
+                chosen.push((member, (group.to_owned(), filter.clone())));
+            });
+            for (member, group) in chosen {
+                self.give_member(member, message.clone(), group);
+            }
+        }
         if self.shards > 1 {
             self.work.broadcast.push(message.clone());
         }
@@ -111,36 +126,92 @@ impl Shard {
 
     /// Delivers to the sessions of this shard. A push is given only to those of its device that have a
     /// line; others may watch it but say nothing about its fate.
-    pub(crate) fn route_here(&mut self, message: &SharedMessage, now: Millis) {
+    pub(crate) fn route_here(&mut self, message: &SharedMessage, from: Option<usize>, now: Millis) {
         if message.expires.is_some_and(|at| at <= now) {
             self.counters.expired += 1;
             return;
         }
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.matches(message.topic.as_str(), &mut found);
-        for entry in found.drain(..) {
-            let session = &mut self.sessions[entry.session as usize];
-            let qos = entry.qos.min(message.qos);
-            let addressee = message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
-            // Without a line: QoS 0 is not kept, and a push is kept by the push room.
-            if session.conn.is_none() && (qos == Qos::AtMostOnce || addressee) {
-                continue;
-            }
-            match session.enqueue(Waiting { message: message.clone(), qos, as_me: entry.as_me, retained: false }) {
-                Ok(()) => {
-                    if let Some(conn) = session.conn {
-                        self.work.ready.push(conn);
-                    }
+        for wishes in found.chunk_by(|a, b| a.session == b.session) {
+            let at = wishes[0].session as usize;
+            let own = from == Some(at);
+            let wanted = wishes.iter().filter(|wish| !(own && wish.no_local));
+            // One copy, however many filters matched, at the highest QoS that one of them wants
+            // [MQTT-3.3.4-2], with the numbers of all of them [MQTT-3.3.4-3].
+            let Some(best) = wanted.clone().max_by_key(|wish| wish.qos) else { continue };
+            let ids: Vec<u32> = wanted.clone().map(|wish| wish.id).filter(|id| *id != 0).collect();
+            let waiting = Waiting {
+                message: message.clone(),
+                qos: best.qos.min(message.qos),
+                as_me: best.as_me,
+                retained: false,
+                retain: message.retain && wanted.clone().any(|wish| wish.as_published),
+                rare: (!ids.is_empty()).then(|| Box::new(Rare { ids, group: None })),
+            };
+            self.give(at, waiting);
+        }
+        found.clear();
+        self.found = found;
+    }
+
+    /// Puts a message into a session's queue.
+    fn give(&mut self, at: usize, waiting: Waiting) {
+        let session = &mut self.sessions[at];
+        let addressee = waiting.message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
+        // Without a line: QoS 0 is not kept, and a push is kept by the push room.
+        if session.conn.is_none() && (waiting.qos == Qos::AtMostOnce || addressee) {
+            return;
+        }
+        match session.enqueue(waiting) {
+            Ok(()) => {
+                if let Some(conn) = session.conn {
+                    self.work.ready.push(conn);
                 }
-                Err(_) => {
-                    self.counters.dropped += 1;
-                    if addressee {
-                        self.step(message, Step::Lost, message.at);
-                    }
+            }
+            Err(Waiting { message, .. }) => {
+                self.counters.dropped += 1;
+                if addressee {
+                    self.step(&message, Step::Lost, message.at);
                 }
             }
         }
-        self.found = found;
+    }
+
+    /// Gives a message to the member of a group that was chosen for it.
+    fn give_member(&mut self, member: Member, message: SharedMessage, group: (String, Filter)) {
+        let Member { shard, session, entry, .. } = member;
+        let ids = if entry.id == 0 { Vec::new() } else { vec![entry.id] };
+        let waiting = Waiting {
+            qos: entry.qos.min(message.qos),
+            as_me: entry.as_me,
+            retained: false,
+            retain: message.retain && entry.as_published,
+            rare: Some(Box::new(Rare { ids, group: Some(group) })),
+            message,
+        };
+        if shard == self.index {
+            self.give_shared(session, waiting);
+        } else {
+            self.work.posts.push((shard, Mail::Shared { session, waiting: Box::new(waiting) }));
+        }
+    }
+
+    /// A message for a member that lives here; if it has gone meanwhile, for another.
+    pub(crate) fn give_shared(&mut self, session: SessionPlace, waiting: Waiting) {
+        match self.sessions.get(session.index as usize) {
+            Some(found) if found.epoch == session.epoch => self.give(session.index as usize, waiting),
+            _ => self.give_another(waiting),
+        }
+    }
+
+    /// A message that its member can no longer take goes to another of the group [MQTT-4.8.2-4].
+    pub(crate) fn give_another(&mut self, waiting: Waiting) {
+        let Some((name, filter)) = waiting.rare.and_then(|rare| rare.group) else { return };
+        match self.commons.groups.choose_of(&name, &filter) {
+            Some(member) => self.give_member(member, waiting.message, (name, filter)),
+            None => self.counters.dropped += 1,
+        }
     }
 
     /// A push for a device that lives here.
@@ -154,7 +225,7 @@ impl Shard {
         });
         self.found = found;
         if wanted {
-            self.route(message, now);
+            self.route(message, None, now);
         } else {
             let online = self.lines_of(receipt.device).next().is_some();
             self.step(message, Step::Nobody { online }, unix);

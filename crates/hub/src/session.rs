@@ -35,11 +35,14 @@ pub struct Session {
     pub keep_s: u32,
     /// When it ends without a line; meaningful while `conn` is `None`.
     pub ends: Option<Millis>,
+    /// When the will goes out without a line, if it waits.
+    pub will_at: Option<Millis>,
     pub in_flight_max: u16,
     /// Refusals told to the owner on this line so far.
     pub denials_told: u8,
     /// Whether one of `filters` lies in the device's own space.
     pub listens_own: bool,
+    /// What it subscribed to; shared ones as `$share/<group>/<filter>`.
     pub filters: Vec<Filter>,
     pub will: Option<Box<Will>>,
     backlog: Option<Box<Backlog>>,
@@ -54,6 +57,7 @@ impl Session {
             epoch,
             keep_s: 0,
             ends: None,
+            will_at: None,
             in_flight_max: 1,
             denials_told: 0,
             listens_own: false,

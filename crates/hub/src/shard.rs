@@ -5,20 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::{
-    Accepted, Admission, Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Outcome, Publish, Refusal,
-    Released, SessionPlace, Slot, Step, SubscribeOptions, Ticket, Verdict, Welcome, Will,
+    Accepted, Admission, Answer, Bus, Bye, Close, ConnId, Delivery, Ending, Event, Fault, Gate, Hello, Hub, Outcome, Publish,
+    Refusal, Released, RetainedWanted, SessionPlace, Slot, Step, SubscribeOptions, Ticket, Verdict, Welcome, Will,
 };
 use hashbrown::HashMap;
 use model::limits;
-use model::{DeviceNumber, Message, Millis, Party, PartyKey, Qos, UnixMs};
+use model::{DeviceNumber, Filter, Message, Millis, Party, PartyKey, Qos, UnixMs};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::access;
-use crate::backlog::{Next, Waiting};
+use crate::backlog::{Next, Rare, Waiting};
 use crate::mail::{Counters, Mail, Transfer, Work};
 use crate::retained::Retained;
 use crate::session::{Session, SessionKey};
+use crate::shared::{self, Member, SharedGroups};
 use crate::subscriptions::{Entry, Subscriptions};
 
 /// The shard on which the sessions of `party` named `client` live. All of a device's sessions share a
@@ -30,6 +31,13 @@ pub fn home_shard(party: &Party, client: &str, shards: u16) -> u16 {
         _ => client.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)),
     };
     (number % u32::from(shards)) as u16
+}
+
+/// What all shards share.
+#[derive(Default)]
+pub struct Commons {
+    pub(crate) retained: Retained,
+    pub(crate) groups: SharedGroups,
 }
 
 /// The home shard of a device.
@@ -61,14 +69,15 @@ pub struct Shard {
     pub(crate) shards: u16,
     gate: Arc<dyn Gate>,
     pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) retained: Arc<Retained>,
+    pub(crate) commons: Arc<Commons>,
     conns: Vec<Option<Conn>>,
     pub(crate) sessions: Slab<Session>,
     by_key: HashMap<SessionKey, usize>,
     /// The sessions of each device and token; those of anonymous clients have nothing in common.
     by_party: HashMap<PartyKey, SmallVec<[u32; 4]>>,
     pub(crate) subscriptions: Subscriptions,
-    /// Sessions without a line that end by themselves, by place and epoch. Looked through at each tick.
+    /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
+    /// through at each tick.
     ending: Vec<(usize, u32)>,
     epoch_last: u32,
     names_given: u64,
@@ -80,13 +89,13 @@ pub struct Shard {
 
 impl Shard {
     /// Shard `index` of `shards`.
-    pub fn new(index: u16, shards: u16, gate: Arc<dyn Gate>, bus: Arc<dyn Bus>, retained: Arc<Retained>) -> Shard {
+    pub fn new(index: u16, shards: u16, gate: Arc<dyn Gate>, bus: Arc<dyn Bus>, commons: Arc<Commons>) -> Shard {
         Shard {
             index,
             shards,
             gate,
             bus,
-            retained,
+            commons,
             conns: Vec::new(),
             sessions: Slab::new(),
             by_key: HashMap::new(),
@@ -182,14 +191,14 @@ impl Shard {
                 // One line a session: the newer wins [MQTT-3.1.4-2].
                 let close = Close { fault: Fault::Nobody, why: "taken over by a newer connection of the same client".into() };
                 self.line_gone(old, &close, now, unix);
-                self.work.answers.push((old, Answer::Closing(close)));
+                self.work.answers.push((old, Answer::Closing { ending: Ending::TakenOver, close }));
                 // A session that was not to outlive its line ended with it.
                 known = self.by_key.get(&key).copied();
             }
             if let Some(at) = known {
                 self.counters.sessions_away -= 1;
                 if hello.clean {
-                    self.end_session(at, unix);
+                    self.end_session(at, now, unix);
                     known = None;
                 }
             }
@@ -208,6 +217,8 @@ impl Shard {
         session.conn = Some(id);
         session.keep_s = hello.keep_s;
         session.ends = None;
+        // Back in time: a will that waited is not needed [MQTT-3.1.3-9].
+        session.will_at = None;
         session.in_flight_max = hello.inflight_max.clamp(1, limits::INFLIGHT_MAX);
         session.denials_told = 0;
         session.will = hello.will.map(Box::new);
@@ -229,6 +240,7 @@ impl Shard {
         if waits {
             self.work.ready.push(id);
         }
+        self.share_online(at, true);
         if let Some(device) = party.device() {
             self.work.events.push(Event::LineOpened { device, protocol, remote, firmware: hello.firmware, at: unix });
             if listens {
@@ -248,7 +260,6 @@ impl Shard {
         let session = &mut self.sessions[at];
         session.conn = None;
         let party = session.party.clone();
-        let will = session.will.take();
         let unsent = session.with_backlog(|b| b.line_lost()).unwrap_or_default();
         for message in unsent {
             self.step(&message, Step::Lost, unix);
@@ -259,20 +270,54 @@ impl Shard {
         if !matches!(close.fault, Fault::Nobody | Fault::Line) {
             self.work.events.push(Event::Faulted { protocol, remote, device: party.device(), close: close.clone(), at: unix });
         }
-        if let Some(will) = will {
-            self.publish_will(&party, *will, now, unix);
-        }
+        self.share_online(at, false);
         let away_max = limits::SESSIONS_AWAY_MAX as u64 / u64::from(self.shards);
         let session = &mut self.sessions[at];
         if session.keep_s == 0 || self.counters.sessions_away >= away_max {
-            self.end_session(at, unix);
+            self.end_session(at, now, unix);
             return;
         }
         self.counters.sessions_away += 1;
-        if session.keep_s != u32::MAX {
-            session.ends = Some(now.plus_s(u64::from(session.keep_s)));
-            let epoch = session.epoch;
+        let epoch = session.epoch;
+        session.ends = (session.keep_s != u32::MAX).then(|| now.plus_s(u64::from(session.keep_s)));
+        session.will_at = session.will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
+        if session.will_at == Some(now) {
+            self.will_due(at, now, unix);
+        }
+        let session = &self.sessions[at];
+        if session.ends.is_some() || session.will_at.is_some() {
             self.ending.push((at, epoch));
+        }
+    }
+
+    /// The time of a session's will has come.
+    fn will_due(&mut self, at: usize, now: Millis, unix: UnixMs) {
+        let session = &mut self.sessions[at];
+        session.will_at = None;
+        if let Some(will) = session.will.take() {
+            let party = session.party.clone();
+            self.publish_will(&party, *will, now, unix);
+        }
+    }
+
+    /// Tells the groups of a session whether it has a line.
+    fn share_online(&mut self, at: usize, online: bool) {
+        let session = &self.sessions[at];
+        let place = SessionPlace { index: at as u32, epoch: session.epoch };
+        for filter in &session.filters {
+            if let Some((group, filter)) = shared_parts(filter) {
+                self.commons.groups.set_online(group, &filter, self.index, place, online);
+            }
+        }
+    }
+
+    /// Takes a subscription of a session out of wherever it stands. Whether it was there.
+    fn unwant(&mut self, at: usize, epoch: u32, filter: &Filter) -> bool {
+        match shared_parts(filter) {
+            Some((group, filter)) => {
+                self.commons.groups.leave(group, &filter, self.index, SessionPlace { index: at as u32, epoch })
+            }
+            None => self.subscriptions.remove(filter, at as u32),
         }
     }
 
@@ -287,23 +332,27 @@ impl Shard {
             qos: will.qos,
             retain: will.retain,
             source: party.device(),
+            expires: will.expiry_s.map(|s| now.plus_s(u64::from(s))),
+            props: will.props,
             ..Message::new(topic, will.payload, unix)
         });
-        if will.retain && self.retained.set(&message).is_err() {
+        if will.retain && self.commons.retained.set(&message).is_err() {
             self.counters.dropped += 1;
         }
         if let (Some(device), model::topic::Space::Device { .. }) = (party.device(), message.topic.space()) {
             self.work.events.push(Event::Up { device, message: message.clone(), ticket: None });
         }
-        self.route(&message, now);
+        self.route(&message, None, now);
     }
 
-    /// Forgets a session without a line and everything that waits in it.
-    fn end_session(&mut self, at: usize, unix: UnixMs) {
+    /// Forgets a session without a line and everything that waits in it. A will that was still to come
+    /// comes now; a message of a shared subscription goes to another member.
+    fn end_session(&mut self, at: usize, now: Millis, unix: UnixMs) {
+        self.will_due(at, now, unix);
         let mut session = self.sessions.remove(at);
         self.by_key.remove(&session.key());
         for filter in &session.filters {
-            self.subscriptions.remove(filter, at as u32);
+            self.unwant(at, session.epoch, filter);
         }
         let party = session.party.key();
         if let Some(all) = self.by_party.get_mut(&party) {
@@ -312,8 +361,11 @@ impl Shard {
                 self.by_party.remove(&party);
             }
         }
-        for message in session.take_backlog().into_iter().flat_map(|b| b.into_messages()) {
-            self.step(&message, Step::Lost, unix);
+        for (waiting, may_move) in session.take_backlog().into_iter().flat_map(|b| b.into_left()) {
+            self.step(&waiting.message, Step::Lost, unix);
+            if may_move {
+                self.give_another(waiting);
+            }
         }
     }
 
@@ -342,10 +394,11 @@ impl Shard {
                     self.sessions[at].will = None;
                 }
                 self.line_gone(conn, why, now, unix);
-                self.work.answers.push((conn, Answer::Closing(why.clone())));
+                self.work.answers.push((conn, Answer::Closing { ending: Ending::Removed, close: why.clone() }));
             } else if forget {
                 self.counters.sessions_away -= 1;
-                self.end_session(at, unix);
+                self.sessions[at].will = None;
+                self.end_session(at, now, unix);
             }
         }
     }
@@ -389,7 +442,9 @@ impl Shard {
     /// Mail came in.
     pub fn mail(&mut self, mail: Mail, now: Millis, unix: UnixMs) {
         match mail {
-            Mail::Message(message) => self.route_here(&message, now),
+            Mail::Message(message) => self.route_here(&message, None, now),
+            Mail::Publish(message) => self.route(&message, None, now),
+            Mail::Shared { session, waiting } => self.give_shared(session, *waiting),
             Mail::Push(message) => self.push(&message, now, unix),
             Mail::Verdict(ticket, verdict) => {
                 let Some(conn) = self.conn(ticket.conn) else { return };
@@ -438,30 +493,40 @@ impl Shard {
     /// Time passes: sessions whose keeping ended go.
     pub fn tick(&mut self, now: Millis, unix: UnixMs) {
         let mut ending = std::mem::take(&mut self.ending);
-        ending.retain(|&(at, epoch)| match self.sessions.get(at) {
-            Some(s) if s.epoch == epoch && s.conn.is_none() => match s.ends {
-                Some(ends) if ends <= now => {
-                    self.counters.sessions_away -= 1;
-                    self.end_session(at, unix);
-                    false
-                }
-                ends => ends.is_some(),
-            },
-            _ => false,
+        ending.retain(|&(at, epoch)| {
+            let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };
+            let (ends, will_at) = (session.ends, session.will_at);
+            if ends.is_some_and(|ends| ends <= now) {
+                self.counters.sessions_away -= 1;
+                self.end_session(at, now, unix);
+                return false;
+            }
+            if will_at.is_some_and(|at| at <= now) {
+                self.will_due(at, now, unix);
+            }
+            ends.is_some() || self.sessions[at].will_at.is_some()
         });
+        ending.append(&mut self.ending);
         self.ending = ending;
     }
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
         let sessions = self.sessions.len() as u64;
-        Counters { sessions, subscriptions: self.subscriptions.len() as u64, ..self.counters }
+        let retained = if self.index == 0 { self.commons.retained.len() as u64 } else { 0 };
+        Counters { sessions, retained, subscriptions: self.subscriptions.len() as u64, ..self.counters }
     }
 
     /// What is to be done.
     pub fn work(&mut self) -> &mut Work {
         &mut self.work
     }
+}
+
+/// Group and filter of a shared subscription as a session holds it.
+fn shared_parts(held: &Filter) -> Option<(&str, Filter)> {
+    let (group, filter) = shared::split(held.as_str()).flatten()?;
+    Some((group, Filter::parse(filter).ok()?))
 }
 
 /// The hub's verbs for one connection.
@@ -491,18 +556,47 @@ impl Hub for Verbs<'_> {
                 return Err(refusal);
             }
         };
-        let known = session.filters.contains(&grant.filter);
+        let held = grant.held();
+        let known = session.filters.contains(&held);
         if !known && session.filters.len() >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
             self.shard.deny(at, Refusal::Quota, "subscribe to", filter, self.unix);
             return Err(Refusal::Quota);
         }
-        let entry = Entry { session: at as u32, qos: options.qos, as_me: grant.as_me, reach: grant.reach };
-        self.shard.subscriptions.insert(&grant.filter, entry);
-        if options.retained {
+        let entry = Entry {
+            id: options.id.unwrap_or(0),
+            as_me: grant.as_me,
+            no_local: options.no_local,
+            as_published: options.as_published,
+            ..Entry::new(at as u32, options.qos, grant.reach)
+        };
+        let wanted = match options.retained {
+            RetainedWanted::Always => true,
+            RetainedWanted::IfNew => !known,
+            RetainedWanted::Never => false,
+        };
+        if let Some(group) = &grant.group {
+            let place = SessionPlace { index: at as u32, epoch: session.epoch };
+            let member = Member { shard: self.shard.index, session: place, entry, online: true };
+            self.shard.commons.groups.join(group, &grant.filter, member);
+        } else {
+            self.shard.subscriptions.insert(&grant.filter, entry);
+        }
+        // Retained messages are not for shared subscriptions [MQTT-3.8.4-8's note, section 4.8.2].
+        if wanted && grant.group.is_none() {
             let mut left_out = 0;
-            self.shard.retained.matching(&grant.filter, grant.reach, |message| {
-                let qos = options.qos.min(message.qos);
-                let waiting = Waiting { message: message.clone(), qos, as_me: grant.as_me, retained: true };
+            let now = self.now;
+            self.shard.commons.retained.matching(&grant.filter, grant.reach, |message| {
+                if message.expires.is_some_and(|at| at <= now) {
+                    return true;
+                }
+                let waiting = Waiting {
+                    message: message.clone(),
+                    qos: options.qos.min(message.qos),
+                    as_me: grant.as_me,
+                    retained: true,
+                    retain: true,
+                    rare: options.id.map(|id| Box::new(Rare { ids: vec![id], group: None })),
+                };
                 left_out += u64::from(session.enqueue(waiting).is_err());
                 true
             });
@@ -512,7 +606,7 @@ impl Hub for Verbs<'_> {
             }
         }
         if !known {
-            session.filters.push(grant.filter);
+            session.filters.push(held);
         }
         if grant.own
             && let Some(device) = session.party.device()
@@ -523,17 +617,14 @@ impl Hub for Verbs<'_> {
         Ok(options.qos)
     }
 
-    fn unsubscribe(&mut self, filter: &str) -> bool {
-        let Some(at) = self.shard.session_of(self.conn) else { return false };
+    fn unsubscribe(&mut self, filter: &str) -> Result<bool, Refusal> {
+        let at = self.shard.session_of(self.conn).ok_or(Refusal::Unavailable)?;
         let session = &mut self.shard.sessions[at];
-        let Ok(grant) = access::filter_to_subscribe(&session.party, filter) else { return false };
-        match session.filters.iter().position(|f| *f == grant.filter) {
-            Some(place) => {
-                session.filters.swap_remove(place);
-                self.shard.subscriptions.remove(&grant.filter, at as u32)
-            }
-            None => false,
-        }
+        let held = access::filter_to_subscribe(&session.party, filter)?.held();
+        let Some(place) = session.filters.iter().position(|f| *f == held) else { return Ok(false) };
+        session.filters.swap_remove(place);
+        let epoch = session.epoch;
+        Ok(self.shard.unwant(at, epoch, &held))
     }
 
     fn received(&mut self, slot: Slot) -> bool {
@@ -566,10 +657,12 @@ impl Hub for Verbs<'_> {
         self.shard.sessions[at].with_backlog(|b| b.release(id)).unwrap_or(Released::Unknown)
     }
 
-    fn bye(&mut self, with_will: bool) {
+    fn bye(&mut self, bye: Bye) {
         let Some(at) = self.shard.session_of(self.conn) else { return };
-        if !with_will {
-            self.shard.sessions[at].will = None;
+        let session = &mut self.shard.sessions[at];
+        if !bye.with_will {
+            session.will = None;
         }
+        session.keep_s = bye.keep_s.unwrap_or(session.keep_s);
     }
 }

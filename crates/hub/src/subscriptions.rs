@@ -6,20 +6,35 @@ use hashbrown::HashMap;
 use model::{Filter, Qos};
 use smallvec::SmallVec;
 
-/// One session's wish behind a filter. Eight bytes, because a million of them lie here.
+use crate::access;
+
+/// One session's wish behind a filter. Small, because a million of them lie here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The session's place in the shard's table.
     pub session: u32,
+    /// The number that deliveries of this subscription carry; 0 is none.
+    pub id: u32,
     /// The QoS granted.
     pub qos: Qos,
     /// Whether the device wrote `me/…`.
     pub as_me: bool,
     /// Whether a first-place wildcard may match `dev/…` and `app/…`.
     pub reach: bool,
+    /// Not for what the session publishes itself.
+    pub no_local: bool,
+    /// Show the retain flag as it was published.
+    pub as_published: bool,
 }
 
-type Entries = SmallVec<[Entry; 2]>;
+impl Entry {
+    /// A plain wish.
+    pub fn new(session: u32, qos: Qos, reach: bool) -> Entry {
+        Entry { session, id: 0, qos, as_me: false, reach, no_local: false, as_published: false }
+    }
+}
+
+type Entries = SmallVec<[Entry; 1]>;
 
 /// All subscriptions of a shard.
 #[derive(Default)]
@@ -74,11 +89,6 @@ impl Subscriptions {
         self.count
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Adds a subscription; the same session's earlier one with the same filter is replaced. Whether it is new.
     pub fn insert(&mut self, filter: &Filter, entry: Entry) -> bool {
         let new = if filter.is_exact() {
@@ -118,9 +128,10 @@ impl Subscriptions {
         was
     }
 
-    /// Appends to `found` everyone who wants `topic`, each session once with its highest QoS.
+    /// Puts into `found`, which is empty, everyone who wants `topic`. A session that wants it by several
+    /// filters stands there several times in a row.
     pub fn matches(&self, topic: &str, found: &mut Vec<Entry>) {
-        let start = found.len();
+        debug_assert!(found.is_empty());
         if let Some(entries) = self.exact.get(topic) {
             found.extend_from_slice(entries);
         }
@@ -135,10 +146,10 @@ impl Subscriptions {
                 walk(child, rest, found);
             }
         } else {
-            let reserved = topic.starts_with("dev/") || topic.starts_with("app/");
             walk(&self.wild, Some(topic), found);
-            if reserved {
-                let mut at = exact_end;
+            if access::is_reserved(topic) {
+                // Those of exact filters reach what they name.
+                let mut at = 0;
                 found.retain(|entry| {
                     at += 1;
                     at <= exact_end || entry.reach
@@ -146,7 +157,7 @@ impl Subscriptions {
             }
         }
         if found.len() > exact_end {
-            merge(found, start);
+            found.sort_unstable_by_key(|entry| entry.session);
         }
     }
 }
@@ -165,18 +176,6 @@ fn walk(node: &Node, rest: Option<&str>, found: &mut Vec<Entry>) {
     if let Some(child) = node.children.get("+") {
         walk(child, rest, found);
     }
-}
-
-/// One entry a session from `start` on: the one with the highest QoS. MQTT lets a server choose between
-/// one copy and one per filter [MQTT-3.3.5-1]; one copy is what people expect.
-fn merge(found: &mut Vec<Entry>, start: usize) {
-    found[start..].sort_unstable_by_key(|e| (e.session, std::cmp::Reverse(e.qos)));
-    let mut last = None;
-    let mut at = 0;
-    found.retain(|entry| {
-        at += 1;
-        at <= start || last.replace(entry.session) != Some(entry.session)
-    });
 }
 
 fn remove_below<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, session: u32) -> bool {
@@ -199,14 +198,16 @@ mod tests {
     use super::*;
 
     fn entry(session: u32) -> Entry {
-        Entry { session, qos: Qos::AtMostOnce, as_me: false, reach: true }
+        Entry::new(session, Qos::AtMostOnce, true)
     }
 
     fn who(subscriptions: &Subscriptions, topic: &str) -> Vec<u32> {
         let mut found = Vec::new();
         subscriptions.matches(topic, &mut found);
         let mut sessions: Vec<u32> = found.iter().map(|e| e.session).collect();
+        assert!(sessions.is_sorted() || found.len() < 2 || subscriptions.wild.is_empty(), "one session's entries stand together");
         sessions.sort_unstable();
+        sessions.dedup();
         sessions
     }
 
@@ -246,23 +247,11 @@ mod tests {
                 assert!(subscriptions.remove(filter, *session));
             }
             assert!(
-                subscriptions.is_empty() && subscriptions.wild.is_empty() && subscriptions.exact.is_empty(),
+                subscriptions.len() == 0 && subscriptions.wild.is_empty() && subscriptions.exact.is_empty(),
                 "nothing stays behind"
             );
             Ok(())
         });
-    }
-
-    #[test]
-    fn overlapping_filters_give_one_copy_with_the_highest_qos() {
-        let mut subscriptions = Subscriptions::default();
-        for (filter, qos) in [("a/b", 1), ("a/+", 2), ("#", 0)] {
-            subscriptions.insert(&Filter::parse(filter).unwrap(), Entry { qos: Qos::from_u8(qos).unwrap(), ..entry(3) });
-        }
-        let mut found = vec![entry(9)];
-        subscriptions.matches("a/b", &mut found);
-        assert_eq!(found.len(), 2, "what stood there before stays");
-        assert_eq!(found[1].qos, Qos::ExactlyOnce);
     }
 
     #[test]

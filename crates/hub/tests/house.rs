@@ -313,6 +313,59 @@ fn too_many_open_exactly_once_publishes_close() {
 }
 
 #[test]
+fn a_shared_subscription_gives_each_message_to_one_member_wherever_it_lives() {
+    let (mut house, _) = house(3);
+    let members = ["a", "b", "c"].map(|id| connect(&mut house, id, "x", true));
+    for line in members {
+        subscribe(&mut house, line, "$share/workers/jobs/+", Qos::AtLeastOnce);
+        received(&mut house, line);
+    }
+    let sender = connect(&mut house, "lamp", "s", true);
+    for n in 0..9u8 {
+        publish(&mut house, sender, "jobs/1", &[b'0' + n], Qos::AtMostOnce);
+    }
+    let shares = members.map(|line| received(&mut house, line).len());
+    assert_eq!(shares, [3, 3, 3], "in turn");
+    // A second group, and a plain subscription, have theirs beside it.
+    subscribe(&mut house, members[0], "$share/others/jobs/#", Qos::AtMostOnce);
+    subscribe(&mut house, members[1], "jobs/1", Qos::AtMostOnce);
+    members.map(|line| received(&mut house, line));
+    publish(&mut house, sender, "jobs/1", b"x", Qos::AtMostOnce);
+    let copies: usize = members.map(|line| received(&mut house, line).len()).iter().sum();
+    assert_eq!(copies, 3);
+}
+
+#[test]
+fn what_a_member_that_ends_has_not_acknowledged_goes_to_another() {
+    let (mut house, _) = house(2);
+    let dying = connect(&mut house, "a", "x", true);
+    subscribe(&mut house, dying, "$share/workers/jobs", Qos::AtLeastOnce);
+    let sender = connect(&mut house, "lamp", "s", true);
+    publish(&mut house, sender, "jobs", b"1", Qos::AtLeastOnce);
+    publish(&mut house, sender, "jobs", b"2", Qos::AtLeastOnce);
+    assert_eq!(received(&mut house, dying), ["connack Accepted present=false", "suback", "jobs 1 id=1", "jobs 2 id=2"]);
+    ack(&mut house, dying, 1);
+    let other = connect(&mut house, "b", "x", true);
+    subscribe(&mut house, other, "$share/workers/jobs", Qos::AtLeastOnce);
+    received(&mut house, other);
+    house.cut(dying);
+    assert_eq!(received(&mut house, other), ["jobs 2 id=1"]);
+    // A member that is only away keeps its session; new jobs go to those who are here.
+    let away = connect(&mut house, "c", "x", false);
+    subscribe(&mut house, away, "$share/workers/jobs", Qos::AtLeastOnce);
+    house.cut(away);
+    for payload in [b"3", b"4", b"5"] {
+        publish(&mut house, sender, "jobs", payload, Qos::AtLeastOnce);
+    }
+    assert_eq!(received(&mut house, other), ["jobs 3 id=2", "jobs 4 id=3", "jobs 5 id=4"]);
+    house.cut(other);
+    let back = connect(&mut house, "c", "x", false);
+    let mut jobs = received(&mut house, back);
+    jobs.remove(0);
+    assert_eq!(jobs, ["jobs 2 id=1", "jobs 3 id=2", "jobs 4 id=3", "jobs 5 id=4"], "nobody else was left");
+}
+
+#[test]
 fn a_removed_device_is_gone_at_once_without_its_will() {
     let (mut house, numbers) = house(2);
     let witness = connect(&mut house, "b", "w", true);

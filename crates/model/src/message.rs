@@ -45,6 +45,35 @@ pub struct Receipt {
     pub device: DeviceNumber,
 }
 
+/// What a publisher says about its message beside the payload (MQTT 5.0, section 3.3.2.3), passed on
+/// unchanged and in order. Boxed in the message, because most have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Props {
+    /// What kind of content the payload is, in words that publisher and subscriber share.
+    pub content_type: Option<String>,
+    /// Where an answer is wanted.
+    pub response_topic: Option<String>,
+    /// What the answer is to carry, so that the asker knows it again.
+    pub correlation: Option<Bytes>,
+    /// Whether the payload is UTF-8 text.
+    pub utf8: bool,
+    /// Names and values of the publisher's own; names may repeat.
+    pub user: Vec<(String, String)>,
+}
+
+impl Props {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Props::default()
+    }
+
+    fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let user: usize = self.user.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        text(&self.content_type) + text(&self.response_topic) + self.correlation.as_ref().map_or(0, Bytes::len) + user
+    }
+}
+
 /// A topic, its payload and how to carry it.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -64,6 +93,8 @@ pub struct Message {
     pub expires: Option<Millis>,
     /// Set on the message of a push.
     pub receipt: Option<Receipt>,
+    /// What the publisher says about it.
+    pub props: Option<Box<Props>>,
 }
 
 impl Message {
@@ -78,12 +109,19 @@ impl Message {
             at,
             expires: None,
             receipt: None,
+            props: None,
         }
     }
 
-    /// The bytes that count against a queue's limit: payload, topic and a flat share for the bookkeeping.
+    /// The bytes that count against a queue's limit: all that came, and a flat share for the bookkeeping.
     pub fn cost_bytes(&self) -> usize {
-        self.payload.len() + self.topic.as_str().len() + 96
+        self.payload.len() + self.topic.as_str().len() + self.props.as_ref().map_or(0, |p| p.bytes()) + 96
+    }
+
+    /// Whole seconds that are left of its time, at least 1; `None` without an end.
+    pub fn seconds_left(&self, now: Millis) -> Option<u32> {
+        let left_ms = self.expires?.since(now);
+        Some(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1))
     }
 }
 

@@ -116,6 +116,11 @@ impl Filter {
         Ok(Filter(text.into()))
     }
 
+    /// `$share/<group>/<filter>`: how a shared subscription is remembered. It matches nothing by itself.
+    pub fn shared(group: &str, filter: &Filter) -> Filter {
+        Filter(format!("$share/{group}/{filter}").into())
+    }
+
     /// The filter as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, Ticket, Verdict};
-use hub::{Mail, Retained, Shard, home_of_device};
+use hub::{Commons, Mail, Shard, home_of_device};
 use model::{DeviceNumber, Message, PartyKey, Qos, limits};
 
 pub use crate::clock::SystemClock;
@@ -55,11 +55,11 @@ impl Shards {
         bus: Arc<dyn Bus>,
         clock: Arc<dyn Clock>,
     ) -> Result<Running, ListenError> {
-        let retained = Arc::new(Retained::default());
+        let commons = Arc::new(Commons::default());
         let count = self.inboxes.len() as u16;
         let mut threads = Vec::new();
         for index in 0..count {
-            let hub = Shard::new(index, count, gate.clone(), bus.clone(), retained.clone());
+            let hub = Shard::new(index, count, gate.clone(), bus.clone(), commons.clone());
             let accepts: Vec<(Protocol, std::net::TcpListener)> =
                 listeners.iter().map(Listener::share).collect::<Result<_, _>>()?;
             let (shards, bus, clock) = (self.clone(), bus.clone(), clock.clone());
@@ -103,10 +103,8 @@ impl Running {
 
 impl Line for Shards {
     fn publish(&self, message: Message) {
-        let message = Arc::new(message);
-        for shard in 0..self.inboxes.len() {
-            self.post(shard, Post::Mail(Mail::Message(message.clone())));
-        }
+        // Any shard will do: it tells the others.
+        self.post(0, Post::Mail(Mail::Publish(Arc::new(message))));
     }
 
     fn push(&self, device: DeviceNumber, message: Message) {

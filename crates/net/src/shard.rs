@@ -209,6 +209,7 @@ fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 /// Carries out what turns have left: deliveries, mail to other shards, events, closes.
 async fn flush(ctx: Rc<Ctx>) {
     let mut outgoing: Vec<Arc<model::Message>> = Vec::new();
+    let mut posts = Vec::new();
     loop {
         ctx.flush.notified().await;
         let (clogged, closing, leaving) = {
@@ -216,6 +217,7 @@ async fn flush(ctx: Rc<Ctx>) {
             let State { floor, sockets, .. } = &mut *state;
             floor.flush(sockets);
             outgoing.append(floor.broadcast());
+            posts.append(floor.posts());
             if !floor.events().is_empty() {
                 ctx.bus.emit(floor.events());
             }
@@ -228,6 +230,9 @@ async fn flush(ctx: Rc<Ctx>) {
                 inbox.post(outgoing.iter().map(|message| Post::Mail(Mail::Message(message.clone()))));
             }
             outgoing.clear();
+        }
+        for (shard, mail) in posts.drain(..) {
+            ctx.shards.post(usize::from(shard), Post::Mail(mail));
         }
         for conn in clogged {
             spawn_local(drain(ctx.clone(), conn));

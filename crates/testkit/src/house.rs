@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use contract::{Bus, Close, ConnId, Event, Fault, Protocol, Refusal, Ticket};
-use hub::{Floor, Mail, Moving, Retained, Shard, Wire, home_of_device};
+use hub::{Commons, Floor, Mail, Moving, Shard, Wire, home_of_device};
 use model::{DeviceNumber, Message, Millis, PartyKey, UnixMs};
 
 use crate::gate::TestGate;
@@ -105,9 +105,9 @@ impl Bus for TestBus {
 impl House {
     /// A house of `shards` shards.
     pub fn new(shards: u16) -> House {
-        let (gate, bus, retained) = (Arc::new(TestGate::default()), Arc::new(TestBus::default()), Arc::new(Retained::default()));
+        let (gate, bus, commons) = (Arc::new(TestGate::default()), Arc::new(TestBus::default()), Arc::new(Commons::default()));
         let lines: Rc<RefCell<Vec<Line>>> = Rc::default();
-        let floor = |index| Floor::new(Shard::new(index, shards, gate.clone(), bus.clone(), retained.clone()));
+        let floor = |index| Floor::new(Shard::new(index, shards, gate.clone(), bus.clone(), commons.clone()));
         let wire = |shard| Pipes { shard, seats: HashMap::new(), lines: lines.clone(), moves: Vec::new() };
         let mut house = House {
             floors: (0..shards).map(floor).collect(),
@@ -222,10 +222,7 @@ impl House {
 
     /// The platform publishes a message.
     pub fn publish(&mut self, message: Message) {
-        let message = Arc::new(message);
-        for shard in 0..self.floors.len() {
-            self.mail(shard, Mail::Message(message.clone()));
-        }
+        self.mail(0, Mail::Publish(Arc::new(message)));
     }
 
     /// The platform answers a publish that waited.
@@ -296,6 +293,11 @@ impl House {
                     for other in (0..self.floors.len()).filter(|other| *other != shard) {
                         self.floors[other].mail(Mail::Message(message.clone()), &mut self.wires[other]);
                     }
+                }
+                for (other, mail) in take(self.floors[shard].posts()) {
+                    busy = true;
+                    let other = usize::from(other);
+                    self.floors[other].mail(mail, &mut self.wires[other]);
                 }
                 for ended in take(self.floors[shard].ended()) {
                     let line = usize::from(ended.remote.port() - 10_000);

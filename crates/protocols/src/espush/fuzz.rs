@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot, SubscribeOptions,
-    Welcome,
+    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
+    SubscribeOptions, Welcome,
 };
 use model::app::ProtocolSettings;
 use model::limits::ESPUSH_FRAME_BYTES_MAX;
@@ -52,8 +52,8 @@ impl Hub for Notebook {
         Ok(options.qos)
     }
 
-    fn unsubscribe(&mut self, _filter: &str) -> bool {
-        false
+    fn unsubscribe(&mut self, _filter: &str) -> Result<bool, Refusal> {
+        Ok(false)
     }
 
     fn received(&mut self, _slot: Slot) -> bool {
@@ -69,7 +69,7 @@ impl Hub for Notebook {
         Released::Unknown
     }
 
-    fn bye(&mut self, _with_will: bool) {
+    fn bye(&mut self, _: Bye) {
         self.bye = true;
     }
 }
@@ -190,7 +190,17 @@ impl Bench {
         let Ok(topic) = Topic::parse(topic) else { return };
         let message = Message::new(topic, Bytes::copy_from_slice(payload), self.unix);
         let qos = if slot.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
-        let delivery = Delivery::Message { message: Arc::new(message), as_me: true, qos, slot, retained: false, again: false };
+        let delivery = Delivery::Message {
+            message: Arc::new(message),
+            as_me: true,
+            qos,
+            slot,
+            retained: false,
+            again: false,
+            retain: false,
+            ids: Vec::new(),
+            expiry_s: None,
+        };
         self.turn(|machine, cx| machine.on_delivery(cx, &delivery));
     }
 

@@ -5,7 +5,8 @@
 
 use contract::session::Peer;
 use contract::{
-    Answer, Context, Delivery, Fault, Hello, Hub, Login, Outcome, Publish, Refusal, Session, Slot, SubscribeOptions, Welcome,
+    Answer, Bye, Context, Delivery, Fault, Hello, Hub, Login, Outcome, Publish, Refusal, RetainedWanted, Session, Slot,
+    SubscribeOptions, Welcome,
 };
 use model::limits::{ESPUSH_ANSWER_S_MAX, ESPUSH_FRAME_BYTES_MAX, ESPUSH_IDLE_S_MAX, LOGIN_S_MAX, PACKET_S_MAX};
 use model::{Millis, Party, Qos};
@@ -126,13 +127,12 @@ impl Machine {
                     topic: "me/uart",
                     payload: frame.body,
                     qos: Qos::AtMostOnce,
-                    retain: false,
-                    id: 0,
                     token: frame.msgid,
+                    ..Publish::default()
                 });
             }
             (_, kind::LOG_OFF) => {
-                cx.hub.bye(false);
+                cx.hub.bye(Bye::default());
                 cx.close(Fault::Nobody, "the device logged off");
             }
             (_, kind::TELEMETRY_2018) if self.short => {
@@ -247,7 +247,10 @@ impl Machine {
 /// Orders are events, so what was retained on these topics earlier is not run again at every reconnect.
 fn listen(hub: &mut dyn Hub, app_filter: &str) -> Result<(), Refusal> {
     for filter in orders::FILTERS.into_iter().chain([app_filter]) {
-        hub.subscribe(filter, SubscribeOptions { qos: Qos::AtLeastOnce, retained: false })?;
+        hub.subscribe(
+            filter,
+            SubscribeOptions { qos: Qos::AtLeastOnce, retained: RetainedWanted::Never, ..SubscribeOptions::default() },
+        )?;
     }
     Ok(())
 }

@@ -99,7 +99,7 @@ pub(super) fn take(cx: &mut Context<'_>, frame: &Frame<'_>, gbk: bool) {
     };
     let (topic, payload) = points(&upload_text(upload.data, gbk), sample_time(upload.time_s, cx.unix));
     let publish =
-        Publish { topic: &topic, payload: payload.as_bytes(), qos: Qos::AtLeastOnce, retain: false, id: 0, token: frame.msgid };
+        Publish { topic: &topic, payload: payload.as_bytes(), qos: Qos::AtLeastOnce, token: frame.msgid, ..Publish::default() };
     match cx.hub.publish(publish) {
         Accepted::Now => answer(cx, frame.msgid, Ok(())),
         Accepted::Later => {}

@@ -34,6 +34,7 @@ pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &
             payload: Bytes::copy_from_slice(will.payload),
             qos: will.qos,
             retain: will.retain,
+            ..Will::default()
         }),
         inflight_max: limits::INFLIGHT_MAX,
         firmware: None,

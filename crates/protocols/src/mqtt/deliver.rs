@@ -9,11 +9,11 @@ use super::codec::{Kind, Publish, put_ack};
 /// The hub has something for the client.
 pub(super) fn on_delivery(cx: &mut Context<'_>, delivery: &Delivery) {
     match delivery {
-        Delivery::Message { message, as_me, qos, slot, retained, again } => {
+        Delivery::Message { message, as_me, qos, slot, retain, again, .. } => {
             // Without a slot nobody could acknowledge it.
             let (qos, id) = slot.map_or((Qos::AtMostOnce, 0), |slot| (*qos, slot));
             let topic = Delivery::shown_topic(&message.topic, *as_me);
-            let publish = Publish { dup: *again, qos, retain: *retained, topic: &topic, id, payload: &message.payload };
+            let publish = Publish { dup: *again, qos, retain: *retain, topic: &topic, id, payload: &message.payload };
             if let (Err(error), Some(slot)) = (publish.encode(cx.out), slot) {
                 cx.hub.settle(*slot, Outcome::Refused(error.to_string()));
             }

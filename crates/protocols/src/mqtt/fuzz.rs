@@ -143,6 +143,9 @@ fn delivery(dice: &mut Dice) -> Delivery {
             qos,
             slot: (qos != Qos::AtMostOnce).then_some(slot),
             retained: dice.below(2) == 0,
+            retain: dice.below(2) == 0,
+            ids: Vec::new(),
+            expiry_s: None,
             again: dice.below(2) == 0,
         },
     }

@@ -17,6 +17,7 @@ pub(super) fn on_publish(cx: &mut Context<'_>, publish: &Publish<'_>) {
         retain: publish.retain,
         id: publish.id,
         token: token.pack(),
+        ..contract::Publish::default()
     });
     match accepted {
         Accepted::Now => acknowledge(cx, token),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot, SubscribeOptions,
-    Welcome,
+    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
+    SubscribeOptions, Welcome,
 };
 use model::{Millis, Party, Qos, UnixMs};
 
@@ -50,9 +50,9 @@ impl Hub for TestHub {
         self.grants.map(|most| most.min(options.qos))
     }
 
-    fn unsubscribe(&mut self, filter: &str) -> bool {
+    fn unsubscribe(&mut self, filter: &str) -> Result<bool, Refusal> {
         self.calls.push(format!("unsubscribe {filter}"));
-        true
+        Ok(true)
     }
 
     fn received(&mut self, slot: Slot) -> bool {
@@ -70,8 +70,8 @@ impl Hub for TestHub {
         self.releases
     }
 
-    fn bye(&mut self, with_will: bool) {
-        self.calls.push(format!("bye {with_will}"));
+    fn bye(&mut self, bye: Bye) {
+        self.calls.push(format!("bye {}", bye.with_will));
     }
 }
 

@@ -7,7 +7,7 @@
 //! shows the bytes that it has kept, without waiting for more.
 
 use contract::session::Peer;
-use contract::{Answer, Context, Delivery, Fault, Session};
+use contract::{Answer, Bye, Context, Delivery, Fault, Session};
 use model::{Millis, limits};
 
 use super::codec::{DecodeError, Head, Kind, Level, Packet, put_empty};
@@ -117,7 +117,7 @@ impl Machine {
             Packet::Unsubscribe(unsubscribe) => subscribe::on_unsubscribe(cx, &unsubscribe),
             Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
             Packet::Disconnect => {
-                cx.hub.bye(false); // the will is dropped [MQTT-3.14.4-3]
+                cx.hub.bye(Bye::default()); // the will is dropped [MQTT-3.14.4-3]
                 cx.close(Fault::Nobody, "disconnected");
             }
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
@@ -176,7 +176,7 @@ impl Session for Machine {
             Answer::Refused(refusal) => connect::on_refused(cx, refusal),
             Answer::Published { token, result } => publish::on_published(cx, token, result),
             // 3.1.1 has no goodbye of the server's; a session that is taken over just ends [MQTT-3.1.4-2].
-            Answer::Closing(close) => cx.close(close.fault, close.why),
+            Answer::Closing { close, .. } => cx.close(close.fault, close.why),
         }
     }
 

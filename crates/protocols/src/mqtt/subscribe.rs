@@ -15,7 +15,7 @@ pub(super) fn on_subscribe(cx: &mut Context<'_>, subscribe: &Subscribe<'_>) {
     let mut codes = Vec::new();
     for (filter, qos) in subscribe.filters() {
         // Retained messages come with every SUBSCRIBE, a repeated one too [MQTT-3.8.4-3].
-        codes.push(match cx.hub.subscribe(filter, SubscribeOptions { qos, retained: true }) {
+        codes.push(match cx.hub.subscribe(filter, SubscribeOptions { qos, ..SubscribeOptions::default() }) {
             Ok(granted) => SubscribeCode::Granted(granted),
             Err(_) => SubscribeCode::Failure,
         });
@@ -31,7 +31,8 @@ pub(super) fn on_unsubscribe(cx: &mut Context<'_>, unsubscribe: &Unsubscribe<'_>
         return;
     }
     for filter in unsubscribe.filters() {
-        cx.hub.unsubscribe(filter);
+        // UNSUBACK has no word for a refusal in 3.1.1: what was never there is gone [MQTT-3.10.4-5].
+        let _ = cx.hub.unsubscribe(filter);
     }
     put_ack(cx.out, Kind::Unsuback, unsubscribe.id); // also when there was nothing to remove [MQTT-3.10.4-5]
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::{Accepted, Answer, Close, Delivery, Fault, Login, Refusal, Released};
+use contract::{Accepted, Answer, Close, Delivery, Ending, Fault, Login, Refusal, Released};
 use model::{Message, Qos, Topic, UnixMs, limits};
 
 use super::rig::Rig;
@@ -252,11 +252,12 @@ fn strangers_are_told_apart_by_their_first_byte() {
 fn a_closing_by_the_hub_keeps_its_reason() {
     let mut rig = Rig::open(CONNECT);
     let close = Close { fault: Fault::Nobody, why: "taken over".into() };
-    rig.answer(Answer::Closing(close.clone()));
+    rig.answer(Answer::Closing { ending: Ending::TakenOver, close: close.clone() });
     assert_eq!((rig.closing, rig.hub.calls.len()), (Some(close), 1));
 }
 
 fn message(qos: Qos, slot: Option<u16>, again: bool) -> Delivery {
     let message = Message::new(Topic::of_device("lamp", "push"), Bytes::from_static(b"on"), UnixMs(0));
-    Delivery::Message { message: Arc::new(message), as_me: true, qos, slot, retained: false, again }
+    let message = Arc::new(message);
+    Delivery::Message { message, as_me: true, qos, slot, retained: false, again, retain: false, ids: Vec::new(), expiry_s: None }
 }
