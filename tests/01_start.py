@@ -132,9 +132,7 @@ def test_the_console_is_served(server):
 
 def test_the_demo_has_a_lamp_that_answers(fresh):
     server = fresh(demo=True)
-    with server.events("lamp") as events:
-        if not server.api("GET", "/api/v1/devices/lamp")["online"]:
-            events.until("presence", device="lamp", online=True)
+    server.until_online("lamp")
     status, headers, body = server.request("POST", "/d/lamp?wait=30s&ask=1", body=b"on")
     assert (status, headers["Espush-State"]) == (200, "applied"), body
     assert body.strip()

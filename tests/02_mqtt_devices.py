@@ -50,8 +50,8 @@ def test_a_new_chip_registers_itself_where_the_app_is_open(server):
     app = server.app(open=True)
     chip = {"client": "a1b2c3", "user": str(app["id"]), "password": app["key"]}
     with Client(server, **chip):
-        device = server.api("GET", f"/api/v1/devices/{app['id']}-a1b2c3")
-        assert device["online"] is True and device["app"] == app["id"]
+        server.until_online(f"{app['id']}-a1b2c3")
+        assert server.api("GET", f"/api/v1/devices/{app['id']}-a1b2c3")["app"] == app["id"]
     with Client(server, **chip):
         pass  # and finds in again
     closed = server.app(open=False)

@@ -43,6 +43,7 @@ def test_the_86_byte_registration(server):
     assert len(sent) == 86 and sent.endswith(hx("00 81 02 2f") + DEVICE_ID + hx("01 00 00 00"))
     with server.line("espush") as board:
         board.send(sent).expect("00 00 00 0b 00 00 00 01 00 01 00")
+        server.until_online(f"{app['id']}-8454703")
         device = server.api("GET", f"/api/v1/devices/{app['id']}-8454703")
         assert (device["online"], device["protocol"]) == (True, "espush")
         assert device["firmware"].startswith("AT")
@@ -181,7 +182,7 @@ def test_a_device_that_knows_no_app_is_given_one(server):
     assert len(single) == 50
     with server.line("espush") as board:
         board.send(single).expect(frame(1, 0x25, b"\x00\x00" + app["id"].to_bytes(4, "big") + app["key"].encode()))
-        assert server.api("GET", f"/api/v1/devices/{app['id']}-{chip}")["online"] is True
+        server.until_online(f"{app['id']}-{chip}")
 
 
 def test_an_order_that_was_not_answered_is_kept_for_the_next_line(server):

@@ -37,6 +37,7 @@ def test_an_app_and_a_device_from_nothing_to_gone(server):
     assert cli_json(server, "device", "list", "--online", "-q", name)["items"] == []
     secret = cli_json(server, "device", "secret", name)["secret"]
     with Client(server, {"id": name, "secret": secret}):
+        server.until_online(name)
         assert cli_json(server, "device", "list", "--online", "-q", name)["items"][0]["protocol"] == "mqtt"
 
     refused = server.cli("app", "delete", number)

@@ -84,13 +84,6 @@ class Shell:
         self.process.stdout.close()
 
 
-def wait_for(server, device):
-    """A reader is slower than a board that comes in; this test would not be."""
-    with server.events(device) as events:
-        if not server.api("GET", f"/api/v1/devices/{device}")["online"]:
-            events.until("presence", device=device, online=True)
-
-
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_page_is_true(fresh, tmp_path, language):
     server = fresh(data=tmp_path / "espush-data", demo=True)
@@ -103,14 +96,15 @@ def test_the_page_is_true(fresh, tmp_path, language):
 
     started = as_in_the_page("\n".join(server.stdout)) + "\n"
     assert pattern(page[0][1]).fullmatch(started), started
-    wait_for(server, "lamp")
+    server.until_online("lamp")
     shell = Shell(server)
     try:
         for command, wanted in page[1:]:
             said = as_in_the_page(shell.run(command.replace("localhost:8080", f"localhost:{server.ports['http']}")))
             assert pattern(wanted).fullmatch(said), f"$ {command}\nprinted\n{said}\nand the page says\n" + "\n".join(wanted)
+            # A reader is slower than a board that comes in; this test would not be.
             if board := re.match(r"espush sim .*--app (\d+) .*--chip (\d+)", command):
-                wait_for(server, "-".join(board.groups()))
+                server.until_online("-".join(board.groups()))
     finally:
         shell.close()
 

@@ -204,6 +204,12 @@ class Server:
     def events(self, device=None):
         return Events(self, device)
 
+    def until_online(self, device):
+        """A device that was let in is online a moment later: presence is told by the shards, not asked of them."""
+        with self.events(device) as events:
+            if not self.api("GET", f"/api/v1/devices/{device}")["online"]:
+                events.until("presence", device=device, online=True)
+
     # ---- the command line ----
 
     def cli(self, *arguments, stdin=""):
