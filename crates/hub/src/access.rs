@@ -1,11 +1,11 @@
 //! Who may publish and subscribe where. Decided from the party alone, before anything is matched:
 //! a device has its own `dev/<id>/…`, its app's `app/<id>/…` to listen to, and the free topics that the
-//! owner's devices share; a token has everything that is not the broker's own; anonymous clients have
-//! the free topics. Deliberately absent: per-topic rules of broker accounts.
+//! owner's devices share; a token has everything that is not the broker's own; a broker account has what
+//! its rules say; anonymous clients have the free topics.
 
 use contract::Refusal;
 use model::topic::{Space, TopicError};
-use model::{Filter, Party, Role, Topic};
+use model::{Access, Filter, Party, Role, Scope, Topic};
 
 use crate::shared;
 
@@ -26,6 +26,7 @@ pub fn topic_to_publish(party: &Party, text: &str) -> Result<Topic, Refusal> {
     let topic = Topic::parse(expanded.as_deref().unwrap_or(text)).map_err(|_: TopicError| Refusal::BadTopic)?;
     let allowed = match (topic.space(), party) {
         (Space::System, _) => false,
+        (_, Party::Account { rules, .. }) => rules.allow(Access::Publish, &topic),
         (Space::Free, Party::Token { role, .. }) => role.includes(Role::Operator),
         (Space::Free, _) => true,
         (Space::Device { id, rest }, Party::Device { id: own, .. }) => id == own.as_str() && !rest.is_empty(),
@@ -48,6 +49,8 @@ pub struct Grant {
     pub reach: bool,
     /// Whether it names the device's own space.
     pub own: bool,
+    /// Whether the rules allow only a part of it, so that each message is to be looked at.
+    pub checked: bool,
 }
 
 impl Grant {
@@ -66,19 +69,34 @@ pub fn is_reserved(topic: &str) -> bool {
     topic.starts_with("dev/") || topic.starts_with("app/")
 }
 
+/// Whether `party` may receive from `topic`, for subscriptions that are to be checked.
+pub fn may_receive(party: &Party, topic: &Topic) -> bool {
+    party.rules().is_none_or(|rules| rules.allow(Access::Subscribe, topic))
+}
+
 /// The canonical filter that `party` means by `text`, if it may subscribe to it.
 pub fn filter_to_subscribe(party: &Party, text: &str) -> Result<Grant, Refusal> {
     if let Some(shared) = shared::split(text) {
         // A share of a share is nothing.
         let (group, filter) = shared.filter(|(_, filter)| shared::split(filter).is_none()).ok_or(Refusal::BadTopic)?;
         let grant = filter_to_subscribe(party, filter)?;
+        if grant.checked {
+            // The group would choose a member that may not have the message, and nobody would get it.
+            return Err(Refusal::NotAllowed);
+        }
         return Ok(Grant { group: Some(group.to_owned()), ..grant });
     }
     let expanded = expand(party, text)?;
     let filter = Filter::parse(expanded.as_deref().unwrap_or(text)).map_err(|_: TopicError| Refusal::BadTopic)?;
     let own = matches!((filter.space(), party), (Space::Device { id, .. }, Party::Device { id: own, .. }) if id == own.as_str());
+    let scope = match party {
+        Party::Account { rules, .. } => rules.scope(&filter),
+        _ => Scope::All,
+    };
     let allowed = match (filter.space(), party) {
-        (Space::System, _) => false,
+        (_, Party::Account { .. }) => scope != Scope::Nothing,
+        // The broker's own figures are for people and their programs. `$share` was taken apart before.
+        (Space::System, party) => matches!(party, Party::Token { .. }) && filter.as_str().starts_with("$SYS/"),
         (Space::Free, _) | (_, Party::Token { .. }) => true,
         (Space::Device { .. }, _) => own,
         (Space::App { id, .. }, Party::Device { app, .. }) => id == app.to_string(),
@@ -87,8 +105,10 @@ pub fn filter_to_subscribe(party: &Party, text: &str) -> Result<Grant, Refusal> 
     if !allowed {
         return Err(Refusal::NotAllowed);
     }
-    let reach = matches!(party, Party::Token { .. }) || !filter.as_str().starts_with(['+', '#']);
-    Ok(Grant { filter, group: None, as_me: expanded.is_some(), reach, own })
+    let named = matches!(party, Party::Token { .. }) || party.rules().is_some_and(|rules| rules.names_reserved());
+    let reach = named || !filter.as_str().starts_with(['+', '#']);
+    let checked = scope == Scope::Some;
+    Ok(Grant { filter, group: None, as_me: expanded.is_some(), reach, own, checked })
 }
 
 #[cfg(test)]
@@ -138,5 +158,29 @@ mod tests {
         assert_eq!(topic_to_publish(&token(Role::Owner), "me/data"), Err(Refusal::NotAllowed));
         assert_eq!(topic_to_publish(&Party::Anonymous, "dev/lamp/push"), Err(Refusal::NotAllowed));
         assert!(topic_to_publish(&Party::Anonymous, "foo").is_ok());
+    }
+
+    #[test]
+    fn an_account_has_what_its_rules_say() {
+        let account = |lines: &[&str]| {
+            let rules = model::Rules::parse(lines.iter().copied()).unwrap();
+            std::sync::Arc::new(Party::Account { id: 1, name: "ann".into(), rules: rules.into() }).as_client("phone")
+        };
+        let free = account(&[]);
+        assert!(topic_to_publish(&free, "foo").is_ok() && filter_to_subscribe(&free, "#").is_ok_and(|g| !g.checked && !g.reach));
+        for reserved in ["dev/lamp/push", "app/7/push", "me/data", "$SYS/x"] {
+            assert_eq!(topic_to_publish(&free, reserved), Err(Refusal::NotAllowed), "{reserved}");
+            assert_eq!(filter_to_subscribe(&free, reserved), Err(Refusal::NotAllowed), "{reserved}");
+        }
+        let ann = account(&["deny both home/safe", "allow both home/#", "allow publish %u/%c", "allow subscribe dev/+/data"]);
+        assert!(topic_to_publish(&ann, "home/door").is_ok() && topic_to_publish(&ann, "ann/phone").is_ok());
+        assert_eq!(topic_to_publish(&ann, "home/safe"), Err(Refusal::NotAllowed));
+        assert_eq!(topic_to_publish(&ann, "dev/lamp/data"), Err(Refusal::NotAllowed));
+        for (filter, checked) in [("home/door", Some(false)), ("home/#", Some(true)), ("#", Some(true)), ("home/safe", None)] {
+            assert_eq!(filter_to_subscribe(&ann, filter).ok().map(|grant| grant.checked), checked, "{filter}");
+        }
+        assert!(filter_to_subscribe(&ann, "#").unwrap().reach, "a rule names dev/…");
+        assert!(filter_to_subscribe(&ann, "$share/g/home/+/x").is_ok());
+        assert_eq!(filter_to_subscribe(&ann, "$share/g/home/#"), Err(Refusal::NotAllowed), "only whole filters are shared");
     }
 }

@@ -140,6 +140,9 @@ impl Shard {
             // One copy, however many filters matched, at the highest QoS that one of them wants
             // [MQTT-3.3.4-2], with the numbers of all of them [MQTT-3.3.4-3].
             let Some(best) = wanted.clone().max_by_key(|wish| wish.qos) else { continue };
+            if best.checked && !access::may_receive(&self.sessions[at].party, &message.topic) {
+                continue;
+            }
             let ids: Vec<u32> = wanted.clone().map(|wish| wish.id).filter(|id| *id != 0).collect();
             let waiting = Waiting {
                 message: message.clone(),

@@ -45,6 +45,12 @@ pub fn home_of_device(device: DeviceNumber, shards: u16) -> u16 {
     (device.0 % u32::from(shards)) as u16
 }
 
+/// Whether the sessions of a party are few, so that a list of them pays. A whole fleet may share an
+/// account or come as nobody; for those, a kick looks through all sessions instead.
+fn is_grouped(party: &PartyKey) -> bool {
+    matches!(party, PartyKey::Device(_) | PartyKey::Token(_))
+}
+
 struct Conn {
     generation: u32,
     protocol: &'static str,
@@ -73,7 +79,7 @@ pub struct Shard {
     conns: Vec<Option<Conn>>,
     pub(crate) sessions: Slab<Session>,
     by_key: HashMap<SessionKey, usize>,
-    /// The sessions of each device and token; those of anonymous clients have nothing in common.
+    /// The sessions of each device and token, see [`is_grouped`].
     by_party: HashMap<PartyKey, SmallVec<[u32; 4]>>,
     pub(crate) subscriptions: Subscriptions,
     /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
@@ -177,13 +183,13 @@ impl Shard {
 
     /// The peer belongs here and may come in.
     fn enter(&mut self, id: ConnId, hello: Hello, admission: Admission, now: Millis, unix: UnixMs) {
-        let party = admission.party;
         let client: Arc<str> = if hello.client.is_empty() {
             self.names_given += 1;
             format!("auto-{}-{}", self.index, self.names_given).into()
         } else {
             hello.client.into()
         };
+        let party = admission.party.as_client(&client);
         let key = SessionKey::new(&party, client.clone());
         let mut known = self.by_key.get(&key).copied();
         if let Some(at) = known {
@@ -208,7 +214,7 @@ impl Shard {
             self.epoch_last = self.epoch_last.wrapping_add(1);
             let at = self.sessions.insert(Session::new(client.clone(), party.clone(), self.epoch_last));
             self.by_key.insert(key, at);
-            if *party != Party::Anonymous {
+            if is_grouped(&party.key()) {
                 self.by_party.entry(party.key()).or_default().push(at as u32);
             }
             at
@@ -384,7 +390,10 @@ impl Shard {
     }
 
     fn kick(&mut self, whom: PartyKey, why: &Close, forget: bool, now: Millis, unix: UnixMs) {
-        let all = self.by_party.get(&whom).cloned().unwrap_or_default();
+        let all = match is_grouped(&whom) {
+            true => self.by_party.get(&whom).cloned().unwrap_or_default(),
+            false => self.sessions.iter().filter(|(_, s)| s.party.key() == whom).map(|(at, _)| at as u32).collect(),
+        };
         for at in all {
             let at = at as usize;
             if let Some(conn) = self.sessions[at].conn {
@@ -443,7 +452,12 @@ impl Shard {
     pub fn mail(&mut self, mail: Mail, now: Millis, unix: UnixMs) {
         match mail {
             Mail::Message(message) => self.route_here(&message, None, now),
-            Mail::Publish(message) => self.route(&message, None, now),
+            Mail::Publish(message) => {
+                if message.retain && self.commons.retained.set(&message).is_err() {
+                    self.counters.dropped += 1;
+                }
+                self.route(&message, None, now);
+            }
             Mail::Shared { session, waiting } => self.give_shared(session, *waiting),
             Mail::Push(message) => self.push(&message, now, unix),
             Mail::Verdict(ticket, verdict) => {
@@ -567,6 +581,7 @@ impl Hub for Verbs<'_> {
             as_me: grant.as_me,
             no_local: options.no_local,
             as_published: options.as_published,
+            checked: grant.checked,
             ..Entry::new(at as u32, options.qos, grant.reach)
         };
         let wanted = match options.retained {
@@ -586,7 +601,9 @@ impl Hub for Verbs<'_> {
             let mut left_out = 0;
             let now = self.now;
             self.shard.commons.retained.matching(&grant.filter, grant.reach, |message| {
-                if message.expires.is_some_and(|at| at <= now) {
+                if message.expires.is_some_and(|at| at <= now)
+                    || (grant.checked && !access::may_receive(&session.party, &message.topic))
+                {
                     return true;
                 }
                 let waiting = Waiting {

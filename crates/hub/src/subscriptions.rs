@@ -25,12 +25,14 @@ pub struct Entry {
     pub no_local: bool,
     /// Show the retain flag as it was published.
     pub as_published: bool,
+    /// The party's rules allow only a part of the filter: they are asked for each message.
+    pub checked: bool,
 }
 
 impl Entry {
     /// A plain wish.
     pub fn new(session: u32, qos: Qos, reach: bool) -> Entry {
-        Entry { session, id: 0, qos, as_me: false, reach, no_local: false, as_published: false }
+        Entry { session, id: 0, qos, as_me: false, reach, no_local: false, as_published: false, checked: false }
     }
 }
 

@@ -89,7 +89,7 @@ pub enum RuleError {
         why: crate::topic::TopicError,
     },
     /// A space where rules have no say.
-    #[error("{0:?}: rules cannot name me/… (accounts are no devices) or $…")]
+    #[error("{0:?}: rules cannot name me/… (accounts are no devices), nor of $… anything but $SYS/…")]
     Space(String),
     /// Too many of them.
     #[error("an account has at most {} rules; a rule with a wildcard can take the place of many", limits::RULES_PER_ACCOUNT_MAX)]
@@ -122,7 +122,8 @@ impl Rule {
         let shown = || filter.chars().take(80).collect();
         let filter = Filter::parse(filter).map_err(|why| RuleError::Filter { filter: shown(), why })?;
         match filter.space() {
-            Space::Me { .. } | Space::System => Err(RuleError::Space(shown())),
+            Space::Me { .. } => Err(RuleError::Space(shown())),
+            Space::System if !filter.as_str().starts_with("$SYS/") => Err(RuleError::Space(shown())),
             _ => Ok(Rule { allow, concerns, filter }),
         }
     }
@@ -195,7 +196,7 @@ impl Rules {
 
     /// Whether a rule speaks of `dev/…` or `app/…` by name.
     pub fn names_reserved(&self) -> bool {
-        self.0.iter().any(|rule| rule.filter.space() != Space::Free)
+        self.0.iter().any(|rule| matches!(rule.filter.space(), Space::Device { .. } | Space::App { .. }))
     }
 
     /// The rules with the names of one client in them. A client id that holds `+` or `#` would turn a
@@ -240,8 +241,10 @@ impl Rules {
         let mut some = false;
         let mut denied = false;
         for rule in self.0.iter().filter(|rule| rule.concerns.includes(Access::Subscribe)) {
+            // Neither sees through its wildcard what the other names.
             let short = rule.filter.as_str().starts_with(['+', '#']) && filter.space() != Space::Free;
-            if short || !meet(rule.filter.as_str(), filter.as_str()) {
+            let system = filter.as_str().starts_with(['+', '#']) && rule.filter.space() == Space::System;
+            if short || system || !meet(rule.filter.as_str(), filter.as_str()) {
                 continue;
             }
             let whole = !reaching && covers(rule.filter.as_str(), filter.as_str());
@@ -329,9 +332,16 @@ mod tests {
             assert_eq!(Rule::parse(line).unwrap().to_string(), line);
         }
         assert_eq!(Rule::parse("  allow  both  x").unwrap().to_string(), "allow both x");
-        for bad in
-            ["", "allow", "allow both", "permit both x", "allow read x", "allow both a#", "allow both me/x", "deny both $SYS/#"]
-        {
+        for bad in [
+            "",
+            "allow",
+            "allow both",
+            "permit both x",
+            "allow read x",
+            "allow both a#",
+            "allow both me/x",
+            "deny both $share/g/x",
+        ] {
             assert!(Rule::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Rules::parse(vec!["allow both x"; 1 + limits::RULES_PER_ACCOUNT_MAX]), Err(RuleError::TooMany));
@@ -359,6 +369,9 @@ mod tests {
         assert_eq!(scope(&said, "#"), Scope::Some, "which also sees what the second rule allows");
         assert_eq!(scope(&said, "dev/+/data"), Scope::All);
         assert_eq!(scope(&said, "dev/#"), Scope::Some);
+        let figures = rules(&["allow subscribe $SYS/broker/#"]);
+        assert_eq!((scope(&figures, "$SYS/#"), scope(&figures, "#")), (Scope::Some, Scope::Nothing));
+        assert_eq!(scope(&all, "$SYS/#"), Scope::Nothing);
     }
 
     #[test]
