@@ -252,6 +252,10 @@ impl Fleet {
             Some(secret) => secret,
             None => secrets::new_device_secret(),
         };
+        if let Some(id) = new.id.as_deref().filter(|id| self.accounts.read().find(id).is_some()) {
+            // The device would be asked for first, and the account behind it could not be logged in to.
+            return Err(FleetError::AccountNameTaken(id.to_owned()));
+        }
         let (id, number) = {
             let mut arriving = self.arriving.lock();
             let id = choose_id(&self.roster.read(), &arriving, new.app, new.id.as_deref())?;

@@ -16,6 +16,25 @@ pub enum FleetError {
     /// No token has that number.
     #[error("there is no token {0}; see the list of tokens")]
     NoSuchToken(u64),
+    /// No account has that number.
+    #[error("there is no account {0}; see the list of accounts")]
+    NoSuchAccount(u64),
+    /// The name cannot be an account's.
+    #[error("{0:?} cannot be an account's name: 1 to {max} bytes, not digits alone, not \"token\", no + or # and no control characters",
+        max = limits::NAME_BYTES_MAX)]
+    BadAccountName(String),
+    /// An account or a device has that name.
+    #[error("an account or a device is called {0:?} already; choose another name, or delete the other first")]
+    AccountNameTaken(String),
+    /// A password chosen by the caller that is too short or too long.
+    #[error("a password has 8 to {max} bytes; leave it out and one is made", max = limits::PASSWORD_BYTES_MAX)]
+    BadPassword,
+    /// A password hash of no known form.
+    #[error("this is no password hash that is known here: $argon2id$…, or $7$… or $6$… from a Mosquitto password file")]
+    BadPasswordHash,
+    /// `anonymous` stands for those who show no credentials.
+    #[error("anonymous is for clients without a password; make another account for those with one")]
+    AnonymousPassword,
     /// The app number is in use.
     #[error("there is an app {0} already; choose another number, or leave it out and one is given")]
     AppIdTaken(AppId),
@@ -108,6 +127,12 @@ impl FleetError {
             FleetError::NoSuchApp(_) => "no_such_app",
             FleetError::NoSuchDevice(_) => "no_such_device",
             FleetError::NoSuchToken(_) => "no_such_token",
+            FleetError::NoSuchAccount(_) => "no_such_account",
+            FleetError::BadAccountName(_) => "bad_account_name",
+            FleetError::AccountNameTaken(_) => "account_name_taken",
+            FleetError::BadPassword => "bad_password",
+            FleetError::BadPasswordHash => "bad_password_hash",
+            FleetError::AnonymousPassword => "anonymous_password",
             FleetError::AppIdTaken(_) => "app_id_taken",
             FleetError::BadAppId(_) => "bad_app_id",
             FleetError::DeviceIdTaken(_) => "device_id_taken",
@@ -131,8 +156,12 @@ impl FleetError {
     /// Whose trouble it is.
     pub fn kind(&self) -> Kind {
         match self {
-            FleetError::NoSuchApp(_) | FleetError::NoSuchDevice(_) | FleetError::NoSuchToken(_) => Kind::Missing,
+            FleetError::NoSuchApp(_)
+            | FleetError::NoSuchDevice(_)
+            | FleetError::NoSuchToken(_)
+            | FleetError::NoSuchAccount(_) => Kind::Missing,
             FleetError::AppIdTaken(_)
+            | FleetError::AccountNameTaken(_)
             | FleetError::DeviceIdTaken(_)
             | FleetError::AppHasDevices { .. }
             | FleetError::Limit { .. } => Kind::Conflict,

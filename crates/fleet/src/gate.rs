@@ -1,10 +1,11 @@
-//! Who may come in. Answers from memory; only a device's first sight has to be written first and is
-//! answered later. A stranger learns nothing about which ids, apps or keys exist.
+//! Who may come in. Answers from memory; only a device's first sight has to be written first, and an
+//! account's password checked slowly: those are answered later. A stranger learns nothing about which ids, apps or keys exist.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
+use model::account::ANONYMOUS;
 use model::{AppId, AppKey, DeviceId, Party, limits};
 
 use crate::registration::{Waiter, has_room};
@@ -15,7 +16,7 @@ use crate::{Fleet, secrets};
 pub(crate) const TOKEN_USER: &str = "token";
 
 impl Gate for Fleet {
-    fn admit(&self, login: &Login, _remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {
+    fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {
         match login {
             Login::Anonymous => Some(self.anonymous()),
             // What a client without credentials sends when its library insists on the fields.
@@ -26,7 +27,10 @@ impl Gate for Fleet {
                 Ok(app) => self.by_app_key(app, password, client, ticket),
                 Err(_) => Some(Err(Refusal::BadAppKey)),
             },
-            Login::Password { user, password, .. } => Some(self.by_secret(user, password)),
+            Login::Password { user, password, .. } => match self.by_secret(user, password) {
+                Some(verdict) => Some(verdict),
+                None => self.by_password(user, password, remote, ticket),
+            },
             Login::AppKey { app, key, chip } => self.by_app_key(*app, key.as_bytes(), chip, ticket),
             Login::Single { chip } => self.by_chip_alone(chip, ticket),
         }
@@ -38,7 +42,9 @@ impl Fleet {
         if !self.anonymous {
             return Err(Refusal::NoCredentials);
         }
-        Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None })
+        let ruled = self.accounts.read().find(ANONYMOUS).map(|kept| kept.party());
+        let party = ruled.unwrap_or_else(|| Arc::new(Party::Anonymous));
+        Ok(Admission { party, settings: Arc::default(), enrolled: None })
     }
 
     fn by_token(&self, token: &[u8]) -> Verdict {
@@ -48,13 +54,13 @@ impl Fleet {
         Ok(Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None })
     }
 
-    fn by_secret(&self, id: &str, secret: &[u8]) -> Verdict {
+    /// `None` when there is no device of that id.
+    fn by_secret(&self, id: &str, secret: &[u8]) -> Option<Verdict> {
         let given = secrets::hash(secret);
         let roster = self.roster.read();
-        match roster.find(id) {
-            Some(record) if secrets::same(&record.secret_hash, &given) => Ok(roster.admission(record)),
-            _ => Err(Refusal::BadCredentials),
-        }
+        let record = roster.find(id)?;
+        let known = secrets::same(&record.secret_hash, &given);
+        Some(if known { Ok(roster.admission(record)) } else { Err(Refusal::BadCredentials) })
     }
 
     fn by_app_key(&self, app: u32, key: &[u8], chip: &str, ticket: Ticket) -> Option<Verdict> {

@@ -1,13 +1,16 @@
-//! The fleet: apps, devices and their secrets, presence, tokens and sign-in, and the gate that every
+//! The fleet: apps, devices and their secrets, presence, tokens and sign-in, broker accounts, and the gate that every
 //! connection passes. All of it stands in memory, read whole from the [`Registry`] at the start and
 //! written through to it before a change counts. It decides who may come in, never what a party may do
 //! on topics (the hub does), and knows no protocol.
 
+mod accounts;
 mod apps;
 mod devices;
 mod error;
 mod gate;
 mod knocks;
+mod logins;
+mod passwords;
 mod presence;
 mod registration;
 mod roster;
@@ -25,6 +28,7 @@ use model::DeviceNumber;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
+pub use accounts::{AccountEdit, AccountView, NewAccount, Password};
 pub use apps::{AppEdit, AppView, NewApp};
 pub use devices::{Counts, DeviceEdit, DeviceFilter, DeviceView, NewDevice};
 pub use error::{FleetError, Kind};
@@ -62,6 +66,8 @@ pub struct Fleet {
     arriving: Mutex<registration::Arriving>,
     roster: RwLock<roster::Roster>,
     tokens: RwLock<tokens::Tokens>,
+    accounts: RwLock<accounts::Accounts>,
+    logins: logins::Logins,
     codes: Mutex<signin::Codes>,
     knocks: Mutex<knocks::Ring>,
     unkept: presence::Unkept,
@@ -78,6 +84,7 @@ impl Fleet {
         let mut snapshot = registry.load().await?;
         let now = settings.clock.unix();
         let tokens = tokens::Tokens::new(std::mem::take(&mut snapshot.tokens), snapshot.token_last, settings.bootstrap_token);
+        let accounts = accounts::Accounts::new(std::mem::take(&mut snapshot.accounts), snapshot.account_last);
         let roster = roster::Roster::new(snapshot, now);
         let fleet = Arc::new_cyclic(|me| Fleet {
             me: me.clone(),
@@ -91,6 +98,8 @@ impl Fleet {
             arriving: Mutex::default(),
             roster: RwLock::new(roster),
             tokens: RwLock::new(tokens),
+            accounts: RwLock::new(accounts),
+            logins: logins::Logins::new(),
             codes: Mutex::default(),
             knocks: Mutex::default(),
             unkept: presence::Unkept::default(),

@@ -10,7 +10,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// 32 letters without those that people mix up, so that five bits of a byte choose one.
 const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-fn random<const N: usize>() -> [u8; N] {
+/// Random bytes.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // Fails only on a system without any source of randomness, where nothing can be kept safe.
     SystemRandom::new().fill(&mut bytes).expect("the system has randomness");

@@ -1,6 +1,7 @@
 //! The fleet on the real store, with a line and a bus that only write down what they are told and a
 //! clock that stands still until a test moves it.
 
+mod accounts;
 mod apps;
 mod devices;
 mod gate;
@@ -67,7 +68,7 @@ impl Clock for Hand {
         UnixMs(self.0.load(Ordering::Relaxed))
     }
     fn millis(&self) -> Millis {
-        Millis(0)
+        Millis(self.0.load(Ordering::Relaxed) as u64)
     }
 }
 
