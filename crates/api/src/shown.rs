@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use contract::store::{Latest, StoredPush};
-use fleet::{AppView, DeviceView, Knock, NewToken, TokenView};
+use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, TokenView};
 use model::app::ProtocolSettings;
 use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
 use serde::Serialize;
@@ -153,6 +153,34 @@ impl Token {
 impl From<TokenView> for Token {
     fn from(TokenView { id, name, role, created, expires }: TokenView) -> Token {
         Token { id, name, role, created, expires, token: None }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Account {
+    id: u64,
+    name: String,
+    /// Shown once, when it was made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+    /// By which method the password is kept.
+    password_kind: &'static str,
+    rules: Vec<String>,
+    created: UnixMs,
+}
+
+impl Account {
+    /// An account whose password may just have been made.
+    pub fn with_password(view: AccountView, password: Option<String>) -> Account {
+        Account { password, ..view.into() }
+    }
+}
+
+impl From<AccountView> for Account {
+    fn from(view: AccountView) -> Account {
+        let model::Account { id, name, rules, created } = view.account;
+        let rules = rules.iter().map(|rule| rule.to_string()).collect();
+        Account { id, name, password: None, password_kind: view.password, rules, created }
     }
 }
 

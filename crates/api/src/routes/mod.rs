@@ -1,6 +1,7 @@
 //! The table of routes, and what holds for all of them: the limit on bodies, errors as problem+json, and
 //! headers that keep answers out of caches and foreign pages.
 
+mod accounts;
 mod apps;
 mod devices;
 mod direct;
@@ -33,6 +34,9 @@ pub fn router(app: App) -> Router {
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/signin", post(tokens::signin))
         .route("/tokens/{id}", delete(tokens::remove))
+        .route("/accounts", get(accounts::list).post(accounts::create))
+        .route("/accounts/{id}", get(accounts::show).patch(accounts::edit).delete(accounts::remove))
+        .route("/accounts/{id}/password", post(accounts::new_password))
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{id}", get(apps::show).patch(apps::edit).delete(apps::remove))
         .route("/devices", get(devices::list).post(devices::create))

@@ -2,6 +2,7 @@
 //! that plays the device.
 
 mod access;
+mod accounts;
 mod apps;
 mod devices;
 mod direct;
