@@ -42,6 +42,13 @@ pub enum Login {
         /// The chip id in decimal.
         chip: String,
     },
+    /// The house itself, at the inner end of a connection that the configuration told it to make. It needs
+    /// no credentials, and so only a machine that was made for an outgoing connection may present it: no
+    /// bytes of any peer ever become this login.
+    Bridge {
+        /// The bridge's name in the configuration.
+        name: String,
+    },
 }
 
 impl Login {
@@ -62,6 +69,7 @@ impl Login {
             Login::Password { user, client, .. } => format!("user {user:?}, client {client:?}"),
             Login::AppKey { app, chip, .. } => format!("app {app}, chip {chip:?}"),
             Login::Single { chip } => format!("chip {chip:?}"),
+            Login::Bridge { name } => format!("bridge {name:?}"),
         }
     }
 }

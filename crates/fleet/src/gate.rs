@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
 use model::account::ANONYMOUS;
-use model::{AppId, AppKey, DeviceId, Party, limits};
+use model::{AppId, AppKey, DeviceId, Party, Role, limits};
 
 use crate::registration::{Waiter, has_room};
 use crate::roster::Roster;
@@ -14,6 +14,8 @@ use crate::{Fleet, secrets};
 
 /// The user name that says that the password is an API token. No device may be called so.
 pub(crate) const TOKEN_USER: &str = "token";
+/// The token number of bridges. No token has it, so that none can take a bridge's session over.
+const BRIDGE_TOKEN: u64 = u64::MAX;
 
 impl Gate for Fleet {
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {
@@ -33,8 +35,16 @@ impl Gate for Fleet {
             },
             Login::AppKey { app, key, chip } => self.by_app_key(*app, key.as_bytes(), chip, ticket),
             Login::Single { chip } => self.by_chip_alone(chip, ticket),
+            Login::Bridge { name } => Some(Ok(bridge(name))),
         }
     }
+}
+
+/// The house's own bridges come in without credentials: that is safe because nothing that a peer sends
+/// becomes this login (see [`Login::Bridge`]), and what one carries is bounded by its configured topics.
+fn bridge(name: &str) -> Admission {
+    let party = Party::Token { id: BRIDGE_TOKEN, name: format!("bridge {name}").into(), role: Role::Owner };
+    Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None }
 }
 
 impl Fleet {

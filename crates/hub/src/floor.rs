@@ -39,6 +39,8 @@ pub struct Moving {
 /// A connection that ended: for the log and the counters.
 #[derive(Clone, Debug)]
 pub struct Ended {
+    /// The place that it had.
+    pub conn: ConnId,
     /// By which protocol.
     pub protocol: &'static str,
     /// From where.
@@ -119,7 +121,7 @@ impl Floor {
 
     // ---- what the driver brings ----
 
-    /// The seat that the next [`Floor::open`] or [`Floor::arrive`] will take, so that the driver can tie
+    /// The seat that the next connection will take, however it comes, so that the driver can tie
     /// its socket to it first.
     pub fn vacant(&self) -> ConnId {
         match self.free.last() {
@@ -130,8 +132,11 @@ impl Floor {
 
     /// A connection was accepted.
     pub fn open(&mut self, protocol: &Protocol, remote: SocketAddr, wire: &mut impl Wire) {
-        let machine = (protocol.open)(Peer { remote, now: self.now });
-        let protocol = protocol.name;
+        self.open_machine(protocol.name, (protocol.open)(Peer { remote, now: self.now }), remote, wire);
+    }
+
+    /// A connection was made, from either side, and this machine speaks on it.
+    pub fn open_machine(&mut self, protocol: &'static str, machine: Box<dyn Session>, remote: SocketAddr, wire: &mut impl Wire) {
         let conn = self.seat(Line { machine, tail: Vec::new(), wake_at: None, armed: None, unsent_bytes: 0, protocol, remote });
         self.hub.opened(conn, protocol, remote);
         self.call(conn, |machine, cx| machine.on_open(cx));
@@ -384,7 +389,7 @@ impl Floor {
         let Some(line) = self.unseat(conn) else { return };
         wire.close(conn);
         self.hub.closed(conn, &close, self.now, self.unix);
-        self.ended.push(Ended { protocol: line.protocol, remote: line.remote, close });
+        self.ended.push(Ended { conn, protocol: line.protocol, remote: line.remote, close });
     }
 
     fn unseat(&mut self, conn: ConnId) -> Option<Line> {

@@ -210,3 +210,13 @@ async fn registrations_under_way_are_bounded() {
     assert!(knock(&house, &app_key(1, key, "one-more")).is_none(), "there is room again");
     house.decided().await.1.unwrap();
 }
+
+#[tokio::test]
+async fn a_bridge_of_the_house_shares_its_party_with_nobody() {
+    let house = House::new().await;
+    let verdict = knock(&house, &Login::Bridge { name: "shed".into() }).unwrap().unwrap();
+    let made = house.fleet.create_token("ci", Role::Owner, None).await.unwrap();
+    let token = knock(&house, &password("token", &made.token, "bridge-shed")).unwrap().unwrap();
+    assert_ne!(verdict.party.key(), token.party.key());
+    assert_ne!(verdict.party.key(), PartyKey::Token(0), "the bootstrap token's number");
+}
