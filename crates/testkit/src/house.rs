@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use contract::{Bus, Close, ConnId, Event, Fault, Protocol, Refusal, Ticket};
+use contract::session::Peer;
+use contract::{Bus, Close, ConnId, Event, Fault, Protocol, Refusal, Session, Ticket};
 use hub::{Commons, Floor, Mail, Moving, Shard, Wire, home_of_device};
 use model::{DeviceNumber, Message, Millis, PartyKey, UnixMs};
 
@@ -150,13 +151,20 @@ impl House {
 
     /// A peer connects. New connections go to the shards in turn, so that hand-overs happen.
     pub fn connect(&mut self, protocol: &Protocol) -> LineId {
+        self.connect_machine(protocol.name, protocol.open)
+    }
+
+    /// A connection is made on which the machine speaks that `open` makes, like one that the house made
+    /// itself to somebody else.
+    pub fn connect_machine(&mut self, protocol: &'static str, open: impl FnOnce(Peer) -> Box<dyn Session>) -> LineId {
         let line = self.lines.borrow().len();
         let shard = line % self.floors.len();
         let conn = self.floors[shard].vacant();
         self.lines.borrow_mut().push(Line { at: Some((shard, conn)), ..Line::default() });
         self.wires[shard].seats.insert(conn, line);
         let remote = SocketAddr::from(([192, 0, 2, 1], 10_000 + line as u16));
-        self.floors[shard].open(protocol, remote, &mut self.wires[shard]);
+        let machine = open(Peer { remote, now: self.now });
+        self.floors[shard].open_machine(protocol, machine, remote, &mut self.wires[shard]);
         self.settle();
         LineId(line)
     }
