@@ -27,6 +27,14 @@ pub const MQTT_PACKET_BYTES_MAX: usize = 256 * 1024;
 pub const MQTT_CONNECT_BYTES_MAX: usize = 8 * 1024;
 /// Longest MQTT client id in bytes (3.1.1 obliges us to take 23, real ones reach about 100).
 pub const CLIENT_ID_BYTES_MAX: usize = 256;
+/// Topic aliases that a client may set, and that we use towards one: a board has a handful of topics, and
+/// each alias may hold a topic of the longest kind.
+pub const MQTT_TOPIC_ALIASES_MAX: u16 = 16;
+/// Publishes of a level 5 client that may be unacknowledged at once (its receive maximum): as many as
+/// [`INBOUND_OPEN_MAX`], the bound of the dearer kind.
+pub const MQTT_RECEIVE_MAX: u16 = INBOUND_OPEN_MAX as u16;
+/// User properties of one message. Each costs several times its bytes on the wire while it is kept.
+pub const MQTT_USER_PROPERTIES_MAX: usize = 64;
 /// Largest ES-PUSH classic frame in bytes, header included: the device's own reassembly buffer
 /// (0x1080). A longer one makes the device drop the line, so it is the bound of both directions.
 pub const ESPUSH_FRAME_BYTES_MAX: usize = 4224;
@@ -125,6 +133,9 @@ pub const UPLOADS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How far ahead of our clock a device's own time may be, in seconds; beyond that its clock is wrong
 /// and the time of receipt is taken. A day covers every confusion of time zones.
 pub const POINT_AHEAD_S_MAX: u64 = 24 * 3600;
+/// How far ahead of its receipt a value may be dated because earlier values of its stream, which came in
+/// the same milliseconds, have those times. A minute is sixty thousand values in one go; more are refused.
+pub const POINTS_AHEAD_MS_MAX: i64 = 60_000;
 /// Recent messages remembered per device for the console's log.
 pub const MESSAGE_LOG_PER_DEVICE_MAX: usize = 100;
 /// Payload bytes shown per remembered message; longer ones are cut and marked.
@@ -201,3 +212,71 @@ pub const STORE_JOBS_PER_COMMIT_MAX: usize = 1_024;
 /// Points of removed devices that are deleted per transaction, so that removing one device with years
 /// of points never holds up the others.
 pub const STORE_PURGE_ROWS_MAX: usize = 5_000;
+
+// ---- what an owner may set ----
+
+/// The limits that an owner may set, as `limits.<name>`. Their defaults are the constants above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`SUBSCRIPTIONS_PER_SESSION_MAX`].
+    pub subscriptions_per_session: usize,
+    /// See [`INFLIGHT_MAX`].
+    pub in_flight: u16,
+    /// See [`QUEUE_MESSAGES_MAX`].
+    pub queue_messages: usize,
+    /// See [`QUEUE_BYTES_MAX`].
+    pub queue_bytes: usize,
+    /// What happens when a queue is full, unless the app says otherwise (`session.queue`).
+    pub queue_policy: QueuePolicy,
+    /// See [`RETAINED_MESSAGES_MAX`].
+    pub retained_messages: usize,
+    /// See [`RETAINED_BYTES_MAX`].
+    pub retained_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            subscriptions_per_session: SUBSCRIPTIONS_PER_SESSION_MAX,
+            in_flight: INFLIGHT_MAX,
+            queue_messages: QUEUE_MESSAGES_MAX,
+            queue_bytes: QUEUE_BYTES_MAX,
+            queue_policy: QueuePolicy::default(),
+            retained_messages: RETAINED_MESSAGES_MAX,
+            retained_bytes: RETAINED_BYTES_MAX,
+        }
+    }
+}
+
+/// What happens when a client's queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueuePolicy {
+    /// The message that came last is dropped: what was promised first is kept.
+    #[default]
+    DropNewest,
+    /// The message that has waited longest is dropped: for clients that care for the present.
+    DropOldest,
+    /// The client is disconnected; what it has waiting stays with its session.
+    Disconnect,
+}
+
+impl QueuePolicy {
+    /// The policy of a word.
+    pub fn parse(word: &str) -> Option<QueuePolicy> {
+        match word {
+            "drop-newest" => Some(QueuePolicy::DropNewest),
+            "drop-oldest" => Some(QueuePolicy::DropOldest),
+            "disconnect" => Some(QueuePolicy::Disconnect),
+            _ => None,
+        }
+    }
+
+    /// The word for the policy.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            QueuePolicy::DropNewest => "drop-newest",
+            QueuePolicy::DropOldest => "drop-oldest",
+            QueuePolicy::Disconnect => "disconnect",
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The room's one task: takes every upload that waits, reads it, stores all points in one go, and only
 //! then answers the devices and tells the house. Knows each device's streams by a hash of their names,
-//! because a device may open only so many.
+//! because a device may open only so many, and each stream's newest time of receipt, so that values which
+//! came in the same millisecond do not take each other's place.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +13,7 @@ use contract::{Bus, Event, Line, Refusal, Ticket};
 use futures_util::future::join_all;
 use model::message::SharedMessage;
 use model::topic::Space;
-use model::{DeviceNumber, Point, limits};
+use model::{DeviceNumber, Point, UnixMs, limits};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::upload::{self, Reading};
@@ -22,12 +23,15 @@ use crate::{Counts, IngestError};
 /// (a thousand points each) stays small.
 const BATCH: usize = 256;
 
+/// The first step beyond what a stream may be ahead.
+const AHEAD_TOO_FAR: i64 = limits::POINTS_AHEAD_MS_MAX + 1;
+
 /// What the task is told.
 pub(crate) enum Command {
     /// A device published on its data topic.
     Published { device: DeviceNumber, message: SharedMessage, ticket: Option<Ticket> },
-    /// Readings that came by another way; they are checked already.
-    Ingest { device: DeviceNumber, readings: Vec<Reading>, reply: oneshot::Sender<Result<usize, IngestError>> },
+    /// Readings that came by another way at `received`; they are checked already.
+    Ingest { device: DeviceNumber, received: UnixMs, readings: Vec<Reading>, reply: oneshot::Sender<Result<usize, IngestError>> },
     /// The device is registered no more.
     Removed { device: DeviceNumber },
     /// Tell when all before is done.
@@ -41,6 +45,29 @@ enum Waiting {
     Caller(oneshot::Sender<Result<usize, IngestError>>),
 }
 
+/// A stream of a device.
+#[derive(Clone, Copy)]
+struct Stream {
+    /// The hash of its name.
+    hash: u64,
+    /// The newest time that we gave to one of its values.
+    given: UnixMs,
+}
+
+impl Stream {
+    /// The time of a value that came at `received` without one of its own: the next that is free.
+    fn give_time(&mut self, received: UnixMs) -> Result<UnixMs, Refusal> {
+        let free = received.max(UnixMs(self.given.0.saturating_add(1)));
+        self.given = match free.0 - received.0 {
+            0..=limits::POINTS_AHEAD_MS_MAX => free,
+            AHEAD_TOO_FAR => return Err(Refusal::Quota),
+            // No stream comes so far ahead, one value after the other: the clock was set back.
+            _ => received,
+        };
+        Ok(self.given)
+    }
+}
+
 /// An upload that was read.
 struct Upload {
     points: Arc<[Point]>,
@@ -48,15 +75,19 @@ struct Upload {
 }
 
 pub(crate) struct Intake {
-    pub store: Arc<dyn Points>,
-    pub line: Arc<dyn Line>,
-    pub bus: Arc<dyn Bus>,
-    pub counts: Arc<Counts>,
-    pub streams: HashMap<DeviceNumber, Vec<u64>>,
-    pub hasher: RandomState,
+    store: Arc<dyn Points>,
+    line: Arc<dyn Line>,
+    bus: Arc<dyn Bus>,
+    counts: Arc<Counts>,
+    streams: HashMap<DeviceNumber, Vec<Stream>>,
+    hasher: RandomState,
 }
 
 impl Intake {
+    pub fn new(store: Arc<dyn Points>, line: Arc<dyn Line>, bus: Arc<dyn Bus>, counts: Arc<Counts>) -> Intake {
+        Intake { store, line, bus, counts, streams: HashMap::new(), hasher: RandomState::new() }
+    }
+
     /// Runs until nobody can tell it anything more.
     pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let mut batch = Vec::new();
@@ -69,11 +100,11 @@ impl Intake {
                     Command::Published { device, message, ticket } => {
                         self.counts.waiting_bytes.fetch_sub(message.cost_bytes(), Ordering::Relaxed);
                         let waiting = ticket.map_or(Waiting::Nobody, Waiting::Device);
-                        let read = read(&message).and_then(|readings| self.bind(device, readings));
+                        let read = read(&message).and_then(|readings| self.bind(device, message.at, readings));
                         self.admit(read, waiting, &mut uploads);
                     }
-                    Command::Ingest { device, readings, reply } => {
-                        let bound = self.bind(device, readings);
+                    Command::Ingest { device, received, readings, reply } => {
+                        let bound = self.bind(device, received, readings);
                         self.admit(bound, Waiting::Caller(reply), &mut uploads);
                     }
                     Command::Removed { device } => drop(self.streams.remove(&device)),
@@ -98,32 +129,37 @@ impl Intake {
         for (device, names) in devices.into_iter().zip(names) {
             match names {
                 Ok(names) => {
-                    let hashes = names.iter().map(|name| self.hasher.hash_one(name)).collect();
-                    self.streams.insert(device, hashes);
+                    let known = |name| Stream { hash: self.hasher.hash_one(name), given: UnixMs(0) };
+                    self.streams.insert(device, names.iter().map(known).collect());
                 }
                 Err(error) => tracing::warn!(%device, %error, "the streams of a device could not be read"),
             }
         }
     }
 
-    /// Binds readings to their device, if it may open the streams that are new.
-    fn bind(&mut self, device: DeviceNumber, readings: Vec<Reading>) -> Result<Arc<[Point]>, Refusal> {
+    /// Binds readings to their device, if it may open the streams that are new. What was acknowledged is
+    /// kept: a value that has only the time of its receipt never takes the place of another.
+    fn bind(&mut self, device: DeviceNumber, received: UnixMs, readings: Vec<Reading>) -> Result<Arc<[Point]>, Refusal> {
         let known = self.streams.get_mut(&device).ok_or(Refusal::Unavailable)?;
         let before = known.len();
-        for reading in &readings {
-            let hash = self.hasher.hash_one(&reading.stream);
-            if !known.contains(&hash) {
-                if known.len() >= limits::STREAMS_PER_DEVICE_MAX {
-                    known.truncate(before);
-                    return Err(Refusal::Quota);
+        let mut bind = |Reading { stream, at, value }| {
+            let hash = self.hasher.hash_one(&stream);
+            let place = match known.iter().position(|stream| stream.hash == hash) {
+                Some(place) => place,
+                None if known.len() >= limits::STREAMS_PER_DEVICE_MAX => return Err(Refusal::Quota),
+                None => {
+                    known.push(Stream { hash, given: UnixMs(0) });
+                    known.len() - 1
                 }
-                known.push(hash);
-            }
+            };
+            let at = if at == received { known[place].give_time(received)? } else { at };
+            Ok(Point { device, stream, at, value })
+        };
+        let bound: Result<Arc<[Point]>, Refusal> = readings.into_iter().map(&mut bind).collect();
+        if bound.is_err() {
+            known.truncate(before);
         }
-        Ok(readings
-            .into_iter()
-            .map(|reading| Point { device, stream: reading.stream, at: reading.at, value: reading.value })
-            .collect())
+        bound
     }
 
     fn admit(&self, read: Result<Arc<[Point]>, Refusal>, waiting: Waiting, uploads: &mut Vec<Upload>) {

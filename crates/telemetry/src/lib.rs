@@ -8,8 +8,6 @@ mod intake;
 pub mod log;
 pub mod upload;
 
-use std::collections::HashMap;
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -17,7 +15,7 @@ use contract::event::Change;
 use contract::store::{Latest, Page, PointQuery, Points, StoreError};
 use contract::{Bus, Clock, Consumer, Event, Line, Refusal};
 use model::topic::Space;
-use model::{DeviceNumber, Point, limits};
+use model::{DeviceNumber, Point, UnixMs, limits};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -61,32 +59,23 @@ impl Telemetry {
     pub fn open(store: Arc<dyn Points>, line: Arc<dyn Line>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Arc<Telemetry> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counts = Arc::new(Counts::default());
-        let intake = Intake {
-            store: store.clone(),
-            line: line.clone(),
-            bus,
-            counts: counts.clone(),
-            streams: HashMap::new(),
-            hasher: RandomState::new(),
-        };
-        tokio::spawn(intake.run(inbox));
+        tokio::spawn(Intake::new(store.clone(), line.clone(), bus, counts.clone()).run(inbox));
         let log = Mutex::new(Log::new(limits::MESSAGE_LOG_BYTES_MAX));
         Arc::new(Telemetry { store, line, clock, commands, counts, log })
     }
 
-    /// Keeps readings that came by another way than the device's topic, and tells the house of them.
-    /// When this returns `Ok` they are on disk. How many they were.
-    pub async fn ingest(&self, device: DeviceNumber, mut readings: Vec<Reading>) -> Result<usize, IngestError> {
+    /// Keeps readings that came at `received` by another way than the device's topic, and tells the house
+    /// of them. When this returns `Ok` they are on disk. How many they were.
+    pub async fn ingest(&self, device: DeviceNumber, received: UnixMs, mut readings: Vec<Reading>) -> Result<usize, IngestError> {
         if readings.len() > limits::POINTS_PER_UPLOAD_MAX {
             return Err(Refusal::Quota.into());
         }
-        let now = self.clock.unix();
         for reading in &mut readings {
             upload::check(reading)?;
-            reading.at = upload::own_time(reading.at, now);
+            reading.at = upload::own_time(reading.at, received);
         }
         let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Ingest { device, readings, reply });
+        let _ = self.commands.send(Command::Ingest { device, received, readings, reply });
         answer.await.map_err(|_| StoreError::Closed)?
     }
 

@@ -161,7 +161,7 @@ async fn what_cannot_be_read_is_refused_and_costs_nobody_else() {
 async fn a_device_may_open_only_so_many_streams() {
     let world = World::new();
     let first: Vec<Reading> = (0..limits::STREAMS_PER_DEVICE_MAX - 1).map(|i| reading(&format!("s{i}"), 1.0, NOW)).collect();
-    assert_eq!(world.room().ingest(LAMP, first).await.unwrap(), limits::STREAMS_PER_DEVICE_MAX - 1);
+    assert_eq!(world.room().ingest(LAMP, NOW, first).await.unwrap(), limits::STREAMS_PER_DEVICE_MAX - 1);
     world.take();
     // Another room on the same store, as after a restart.
     let room = world.room();
@@ -180,15 +180,53 @@ async fn ingested_readings_are_checked_and_on_disk_when_it_returns() {
     let world = World::new();
     let room = world.room();
     let readings = vec![reading("temp", 21.0, UnixMs(1_794_000_000_000)), reading("temp", 22.0, UnixMs(NOW.0 * 2))];
-    assert_eq!(room.ingest(LAMP, readings).await.unwrap(), 2);
+    assert_eq!(room.ingest(LAMP, NOW, readings).await.unwrap(), 2);
     assert_eq!(world.take()[0], "store temp=21.0@1794000000000 temp=22.0");
-    let bad = room.ingest(LAMP, vec![reading("a#b", 1.0, NOW)]).await;
+    let bad = room.ingest(LAMP, NOW, vec![reading("a#b", 1.0, NOW)]).await;
     assert!(matches!(bad, Err(IngestError::Refused(Refusal::BadTopic))));
     let many = vec![reading("a", 1.0, NOW); limits::POINTS_PER_UPLOAD_MAX + 1];
-    assert!(matches!(room.ingest(LAMP, many).await, Err(IngestError::Refused(Refusal::Quota))));
+    assert!(matches!(room.ingest(LAMP, NOW, many).await, Err(IngestError::Refused(Refusal::Quota))));
     world.broken.store(true, Ordering::Relaxed);
-    let unlucky = room.ingest(LAMP, vec![reading("temp", 1.0, NOW)]).await;
+    let unlucky = room.ingest(LAMP, NOW, vec![reading("temp", 1.0, NOW)]).await;
     assert!(matches!(unlucky, Err(IngestError::Store(_))));
+}
+
+#[tokio::test]
+async fn values_that_came_in_one_millisecond_are_all_kept() {
+    let world = World::new();
+    let room = world.room();
+    for token in 0..100 {
+        up(&room, "data/count", token.to_string().as_bytes(), Some(token));
+    }
+    up(&room, "data", br#"[{"count":100},{"count":101}]"#, Some(100));
+    room.flush().await;
+    let two = vec![reading("count", 102.0, NOW), reading("count", 103.0, NOW)];
+    assert_eq!(room.ingest(LAMP, NOW, two).await.unwrap(), 2);
+    let kept: Vec<_> = world.points.lock().iter().map(|((_, _, at), value)| (at.0 - NOW.0, value.clone())).collect();
+    let sent: Vec<_> = (0..104).map(|n| (n, Value::Number(n as f64))).collect();
+    assert_eq!(kept, sent, "in their order, a millisecond apart");
+
+    // A device's own time is its own word: the same time again is a repetition or a correction.
+    up(&room, "data", br#"{"ts":1794000000000,"count":1}"#, Some(101));
+    up(&room, "data", br#"{"ts":1794000000000,"count":2}"#, Some(102));
+    room.flush().await;
+    let key = (LAMP, "count".to_owned(), UnixMs(1_794_000_000_000));
+    let points = world.points.lock();
+    assert_eq!((points.len(), &points[&key]), (105, &Value::Number(2.0)));
+}
+
+#[tokio::test]
+async fn a_stream_faster_than_its_clock_is_refused_in_the_end_and_not_overwritten() {
+    let world = World::new();
+    let room = world.room();
+    let uploads = limits::POINTS_AHEAD_MS_MAX as usize / limits::POINTS_PER_UPLOAD_MAX;
+    for _ in 0..uploads {
+        room.ingest(LAMP, NOW, vec![reading("a", 1.0, NOW); limits::POINTS_PER_UPLOAD_MAX]).await.unwrap();
+    }
+    let many = room.ingest(LAMP, NOW, vec![reading("a", 1.0, NOW); 2]).await;
+    assert!(matches!(many, Err(IngestError::Refused(Refusal::Quota))));
+    assert_eq!(world.points.lock().len(), uploads * limits::POINTS_PER_UPLOAD_MAX);
+    assert_eq!(room.ingest(LAMP, NOW, vec![reading("b", 1.0, NOW)]).await.unwrap(), 1, "another stream is not concerned");
 }
 
 #[tokio::test]

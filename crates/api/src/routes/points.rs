@@ -126,8 +126,9 @@ pub(crate) async fn upload(
     body: input::Body,
 ) -> Result<Json<Stored>, Problem> {
     let number = uploader(&api, &id, &method, &headers)?;
-    let readings = readings(&body.0, api.clock.unix())?;
-    Ok(Json(Stored { stored: api.telemetry.ingest(number, readings).await? }))
+    let now = api.clock.unix();
+    let readings = readings(&body.0, now)?;
+    Ok(Json(Stored { stored: api.telemetry.ingest(number, now, readings).await? }))
 }
 
 /// The device itself with its secret, or an operator on its behalf.
