@@ -7,6 +7,11 @@ import { DESK, launch, open, overflow, PHONE, shot } from './browser.mjs';
 import { house } from './house.mjs';
 import { tap } from './tap.mjs';
 
+/** Names of this run, for a program that has seen others. */
+const run = Date.now().toString(36);
+const kitchenId = `kitchen-${run}`;
+const appName = `Greenhouse ${run}`;
+
 let server;
 let browser;
 /** The browser's state once it is signed in. */
@@ -16,6 +21,8 @@ const faults = [];
 
 before(async () => {
 	server = await house();
+	const page = await (await fetch(server.url)).text();
+	assert.ok(page.includes('/_app/'), 'the program was built without the console: build crates/console/web first');
 	browser = await launch();
 });
 
@@ -178,7 +185,7 @@ test('a new device: its secret once, its knock, its first line, its values', asy
 
 		await button(page, 'Add device').first().click();
 		const dialog = page.getByRole('dialog');
-		await dialog.getByLabel('Device id').fill('kitchen');
+		await dialog.getByLabel('Device id').fill(kitchenId);
 		await dialog.getByLabel('Name').fill('Kitchen');
 		await shot(page, 'add-device');
 		await button(dialog, 'Create device').click();
@@ -187,17 +194,17 @@ test('a new device: its secret once, its knock, its first line, its values', asy
 		assert.ok((await code.innerText()).includes(`password="${secret}"`), 'the secret stands in the code');
 		assert.ok((await code.innerText()).includes(`port=${port}`), 'and the port that the server listens on');
 		await button(dialog, 'mosquitto').click();
-		assert.ok((await code.innerText()).includes(`-h ${host} -p ${port} -u kitchen -P ${secret}`));
+		assert.ok((await code.innerText()).includes(`-h ${host} -p ${port} -u ${kitchenId} -P ${secret}`));
 
 		const first = dialog.getByTestId('first-line');
 		await first.getByText('Waiting for its first line').waitFor();
-		assert.equal((await board({ host, port, id: 'kitchen', secret: 'not-the-secret' })).accepted, false);
+		assert.equal((await board({ host, port, id: kitchenId, secret: 'not-the-secret' })).accepted, false);
 		await first.getByText('It knocked and was refused').waitFor();
 		await first.getByText('unknown device id or wrong secret', { exact: false }).waitFor();
 
-		const kitchen = await board({ host, port, id: 'kitchen', secret, answer: (payload) => `kitchen says ${payload}` });
+		const kitchen = await board({ host, port, id: kitchenId, secret, answer: (payload) => `kitchen says ${payload}` });
 		assert.ok(kitchen.accepted);
-		await first.getByText('kitchen is online').waitFor();
+		await first.getByText(`${kitchenId} is online`).waitFor();
 		await shot(page, 'add-device-online');
 		await first.getByRole('link', { name: 'Open the device' }).click();
 
@@ -220,7 +227,7 @@ test('a new device: its secret once, its knock, its first line, its values', asy
 
 test('a push for a device that is away waits, and can be taken back', async () => {
 	await visit({}, async (page) => {
-		await page.goto('/device/kitchen');
+		await page.goto(`/device/${kitchenId}`);
 		await page.getByText('The device is away: the push is kept until it comes back.').waitFor();
 		await page.getByLabel('What to push').fill('later');
 		await button(page, 'Send').click();
@@ -238,13 +245,13 @@ test('the refused login stands among the knocks, with its reason', async () => {
 		const knocks = page.getByTestId('knocks');
 		await knocks.getByText('Refused logins').click();
 		await knocks.getByText('Unknown device id or wrong secret.').first().waitFor();
-		await knocks.getByText('kitchen').first().waitFor();
+		await knocks.getByText(kitchenId).first().waitFor();
 	});
 });
 
 test('names and tags are edited, and others see it at once', async () => {
 	await visit({}, async (page) => {
-		await page.goto('/device/kitchen');
+		await page.goto(`/device/${kitchenId}`);
 		await page.getByTestId('live').waitFor();
 		await button(page, 'Edit').click();
 		const dialog = page.getByRole('dialog');
@@ -254,14 +261,14 @@ test('names and tags are edited, and others see it at once', async () => {
 		await page.getByRole('heading', { name: 'Kitchen window' }).waitFor();
 		await page.getByText('floor-1', { exact: true }).waitFor();
 		// Somebody else edits: the event stream brings it.
-		await api(page, 'PATCH', 'devices/kitchen', { name: 'Kitchen door' });
+		await api(page, 'PATCH', `devices/${kitchenId}`, { name: 'Kitchen door' });
 		await page.getByRole('heading', { name: 'Kitchen door' }).waitFor();
 	});
 });
 
 test('a new secret shuts the old one out', async () => {
 	await visit({}, async (page) => {
-		await page.goto('/device/kitchen');
+		await page.goto(`/device/${kitchenId}`);
 		await button(page, 'New secret').click();
 		const dialog = page.getByRole('dialog');
 		await button(dialog, 'Make a new secret').click();
@@ -273,16 +280,16 @@ test('a new secret shuts the old one out', async () => {
 
 test('deleting asks for the id, and then the device is gone', async () => {
 	await visit({}, async (page) => {
-		await page.goto('/device/kitchen');
+		await page.goto(`/device/${kitchenId}`);
 		await button(page, 'Delete').click();
 		const dialog = page.getByRole('dialog');
 		assert.ok(await button(dialog, 'Delete for good').isDisabled());
-		await dialog.getByRole('textbox').fill('kitchen');
+		await dialog.getByRole('textbox').fill(kitchenId);
 		await button(dialog, 'Delete for good').click();
 		await page.waitForURL((url) => url.pathname === '/');
 		await page.locator('[data-device="lamp"]').waitFor();
-		assert.equal(await page.locator('[data-device="kitchen"]').count(), 0);
-		await page.goto('/device/kitchen');
+		assert.equal(await page.locator(`[data-device="${kitchenId}"]`).count(), 0);
+		await page.goto(`/device/${kitchenId}`);
 		await page.getByRole('alert').getByText('there is no device', { exact: false }).waitFor();
 	});
 });
@@ -292,9 +299,9 @@ test('apps and tokens: made, used, taken away', async () => {
 		await page.goto('/settings');
 		await button(page, 'New app').click();
 		let dialog = page.getByRole('dialog');
-		await dialog.getByLabel('Name').fill('Greenhouse');
+		await dialog.getByLabel('Name').fill(appName);
 		await button(dialog, 'Create').click();
-		const app = page.locator('[data-app]', { hasText: 'Greenhouse' });
+		const app = page.locator('[data-app]', { hasText: appName });
 		await app.waitFor();
 		await button(app, 'Show').click();
 		assert.match(await app.locator('code').innerText(), /^[0-9a-f]{32}$/);
@@ -306,7 +313,7 @@ test('apps and tokens: made, used, taken away', async () => {
 
 		await button(page, 'New token').click();
 		dialog = page.getByRole('dialog');
-		await dialog.getByLabel('What is it for?').fill('a test');
+		await dialog.getByLabel('What is it for?').fill(`test ${run}`);
 		await dialog.getByLabel('Viewer').check();
 		await button(dialog, 'Create').click();
 		const token = await dialog.getByTestId('secret').innerText();
@@ -314,12 +321,12 @@ test('apps and tokens: made, used, taken away', async () => {
 		const status = async () => (await fetch(`${server.url}/api/v1/devices`, { headers: { Authorization: `Bearer ${token}` } })).status;
 		assert.equal(await status(), 200);
 		await shot(page, 'settings-desk');
-		await button(page, 'Delete the token “a test”?').click();
+		await button(page, `Delete the token “test ${run}”?`).click();
 		await button(page.getByRole('dialog'), 'Delete').click();
-		await page.getByTestId('tokens').getByText('a test').waitFor({ state: 'detached' });
+		await page.getByTestId('tokens').getByText(`test ${run}`).waitFor({ state: 'detached' });
 		assert.equal(await status(), 401);
 
-		await button(page, 'Delete the app “Greenhouse”?').click();
+		await button(page, `Delete the app “${appName}”?`).click();
 		await button(page.getByRole('dialog'), 'Delete').click();
 		await app.waitFor({ state: 'detached' });
 	});
@@ -398,8 +405,9 @@ test('no page is wider than its screen, on a phone and on a desk, in both langua
 	}
 });
 
-test('a lost line is told, and found again by itself', async () => {
+test('a lost line is told, and found again by itself', async (t) => {
 	const wire = await tap(server.url);
+	t.after(wire.close);
 	await visit({ baseURL: wire.url }, async (page) => {
 		await page.goto('/device/lamp');
 		await page.getByTestId('live').waitFor();
@@ -415,7 +423,6 @@ test('a lost line is told, and found again by itself', async () => {
 		await page.getByTestId('lost').waitFor({ state: 'detached' });
 		await page.locator(`[data-testid="lamp"][data-on="${!on}"]`).waitFor();
 	});
-	await wire.close();
 });
 
 test('a session that ends elsewhere leads to the sign-in page, which says so and leads back', async () => {

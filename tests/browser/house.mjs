@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 /** `{url, signin, stop}`: the console's address, a sign-in link that nobody has used, and the end of it. */
 export async function house() {
 	const { ESPUSH_URL: url, ESPUSH_SIGNIN: signin } = process.env;
+	if (!url !== !signin) throw new Error('set ESPUSH_URL and ESPUSH_SIGNIN together, or neither');
 	if (url && signin) return { url: url.replace(/\/$/, ''), signin, stop: async () => {} };
 	return started(process.env.ESPUSH_BIN ?? '../../target/debug/espush');
 }
