@@ -11,7 +11,7 @@ use bytes::Bytes;
 use contract::store::{Pushes, StoreError, StoredPush};
 use contract::{Bus, Clock, Event, Line, Refusal, Step, Ticket};
 use futures_util::future::join_all;
-use model::{Delivery, DeliveryState, DeviceNumber, PushId, Receipt, UnixMs, limits};
+use model::{Delivery, DeliveryState, DeviceNumber, Millis, PushId, Receipt, UnixMs, limits};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use crate::book::{Book, Now, Todo, Touched};
@@ -130,7 +130,9 @@ impl Actor {
             return RETRY;
         }
         let left = |due: UnixMs| Duration::from_millis(u64::try_from(due.0 - self.clock.unix().0).unwrap_or(0));
-        self.book.next_due().map_or(NAP, |due| left(due).min(NAP))
+        let due = self.book.next_due().map_or(NAP, left);
+        let rest = |at: Millis| Duration::from_millis(at.since(self.clock.millis()));
+        NAP.min(due).min(self.book.next_retry().map_or(NAP, rest))
     }
 
     /// Lets the book decide on everything that came. New pushes are returned: they must be kept before
@@ -159,6 +161,7 @@ impl Actor {
             }
         }
         self.book.expire(now, &mut self.todo);
+        self.book.retry(now, &mut self.todo);
         creations
     }
 

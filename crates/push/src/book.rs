@@ -15,6 +15,9 @@ use model::{Delivery, DeliveryState, DeviceNumber, Message, Millis, Order, PushI
 /// acknowledgement was lost with the line) is told that it is kept.
 const ANSWERED_REMEMBERED: usize = 1024;
 
+/// How long a line rests that did not take a push: its queue is full, and would be full again at once.
+const REST_MS: u64 = 1_000;
+
 /// The time of a call, on both clocks.
 #[derive(Clone, Copy)]
 pub(crate) struct Now {
@@ -76,6 +79,9 @@ pub(crate) struct Book {
     open: BTreeMap<Key, Entry>,
     of_push: BTreeSet<(PushId, DeviceNumber)>,
     due: BTreeSet<(UnixMs, DeviceNumber, PushId)>,
+    // What no line took although there is one: given once more when the rest is over.
+    again: BTreeSet<Key>,
+    again_at: Option<Millis>,
     answered: VecDeque<Receipt>,
     payload_bytes: usize,
 }
@@ -145,15 +151,20 @@ impl Book {
                     self.requeue(key, at, &why, todo);
                 }
             }
-            // At once again: another line of the device may be open, of which no `Listening` would come.
-            Step::Lost => {
-                if !matches!(entry.delivery.state, DeliveryState::Queued | DeliveryState::Sent) {
-                    return;
+            Step::Lost => match entry.delivery.state {
+                // It never left: a line broke before its turn came, or its queue was full. Another line may be
+                // open, of which no `Listening` would come.
+                DeliveryState::Queued => {
+                    self.again.insert(key);
+                    self.again_at.get_or_insert(now.millis.plus_ms(REST_MS));
                 }
-                entry.out = false;
-                self.give(key, now, todo);
-                self.requeue(key, at, "the line broke before the device acknowledged it; it is sent again", todo);
-            }
+                DeliveryState::Sent => {
+                    entry.out = false;
+                    self.give(key, now, todo);
+                    self.requeue(key, at, "the line broke before the device acknowledged it; it is sent again", todo);
+                }
+                _ => {}
+            },
         }
     }
 
@@ -164,6 +175,21 @@ impl Book {
         for key in keys {
             self.give(key, now, todo);
         }
+    }
+
+    /// Gives once more what no line took, when its rest is over.
+    pub fn retry(&mut self, now: Now, todo: &mut Todo) {
+        if self.again_at.is_some_and(|at| at <= now.millis) {
+            self.again_at = None;
+            for key in std::mem::take(&mut self.again) {
+                self.give(key, now, todo);
+            }
+        }
+    }
+
+    /// When `retry` has something to do.
+    pub fn next_retry(&self) -> Option<Millis> {
+        self.again_at
     }
 
     /// The device answers on `me/answer/<push id>`; `push` is `None` when that was no number.
@@ -249,9 +275,9 @@ impl Book {
         self.open.get(&(receipt.device, receipt.push)).is_some_and(|entry| entry.delivery.state == DeliveryState::Queued)
     }
 
-    /// How many pushes wait for a device's acknowledgement.
+    /// How many pushes wait to be sent to a device.
     pub fn pending(&self, device: DeviceNumber) -> usize {
-        self.of_device(device).filter(|(_, entry)| entry.delivery.state != DeliveryState::Delivered).count()
+        self.of_device(device).filter(|(_, entry)| entry.delivery.state == DeliveryState::Queued).count()
     }
 
     /// The payload bytes of all that waits.
@@ -350,6 +376,12 @@ impl Book {
             self.forget(key);
         } else if next == DeliveryState::Delivered {
             self.await_answer(key);
+        } else if next == DeliveryState::Sent
+            && let Some(oldest) = self.oldest_of_too_many(key.0, DeliveryState::Sent)
+        {
+            // A device that subscribed with QoS 0 acknowledges nothing; it must not fill the memory either.
+            let why = "it was sent, and neither it nor the many after it were acknowledged; let the device subscribe with QoS 1";
+            self.step(oldest, DeliveryState::Expired, at, why, None, todo);
         }
     }
 
@@ -362,13 +394,16 @@ impl Book {
         entry.due = answer_due(entry.delivery.at);
         self.due.insert((entry.due, key.0, key.1));
         // A device that never answers must not fill the memory: the oldest of too many is let go.
-        let mut unanswered = self.of_device(key.0).filter(|(_, entry)| entry.delivery.state == DeliveryState::Delivered);
-        let oldest = unanswered.next().map(|(key, _)| *key);
-        if unanswered.count() >= limits::PENDING_PER_DEVICE_MAX
-            && let Some(key) = oldest
-        {
-            self.forget(key);
+        if let Some(oldest) = self.oldest_of_too_many(key.0, DeliveryState::Delivered) {
+            self.forget(oldest);
         }
+    }
+
+    /// The oldest of a device's deliveries that are in `state`, if there are too many of them.
+    fn oldest_of_too_many(&self, device: DeviceNumber, state: DeliveryState) -> Option<Key> {
+        let mut alike = self.of_device(device).filter(|(_, entry)| entry.delivery.state == state);
+        let (oldest, _) = alike.next()?;
+        (alike.count() >= limits::PENDING_PER_DEVICE_MAX).then_some(*oldest)
     }
 
     fn forget(&mut self, key: Key) {

@@ -177,6 +177,43 @@ async fn a_lost_line_queues_again_and_tries_another_line_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_line_that_takes_no_more_is_given_a_rest() {
+    let world = World::new();
+    let room = world.room().await;
+    room.submit(new(Order::Message)).await.unwrap();
+    room.flush().await;
+    world.take();
+    // The session's queue is full: giving it again at once would turn in a circle.
+    for _ in 0..3 {
+        step(&room, &world, P1, Step::Lost);
+        room.flush().await;
+        assert_eq!(world.take(), Vec::<String>::new());
+        tokio::time::sleep(std::time::Duration::from_millis(1_001)).await;
+        assert_eq!(world.take(), ["line 1 dev/lamp/push on"]);
+    }
+    step(&room, &world, P1, Step::Delivered);
+    room.flush().await;
+    assert_eq!(world.stored(P1), "delivered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_acknowledges_nothing_can_be_pushed_to_all_the_same() {
+    let world = World::new();
+    let room = world.room().await;
+    let many = limits::PENDING_PER_DEVICE_MAX as u64 + 2;
+    for id in 1..=many {
+        room.submit(new(Order::Message)).await.unwrap();
+        step(&room, &world, PushId(id), Step::Sent);
+    }
+    room.flush().await;
+    let let_go =
+        "expired: it was sent, and neither it nor the many after it were acknowledged; let the device subscribe with QoS 1";
+    assert_eq!((world.stored(P1), world.stored(PushId(2))), (let_go.to_owned(), let_go.to_owned()));
+    assert_eq!(world.stored(PushId(3)), "sent");
+    assert_eq!(room.open_now(), limits::PENDING_PER_DEVICE_MAX);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_forgets_nothing_and_claims_nothing() {
     let world = World::new();
     let room = world.room().await;
