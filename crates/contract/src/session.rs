@@ -323,6 +323,8 @@ pub enum Ending {
     Stopping,
     /// The owner removed the device or token, or gave it another secret.
     Removed,
+    /// What waits for the peer is more than its queue holds.
+    QueueFull,
 }
 
 /// What one who may come in is told.

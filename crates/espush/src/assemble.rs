@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::events::Events;
-use crate::{http, metrics};
+use crate::{http, metrics, sys};
 
 /// How long open HTTP requests may take to finish when the program stops.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -34,6 +34,7 @@ pub struct House {
     telemetry: Arc<Telemetry>,
     feed: Arc<api::Feed>,
     running: Running,
+    sys: Option<JoinHandle<()>>,
     events_stop: oneshot::Sender<()>,
     events_task: JoinHandle<()>,
     http_stop: oneshot::Sender<()>,
@@ -81,7 +82,11 @@ impl House {
         let events_task = tokio::spawn(events.clone().tell(rooms, events_stopped));
 
         let gate: Arc<dyn Gate> = fleet.clone();
-        let running = shards.start(&listeners, gate, bus, clock.clone())?;
+        let sys = (config.sys_interval_s > 0).then(|| {
+            let interval = Duration::from_secs(config.sys_interval_s as u64);
+            tokio::spawn(sys::publish(shards.clone(), shards.clone(), clock.clone(), interval))
+        });
+        let running = shards.start(&listeners, gate, bus, clock.clone(), config.limits)?;
 
         let (http_stop, http_stopped) = oneshot::channel();
         let http_task = http.map(|(socket, _)| {
@@ -106,6 +111,7 @@ impl House {
             telemetry,
             feed,
             running,
+            sys,
             events_stop,
             events_task,
             http_stop,
@@ -117,6 +123,9 @@ impl House {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.feed.close();
         let _ = self.http_stop.send(());
+        if let Some(sys) = self.sys {
+            sys.abort();
+        }
         if let Some(http) = self.http_task {
             http.await??;
         }

@@ -9,6 +9,7 @@ mod events;
 mod http;
 mod metrics;
 mod serve;
+mod sys;
 
 fn main() -> std::process::ExitCode {
     cli::main()

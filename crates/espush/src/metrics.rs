@@ -20,6 +20,7 @@ pub fn source(shards: Arc<Shards>, events: Arc<Events>, store: Arc<Store>) -> ap
         gauge("espush_sessions", "Sessions, with and without a line.", |s| s.hub.sessions);
         gauge("espush_sessions_away", "Sessions without a line.", |s| s.hub.sessions_away);
         gauge("espush_subscriptions", "Subscriptions.", |s| s.hub.subscriptions);
+        gauge("espush_retained_messages", "Retained messages.", |s| s.hub.retained);
         let mut counter = |name, help, of| metric(out, "counter", name, help, sum(of));
         counter("espush_connections_accepted_total", "Connections accepted.", |s| s.accepted);
         counter("espush_connections_handed_over_total", "Connections that moved to their home shard.", |s| s.handed_over);
@@ -32,7 +33,13 @@ pub fn source(shards: Arc<Shards>, events: Arc<Events>, store: Arc<Store>) -> ap
         counter("espush_denied_total", "Publishes and subscriptions that were not allowed.", |s| s.hub.denied);
         counter("espush_bytes_in_total", "Bytes from peers.", |s| s.bytes_in);
         counter("espush_bytes_out_total", "Bytes to peers.", |s| s.bytes_out);
-        metric(out, "counter", "espush_events_dropped_total", "Events that the platform could not keep up with.", events.dropped());
+        metric(
+            out,
+            "counter",
+            "espush_events_dropped_total",
+            "Events that the platform could not keep up with.",
+            events.dropped(),
+        );
         metric(out, "counter", "espush_store_commits_total", "Commits, each one fsync for all that waited.", store.commits());
 
         let mut ended: BTreeMap<(&str, &str), u64> = BTreeMap::new();

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use contract::{Delivery, Released, Slot};
-use model::limits;
+use model::limits::{self, Limits};
 use model::message::SharedMessage;
 use model::{Filter, Millis, Qos};
 
@@ -115,16 +115,23 @@ impl Backlog {
 
     /// Puts a message at the end. `Err` gives it back when the queue is full. Retained messages of a new
     /// subscription have a wider limit: the client asked for all of them at once.
-    pub fn push(&mut self, waiting: Waiting) -> Result<(), Waiting> {
-        let count_max = if waiting.retained { limits::RETAINED_BURST_MAX } else { limits::QUEUE_MESSAGES_MAX };
+    pub fn push(&mut self, waiting: Waiting, limits: &Limits) -> Result<(), Waiting> {
+        let count_max = if waiting.retained { limits::RETAINED_BURST_MAX } else { limits.queue_messages };
         let bytes = self.queue_bytes + waiting.message.cost_bytes();
-        let too_much = bytes > limits::QUEUE_BYTES_MAX && !waiting.retained && !self.queue.is_empty();
+        let too_much = bytes > limits.queue_bytes && !waiting.retained && !self.queue.is_empty();
         if self.queue.len() >= count_max || too_much {
             return Err(waiting);
         }
         self.queue_bytes = bytes;
         self.queue.push_back(waiting);
         Ok(())
+    }
+
+    /// Takes out what has waited longest.
+    pub fn drop_oldest(&mut self) -> Option<Waiting> {
+        let oldest = self.queue.pop_front()?;
+        self.queue_bytes -= oldest.message.cost_bytes();
+        Some(oldest)
     }
 
     /// The next thing for the client: first what an earlier line left unfinished, in its old order
@@ -264,6 +271,8 @@ mod tests {
 
     use super::*;
 
+    const LIMITS: fn() -> Limits = Limits::default;
+
     fn waiting(payload: &'static str, qos: Qos) -> Waiting {
         let message = Arc::new(Message::new(Topic::parse("t").unwrap(), payload, UnixMs(0)));
         Waiting { message, qos, as_me: false, retained: false, retain: false, rare: None }
@@ -285,9 +294,9 @@ mod tests {
     fn the_window_holds_back_and_order_is_kept() {
         let mut backlog = Backlog::default();
         for payload in ["a", "b", "c"] {
-            backlog.push(waiting(payload, Qos::AtLeastOnce)).unwrap();
+            backlog.push(waiting(payload, Qos::AtLeastOnce), &LIMITS()).unwrap();
         }
-        backlog.push(waiting("d", Qos::AtMostOnce)).unwrap();
+        backlog.push(waiting("d", Qos::AtMostOnce), &LIMITS()).unwrap();
         assert_eq!(next(&mut backlog, 2), Some(("a".into(), Some(1), false)));
         assert_eq!(next(&mut backlog, 2), Some(("b".into(), Some(2), false)));
         assert_eq!(next(&mut backlog, 2), None, "the window is full, and d must not overtake c");
@@ -301,7 +310,7 @@ mod tests {
     fn a_new_line_resends_what_was_open_in_order_with_the_same_numbers() {
         let mut backlog = Backlog::default();
         for payload in ["a", "b", "c"] {
-            backlog.push(waiting(payload, Qos::ExactlyOnce)).unwrap();
+            backlog.push(waiting(payload, Qos::ExactlyOnce), &LIMITS()).unwrap();
         }
         next(&mut backlog, 2);
         next(&mut backlog, 2);
@@ -319,7 +328,7 @@ mod tests {
     fn numbers_wrap_and_skip_what_is_in_flight() {
         let mut backlog = Backlog { slot_last: u16::MAX - 1, ..Backlog::default() };
         for _ in 0..4 {
-            backlog.push(waiting("x", Qos::AtLeastOnce)).unwrap();
+            backlog.push(waiting("x", Qos::AtLeastOnce), &LIMITS()).unwrap();
         }
         assert_eq!(next(&mut backlog, 9).unwrap().1, Some(u16::MAX));
         assert_eq!(next(&mut backlog, 9).unwrap().1, Some(1));
@@ -330,13 +339,13 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_in_count_and_bytes() {
         let mut backlog = Backlog::default();
-        let pushed = (0..).take_while(|_| backlog.push(waiting("x", Qos::AtMostOnce)).is_ok()).count();
+        let pushed = (0..).take_while(|_| backlog.push(waiting("x", Qos::AtMostOnce), &LIMITS()).is_ok()).count();
         assert_eq!(pushed, limits::QUEUE_MESSAGES_MAX);
         let mut backlog = Backlog::default();
         let big = Arc::new(Message::new(Topic::parse("t").unwrap(), vec![0; limits::QUEUE_BYTES_MAX / 2], UnixMs(0)));
         let big = || Waiting { message: big.clone(), ..waiting("", Qos::AtMostOnce) };
-        assert!(backlog.push(big()).is_ok());
-        assert!(backlog.push(big()).is_err());
+        assert!(backlog.push(big(), &LIMITS()).is_ok());
+        assert!(backlog.push(big(), &LIMITS()).is_err());
     }
 
     #[test]
@@ -364,7 +373,7 @@ mod tests {
     fn what_is_too_old_is_not_given() {
         let mut backlog = Backlog::default();
         let message = Message { expires: Some(Millis(10)), ..Message::new(Topic::parse("t").unwrap(), "old", UnixMs(0)) };
-        backlog.push(Waiting { message: Arc::new(message), ..waiting("", Qos::AtLeastOnce) }).unwrap();
+        backlog.push(Waiting { message: Arc::new(message), ..waiting("", Qos::AtLeastOnce) }, &LIMITS()).unwrap();
         assert!(matches!(backlog.next(Millis(10), 9), Next::Expired(_)));
         assert!(backlog.is_empty());
     }

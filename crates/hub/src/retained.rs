@@ -5,14 +5,17 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use model::limits;
+use model::limits::Limits;
 use model::message::SharedMessage;
 use model::{Filter, Topic};
 use parking_lot::RwLock;
 
 /// All retained messages.
 #[derive(Default)]
-pub struct Retained(RwLock<Inner>);
+pub struct Retained {
+    inner: RwLock<Inner>,
+    limits: Limits,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -26,10 +29,15 @@ struct Inner {
 pub struct Full;
 
 impl Retained {
+    /// No messages yet, and never more than `limits` say.
+    pub fn new(limits: Limits) -> Retained {
+        Retained { inner: RwLock::default(), limits }
+    }
+
     /// Remembers `message` as its topic's last value; an empty payload forgets the topic
     /// [MQTT-3.3.1-10], [MQTT-3.3.1-11].
     pub fn set(&self, message: &SharedMessage) -> Result<(), Full> {
-        let mut inner = self.0.write();
+        let mut inner = self.inner.write();
         let old = inner.messages.get(&message.topic).map_or(0, |m| m.cost_bytes());
         if message.payload.is_empty() {
             inner.messages.remove(&message.topic);
@@ -38,7 +46,7 @@ impl Retained {
         }
         let bytes = inner.bytes - old + message.cost_bytes();
         let count = inner.messages.len() + usize::from(old == 0);
-        if bytes > limits::RETAINED_BYTES_MAX || count > limits::RETAINED_MESSAGES_MAX {
+        if bytes > self.limits.retained_bytes || count > self.limits.retained_messages {
             return Err(Full);
         }
         inner.messages.insert(message.topic.clone(), message.clone());
@@ -48,13 +56,13 @@ impl Retained {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.read().messages.len()
+        self.inner.read().messages.len()
     }
 
     /// Calls `each` with the retained messages that `filter` matches until it says `false`. With `reach`
     /// unset a first-place wildcard does not see `dev/…` and `app/…`.
     pub fn matching(&self, filter: &Filter, reach: bool, mut each: impl FnMut(&SharedMessage) -> bool) {
-        let inner = self.0.read();
+        let inner = self.inner.read();
         let text = filter.as_str();
         if filter.is_exact() {
             inner.messages.get(text).map(&mut each);
@@ -115,7 +123,7 @@ mod tests {
             retained.set(&message(topic, "")).unwrap();
         }
         assert_eq!(retained.len(), 0);
-        assert_eq!(retained.0.read().bytes, 0);
+        assert_eq!(retained.inner.read().bytes, 0);
     }
 
     #[test]

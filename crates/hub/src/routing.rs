@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::{Accepted, Close, ConnId, Event, Fault, Publish, Refusal, SessionPlace, Step, Ticket};
+use contract::{Accepted, Answer, Close, ConnId, Ending, Event, Fault, Publish, Refusal, SessionPlace, Step, Ticket};
+use model::limits::QueuePolicy;
 use model::message::SharedMessage;
 use model::topic::Space;
 use model::{Filter, Message, Millis, Party, Qos, UnixMs};
@@ -160,23 +161,55 @@ impl Shard {
 
     /// Puts a message into a session's queue.
     fn give(&mut self, at: usize, waiting: Waiting) {
-        let session = &mut self.sessions[at];
+        // Gone while this message was on its way round: a full queue may end a line, and a line a session.
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let addressee = waiting.message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
         // Without a line: QoS 0 is not kept, and a push is kept by the push room.
         if session.conn.is_none() && (waiting.qos == Qos::AtMostOnce || addressee) {
             return;
         }
-        match session.enqueue(waiting) {
+        match session.enqueue(waiting, &self.commons.limits) {
             Ok(()) => {
                 if let Some(conn) = session.conn {
                     self.work.ready.push(conn);
                 }
             }
-            Err(Waiting { message, .. }) => {
-                self.counters.dropped += 1;
-                if addressee {
-                    self.step(&message, Step::Lost, message.at);
+            Err(waiting) => self.queue_full(at, waiting),
+        }
+    }
+
+    /// A session's queue has no room for `waiting`: its policy decides. The owner is told once a line.
+    fn queue_full(&mut self, at: usize, waiting: Waiting) {
+        let session = &mut self.sessions[at];
+        let (policy, conn, device) = (session.queue_policy, session.conn, session.party.device());
+        let dropped = match policy {
+            QueuePolicy::DropOldest => {
+                let backlog = session.backlog_mut();
+                let oldest = backlog.drop_oldest();
+                // Only a message larger than the whole queue finds no room now.
+                match backlog.push(waiting, &self.commons.limits) {
+                    Ok(()) => oldest,
+                    Err(waiting) => Some(waiting),
                 }
+            }
+            QueuePolicy::DropNewest | QueuePolicy::Disconnect => Some(waiting),
+        };
+        let first = conn.is_some() && !std::mem::replace(&mut session.told_full, true);
+        let why = format!("its queue is full ({}): it reads too slowly for what it subscribed to", policy.as_str());
+        let close = Close { fault: Fault::Line, why: why.into() };
+        if let Some(conn) = conn.filter(|_| first) {
+            if let Some((protocol, remote)) = self.peer_of(conn) {
+                let at = dropped.as_ref().map_or(UnixMs(0), |waiting| waiting.message.at);
+                self.work.events.push(Event::Faulted { protocol, remote, device, close: close.clone(), at });
+            }
+            if policy == QueuePolicy::Disconnect {
+                self.work.answers.push((conn, Answer::Closing { ending: Ending::QueueFull, close }));
+            }
+        }
+        if let Some(Waiting { message, .. }) = dropped {
+            self.counters.dropped += 1;
+            if message.receipt.is_some_and(|r| device == Some(r.device)) {
+                self.step(&message, Step::Lost, message.at);
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use contract::{ConnId, Will};
+use model::limits::{Limits, QueuePolicy};
 use model::{Filter, Millis, Party, PartyKey};
 
 use crate::backlog::{Backlog, Waiting};
@@ -38,6 +39,10 @@ pub struct Session {
     /// When the will goes out without a line, if it waits.
     pub will_at: Option<Millis>,
     pub in_flight_max: u16,
+    /// What happens when the queue is full.
+    pub queue_policy: QueuePolicy,
+    /// The owner was told that the queue is full, on this line.
+    pub told_full: bool,
     /// Refusals told to the owner on this line so far.
     pub denials_told: u8,
     /// Whether one of `filters` lies in the device's own space.
@@ -59,6 +64,8 @@ impl Session {
             ends: None,
             will_at: None,
             in_flight_max: 1,
+            queue_policy: QueuePolicy::default(),
+            told_full: false,
             denials_told: 0,
             listens_own: false,
             filters: Vec::new(),
@@ -93,8 +100,8 @@ impl Session {
     }
 
     /// Puts a message into the queue.
-    pub fn enqueue(&mut self, waiting: Waiting) -> Result<(), Waiting> {
-        self.backlog_mut().push(waiting)
+    pub fn enqueue(&mut self, waiting: Waiting, limits: &Limits) -> Result<(), Waiting> {
+        self.backlog_mut().push(waiting, limits)
     }
 
     /// Whether a line could take something now.

@@ -9,7 +9,7 @@ use contract::{
     Refusal, Released, RetainedWanted, SessionPlace, Slot, Step, SubscribeOptions, Ticket, Verdict, Welcome, Will,
 };
 use hashbrown::HashMap;
-use model::limits;
+use model::limits::{self, Limits, QueuePolicy};
 use model::{DeviceNumber, Filter, Message, Millis, Party, PartyKey, Qos, UnixMs};
 use slab::Slab;
 use smallvec::SmallVec;
@@ -36,8 +36,16 @@ pub fn home_shard(party: &Party, client: &str, shards: u16) -> u16 {
 /// What all shards share.
 #[derive(Default)]
 pub struct Commons {
+    pub(crate) limits: Limits,
     pub(crate) retained: Retained,
     pub(crate) groups: SharedGroups,
+}
+
+impl Commons {
+    /// What shards share under the owner's limits.
+    pub fn new(limits: Limits) -> Commons {
+        Commons { limits, retained: Retained::new(limits), groups: SharedGroups::default() }
+    }
 }
 
 /// The home shard of a device.
@@ -50,6 +58,9 @@ pub fn home_of_device(device: DeviceNumber, shards: u16) -> u16 {
 fn is_grouped(party: &PartyKey) -> bool {
     matches!(party, PartyKey::Device(_) | PartyKey::Token(_))
 }
+
+/// The app's setting that says what happens when a queue is full.
+const QUEUE_SETTING: &str = "session.queue";
 
 struct Conn {
     generation: u32,
@@ -219,13 +230,17 @@ impl Shard {
             }
             at
         });
+        let app_says = admission.settings.get(QUEUE_SETTING).and_then(|word| QueuePolicy::parse(word));
+        let queue_policy = app_says.unwrap_or(self.commons.limits.queue_policy);
         let session = &mut self.sessions[at];
         session.conn = Some(id);
         session.keep_s = hello.keep_s;
         session.ends = None;
         // Back in time: a will that waited is not needed [MQTT-3.1.3-9].
         session.will_at = None;
-        session.in_flight_max = hello.inflight_max.clamp(1, limits::INFLIGHT_MAX);
+        session.in_flight_max = hello.inflight_max.clamp(1, self.commons.limits.in_flight);
+        session.queue_policy = queue_policy;
+        session.told_full = false;
         session.denials_told = 0;
         session.will = hello.will.map(Box::new);
         let (waits, listens) = (session.has_next(), session.listens_own);
@@ -572,7 +587,7 @@ impl Hub for Verbs<'_> {
         };
         let held = grant.held();
         let known = session.filters.contains(&held);
-        if !known && session.filters.len() >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+        if !known && session.filters.len() >= self.shard.commons.limits.subscriptions_per_session {
             self.shard.deny(at, Refusal::Quota, "subscribe to", filter, self.unix);
             return Err(Refusal::Quota);
         }
@@ -614,7 +629,7 @@ impl Hub for Verbs<'_> {
                     retain: true,
                     rare: options.id.map(|id| Box::new(Rare { ids: vec![id], group: None })),
                 };
-                left_out += u64::from(session.enqueue(waiting).is_err());
+                left_out += u64::from(session.enqueue(waiting, &self.shard.commons.limits).is_err());
                 true
             });
             self.shard.counters.dropped += left_out;

@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 
 use contract::{Event, Refusal, Step, Ticket};
+use model::limits::{Limits, QueuePolicy};
 use model::{DeviceNumber, Message, PushId, Qos, Receipt, Topic, limits};
 use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{Connect, Kind, Level, Packet, Publish, Subscribe, Will, put_ack, put_empty};
+use protocols::mqtt::codec::{
+    Connect, Kind, Level, Options, Packet, Properties, Publish, Subscribe, Will, put_ack, put_empty,
+};
 use testkit::{House, Keep, LineId};
 
 fn connect(house: &mut House, device: &str, client: &str, clean: bool) -> LineId {
-    let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos: Qos::AtMostOnce, retain: false });
+    let props = Properties::NONE;
+    let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos: Qos::AtMostOnce, retain: false, props });
     let hello =
-        Connect { level: Level::V311, clean, keep_alive_s: 0, client, will, user: Some(device), password: Some(b"secret") };
+        Connect { level: Level::V311, clean, keep_alive_s: 0, props, client, will, user: Some(device), password: Some(b"secret") };
     let mut bytes = Vec::new();
     hello.encode(&mut bytes).unwrap();
     let line = house.connect(&PROTOCOL);
@@ -22,13 +26,13 @@ fn connect(house: &mut House, device: &str, client: &str, clean: bool) -> LineId
 
 fn subscribe(house: &mut House, line: LineId, filter: &str, qos: Qos) {
     let mut bytes = Vec::new();
-    Subscribe::encode(&mut bytes, 7, &[(filter, qos)]).unwrap();
+    Subscribe::encode(Level::V311, &mut bytes, 7, Properties::NONE, &[(filter, Options::at(qos))]).unwrap();
     house.send(line, &bytes);
 }
 
 fn publish(house: &mut House, line: LineId, topic: &str, payload: &[u8], qos: Qos) {
     let mut bytes = Vec::new();
-    Publish { dup: false, qos, retain: false, topic, id: 9, payload }.encode(&mut bytes).unwrap();
+    Publish { dup: false, qos, retain: false, topic, id: 9, props: Properties::NONE, payload }.encode(Level::V311, &mut bytes).unwrap();
     house.send(line, &bytes);
 }
 
@@ -43,17 +47,17 @@ fn received(house: &mut House, line: LineId) -> Vec<String> {
     let bytes = house.received(line);
     let mut rest = &bytes[..];
     let mut packets = Vec::new();
-    while let Some((packet, used)) = Packet::read(rest).unwrap() {
+    while let Some((packet, used)) = Packet::read(Level::V311, rest).unwrap() {
         packets.push(match packet {
-            Packet::Connack(connack) => format!("connack {:?} present={}", connack.code, connack.session_present),
+            Packet::Connack(connack) => format!("connack {:?} present={}", connack.reason, connack.session_present),
             Packet::Publish(p) => {
                 let dup = if p.dup { " dup" } else { "" };
                 format!("{} {} id={}{dup}", p.topic, String::from_utf8_lossy(p.payload), p.id)
             }
             Packet::Suback(_) => "suback".to_owned(),
             Packet::Puback(_) => "puback".to_owned(),
-            Packet::Pubrec(id) => format!("pubrec {id}"),
-            Packet::Pubcomp(id) => format!("pubcomp {id}"),
+            Packet::Pubrec(ack) => format!("pubrec {}", ack.id),
+            Packet::Pubcomp(ack) => format!("pubcomp {}", ack.id),
             other => format!("{:?}", std::mem::discriminant(&other)),
         });
         rest = &rest[used..];
@@ -87,7 +91,7 @@ fn messages_cross_shards_and_reach_each_subscriber_once() {
         for line in lines {
             assert_eq!(
                 received(&mut house, line),
-                ["connack Accepted present=false"],
+                ["connack Success present=false"],
                 "one client id, three devices: no takeover"
             );
             subscribe(&mut house, line, "foo_topic", Qos::AtMostOnce);
@@ -139,14 +143,14 @@ fn a_kept_session_waits_and_gives_what_came_meanwhile() {
     publish(&mut house, sender, "t/2", b"lost", Qos::AtMostOnce);
     publish(&mut house, sender, "t/3", b"second", Qos::AtLeastOnce);
     let back = connect(&mut house, "a", "x", false);
-    assert_eq!(received(&mut house, back), ["connack Accepted present=true", "t/1 first id=1", "t/3 second id=2"]);
+    assert_eq!(received(&mut house, back), ["connack Success present=true", "t/1 first id=1", "t/3 second id=2"]);
     ack(&mut house, back, 1);
     house.cut(back);
     let again = connect(&mut house, "a", "x", false);
-    assert_eq!(received(&mut house, again), ["connack Accepted present=true", "t/3 second id=2 dup"]);
+    assert_eq!(received(&mut house, again), ["connack Success present=true", "t/3 second id=2 dup"]);
     // A clean start forgets all of it.
     let fresh = connect(&mut house, "a", "x", true);
-    assert_eq!(received(&mut house, fresh), ["connack Accepted present=false"]);
+    assert_eq!(received(&mut house, fresh), ["connack Success present=false"]);
     assert_eq!(house.sessions(), (2, 0));
 }
 
@@ -186,7 +190,7 @@ fn a_push_in_flight_on_a_kept_session_is_resent_and_not_lost() {
     assert_eq!(steps(&mut house), [Step::Nobody { online: false }], "the push room keeps it, not the session");
     let back = connect(&mut house, "lamp", "x", false);
     assert!(house.events().iter().any(|e| matches!(e, Event::Listening { .. })), "a resumed session listens at once");
-    assert_eq!(received(&mut house, back), ["connack Accepted present=true", "me/push on id=1 dup"]);
+    assert_eq!(received(&mut house, back), ["connack Success present=true", "me/push on id=1 dup"]);
     ack(&mut house, back, 1);
     assert_eq!(steps(&mut house), [Step::Delivered]);
 }
@@ -233,6 +237,43 @@ fn a_reader_that_stops_holds_a_bounded_queue_and_goes_on_in_order() {
 }
 
 #[test]
+fn what_happens_to_a_full_queue_is_the_owners_choice() {
+    let cases = [(QueuePolicy::DropNewest, "0 1 2"), (QueuePolicy::DropOldest, "5 6 7"), (QueuePolicy::Disconnect, "")];
+    for (queue_policy, kept) in cases {
+        let limits = Limits { queue_messages: 3, queue_policy, ..Limits::default() };
+        let mut house = House::with_limits(1, limits);
+        for id in ["a", "b"] {
+            house.gate().add_device(id, "secret", 7);
+        }
+        let slow = connect(&mut house, "a", "x", true);
+        subscribe(&mut house, slow, "t", Qos::AtLeastOnce);
+        received(&mut house, slow);
+        let sender = connect(&mut house, "b", "s", true);
+        // The window is full of messages that are never acknowledged; what comes now waits.
+        for _ in 0..limits::INFLIGHT_MAX {
+            publish(&mut house, sender, "t", b"w", Qos::AtLeastOnce);
+        }
+        received(&mut house, slow);
+        house.events();
+        for n in 0..8 {
+            publish(&mut house, sender, "t", n.to_string().as_bytes(), Qos::AtLeastOnce);
+        }
+        let told = house
+            .events()
+            .into_iter()
+            .filter(|e| matches!(e, Event::Faulted { close, .. } if close.why.contains("queue is full")));
+        let most = if queue_policy == QueuePolicy::Disconnect { 2 } else { 1 };
+        assert!((1..=most).contains(&told.count()), "the owner is told once, and once more of the end");
+        assert_eq!(house.closed(slow).is_some(), queue_policy == QueuePolicy::Disconnect);
+        for id in 1..=limits::INFLIGHT_MAX {
+            ack(&mut house, slow, id);
+        }
+        let got: Vec<String> = received(&mut house, slow).iter().map(|p| p.split(' ').nth(1).unwrap_or("").to_owned()).collect();
+        assert_eq!(got.join(" "), kept, "{queue_policy:?}");
+    }
+}
+
+#[test]
 fn a_peer_that_asks_without_reading_is_let_go() {
     let (mut house, _) = house(1);
     let rude = connect(&mut house, "a", "x", true);
@@ -252,12 +293,12 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
     let line = connect(&mut house, "a", "x", true);
     publish(&mut house, line, "me/data", b"{}", Qos::AtLeastOnce);
     let ticket = tickets(&mut house)[0];
-    assert_eq!(received(&mut house, line), ["connack Accepted present=false"], "not acknowledged before it is kept");
+    assert_eq!(received(&mut house, line), ["connack Success present=false"], "not acknowledged before it is kept");
     house.cut(line);
     // The next line takes the same place; the old ticket must not acknowledge anything there.
     let next = connect(&mut house, "a", "x", true);
     house.published(ticket, Ok(()));
-    assert_eq!(received(&mut house, next), ["connack Accepted present=false"]);
+    assert_eq!(received(&mut house, next), ["connack Success present=false"]);
 }
 
 /// The tickets of uploads since the last look.
@@ -278,7 +319,7 @@ fn an_exactly_once_upload_is_taken_once_even_when_its_line_breaks_while_it_is_ke
     let line = connect(&mut house, "a", "x", false);
     publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
     assert_eq!(tickets(&mut house), []);
-    assert_eq!(received(&mut house, line), ["connack Accepted present=true"], "nothing is acknowledged that is not kept");
+    assert_eq!(received(&mut house, line), ["connack Success present=true"], "nothing is acknowledged that is not kept");
     house.published(first[0], Ok(()));
     assert_eq!(received(&mut house, line), ["pubrec 9"], "on the line of this moment");
     publish(&mut house, line, "me/data", b"{}", Qos::ExactlyOnce);
@@ -306,7 +347,7 @@ fn too_many_open_exactly_once_publishes_close() {
     for id in 1..=limits::INBOUND_OPEN_MAX as u16 + 1 {
         assert!(house.closed(line).is_none());
         let mut bytes = Vec::new();
-        Publish { dup: false, qos: Qos::ExactlyOnce, retain: false, topic: "t", id, payload: b"" }.encode(&mut bytes).unwrap();
+        Publish { dup: false, qos: Qos::ExactlyOnce, retain: false, topic: "t", id, props: Properties::NONE, payload: b"" }.encode(Level::V311, &mut bytes).unwrap();
         house.send(line, &bytes);
     }
     assert!(house.closed(line).is_some());
@@ -343,7 +384,7 @@ fn what_a_member_that_ends_has_not_acknowledged_goes_to_another() {
     let sender = connect(&mut house, "lamp", "s", true);
     publish(&mut house, sender, "jobs", b"1", Qos::AtLeastOnce);
     publish(&mut house, sender, "jobs", b"2", Qos::AtLeastOnce);
-    assert_eq!(received(&mut house, dying), ["connack Accepted present=false", "suback", "jobs 1 id=1", "jobs 2 id=2"]);
+    assert_eq!(received(&mut house, dying), ["connack Success present=false", "suback", "jobs 1 id=1", "jobs 2 id=2"]);
     ack(&mut house, dying, 1);
     let other = connect(&mut house, "b", "x", true);
     subscribe(&mut house, other, "$share/workers/jobs", Qos::AtLeastOnce);

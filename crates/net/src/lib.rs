@@ -4,6 +4,7 @@
 //! Deliberately absent: any protocol (machines come from a registration), any rule about who may do what.
 
 mod clock;
+mod dial;
 mod inbox;
 mod listen;
 mod shard;
@@ -15,10 +16,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, Ticket, Verdict};
-use hub::{Commons, Mail, Shard, home_of_device};
-use model::{DeviceNumber, Message, PartyKey, Qos, limits};
+use hub::{Commons, Mail, Shard, home_of_device, home_shard};
+use model::limits::Limits;
+use model::{DeviceNumber, Message, Party, PartyKey, Qos, limits};
 
 pub use crate::clock::SystemClock;
+pub use crate::dial::Dial;
 pub use crate::inbox::Inbox;
 pub use crate::listen::{ListenError, Listener, bind, raise_open_file_limit};
 pub use crate::stats::ShardStats;
@@ -54,8 +57,9 @@ impl Shards {
         gate: Arc<dyn Gate>,
         bus: Arc<dyn Bus>,
         clock: Arc<dyn Clock>,
+        limits: Limits,
     ) -> Result<Running, ListenError> {
-        let commons = Arc::new(Commons::default());
+        let commons = Arc::new(Commons::new(limits));
         let count = self.inboxes.len() as u16;
         let mut threads = Vec::new();
         for index in 0..count {
@@ -78,6 +82,13 @@ impl Shards {
     /// Bytes from peers that have been dealt with, exact at any moment.
     pub fn bytes_in(&self) -> u64 {
         self.stats.iter().map(|stats| stats.bytes_in()).sum()
+    }
+
+    /// Makes a connection and keeps it until the shards stop.
+    pub fn dial(&self, dial: Dial) {
+        // A session of no device is spread by its name alone.
+        let home = home_shard(&Party::Anonymous, &dial.session, self.inboxes.len() as u16);
+        self.post(usize::from(home), Post::Dial(Box::new(dial)));
     }
 
     fn post(&self, shard: usize, post: Post) {
@@ -134,6 +145,7 @@ impl Line for Shards {
 pub(crate) enum Post {
     Mail(Mail),
     Arrival(Box<Arrival>),
+    Dial(Box<Dial>),
     /// Say goodbye to everyone and end.
     Stop(Close),
 }

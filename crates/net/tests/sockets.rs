@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{Bus, Event, Fault, Gate, Line, Protocol, Refusal, Step};
+use model::limits::Limits;
 use model::{DeviceNumber, Message, PartyKey, PushId, Qos, Receipt, Topic, UnixMs};
 use net::{Listener, Running, Shards, SystemClock};
 use testkit::TestGate;
@@ -74,7 +75,7 @@ impl Server {
         let listener = Listener::bind(protocol, ([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.addr();
         let (as_gate, as_bus): (Arc<dyn Gate>, Arc<dyn Bus>) = (gate.clone(), platform.clone());
-        let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new())).unwrap();
+        let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new()), Limits::default()).unwrap();
         Server { shards, running: Some(running), gate, platform, steps, addr, sent_bytes: 0 }
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use contract::session::Peer;
 use contract::{Bus, Close, ConnId, Event, Fault, Protocol, Refusal, Session, Ticket};
 use hub::{Commons, Floor, Mail, Moving, Shard, Wire, home_of_device};
+use model::limits::Limits;
 use model::{DeviceNumber, Message, Millis, PartyKey, UnixMs};
 
 use crate::gate::TestGate;
@@ -106,7 +107,12 @@ impl Bus for TestBus {
 impl House {
     /// A house of `shards` shards.
     pub fn new(shards: u16) -> House {
-        let (gate, bus, commons) = (Arc::new(TestGate::default()), Arc::new(TestBus::default()), Arc::new(Commons::default()));
+        House::with_limits(shards, Limits::default())
+    }
+
+    /// A house of `shards` shards under the owner's limits.
+    pub fn with_limits(shards: u16, limits: Limits) -> House {
+        let (gate, bus, commons) = (Arc::new(TestGate::default()), Arc::new(TestBus::default()), Arc::new(Commons::new(limits)));
         let lines: Rc<RefCell<Vec<Line>>> = Rc::default();
         let floor = |index| Floor::new(Shard::new(index, shards, gate.clone(), bus.clone(), commons.clone()));
         let wire = |shard| Pipes { shard, seats: HashMap::new(), lines: lines.clone(), moves: Vec::new() };

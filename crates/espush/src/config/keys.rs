@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use contract::Protocol;
+use model::limits::QueuePolicy;
 use tracing::level_filters::LevelFilter;
 
 use super::Config;
@@ -33,7 +34,7 @@ struct Key {
 
 const ADDRESS: &str = "an address with a port, such as \"0.0.0.0:1883\" (port 0 takes a free one), or \"\" for off";
 
-const KEYS: [Key; 7] = [
+const KEYS: [Key; 15] = [
     Key {
         name: "data",
         expected: "a directory",
@@ -75,6 +76,54 @@ const KEYS: [Key; 7] = [
         set: |c, raw| number(raw).filter(|n| *n <= 1024).map(|n| c.shards = n),
     },
     Key {
+        name: "limits.subscriptions_per_session",
+        expected: "a whole number from 1 to 1000000",
+        about: "subscriptions that one session may have",
+        set: |c, raw| number(raw).filter(|n| (1..=1000000).contains(n)).map(|n| c.limits.subscriptions_per_session = n),
+    },
+    Key {
+        name: "limits.in_flight",
+        expected: "a whole number from 1 to 1000",
+        about: "messages sent to a client and not yet acknowledged",
+        set: |c, raw| number(raw).filter(|n| (1..=1000).contains(n)).map(|n| c.limits.in_flight = n as u16),
+    },
+    Key {
+        name: "limits.queue_messages",
+        expected: "a whole number from 1 to 1000000",
+        about: "messages that may wait for one client",
+        set: |c, raw| number(raw).filter(|n| (1..=1000000).contains(n)).map(|n| c.limits.queue_messages = n),
+    },
+    Key {
+        name: "limits.queue_bytes",
+        expected: "a whole number from 1 to 1073741824",
+        about: "payload bytes that may wait for one client",
+        set: |c, raw| number(raw).filter(|n| (1..=1073741824).contains(n)).map(|n| c.limits.queue_bytes = n),
+    },
+    Key {
+        name: "limits.queue_policy",
+        expected: "one of drop-newest, drop-oldest, disconnect",
+        about: "what happens when a client's queue is full",
+        set: |c, raw| QueuePolicy::parse(text(raw)?).map(|policy| c.limits.queue_policy = policy),
+    },
+    Key {
+        name: "limits.retained_messages",
+        expected: "a whole number from 1 to 100000000",
+        about: "retained messages in all",
+        set: |c, raw| number(raw).filter(|n| (1..=100000000).contains(n)).map(|n| c.limits.retained_messages = n),
+    },
+    Key {
+        name: "limits.retained_bytes",
+        expected: "a whole number from 1 to 68719476736",
+        about: "bytes of retained messages in all",
+        set: |c, raw| number(raw).filter(|n| (1..=68719476736).contains(n)).map(|n| c.limits.retained_bytes = n),
+    },
+    Key {
+        name: "sys.interval_s",
+        expected: "a number of seconds from 0 (off) to 3600",
+        about: "how often $SYS/broker/… is published",
+        set: |c, raw| number(raw).filter(|n| *n <= 3600).map(|n| c.sys_interval_s = n),
+    },
+    Key {
         name: "log.level",
         expected: "one of off, error, warn, info, debug, trace",
         about: "what is logged on stderr",
@@ -111,12 +160,20 @@ pub fn help(protocols: &[Protocol]) -> String {
         "http.listen" => defaults.http.listen.map_or(String::new(), |a| a.to_string()),
         "auth.anonymous" => defaults.auth.anonymous.to_string(),
         "shards" => defaults.shards.to_string(),
+        "limits.subscriptions_per_session" => defaults.limits.subscriptions_per_session.to_string(),
+        "limits.in_flight" => defaults.limits.in_flight.to_string(),
+        "limits.queue_messages" => defaults.limits.queue_messages.to_string(),
+        "limits.queue_bytes" => defaults.limits.queue_bytes.to_string(),
+        "limits.queue_policy" => defaults.limits.queue_policy.as_str().to_owned(),
+        "limits.retained_messages" => defaults.limits.retained_messages.to_string(),
+        "limits.retained_bytes" => defaults.limits.retained_bytes.to_string(),
+        "sys.interval_s" => defaults.sys_interval_s.to_string(),
         "log.level" => defaults.log.level.to_string(),
         _ => String::new(),
     };
     let mut line = |name: &str, about: &str, value: &str| {
         let value = if value.is_empty() { String::new() } else { format!(" [{value}]") };
-        text.push_str(&format!("  {name:<22} {about}{value}\n"));
+        text.push_str(&format!("  {name:<33} {about}{value}\n"));
     };
     for key in &KEYS {
         line(key.name, key.about, &default(key.name));

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use contract::Protocol;
+use model::limits::Limits;
 use tracing::level_filters::LevelFilter;
 
 use keys::Misfit;
@@ -29,6 +30,10 @@ pub struct Config {
     pub auth: Auth,
     /// Threads that carry connections; 0 = one per core.
     pub shards: usize,
+    /// What peers may make grow.
+    pub limits: Limits,
+    /// Seconds between two publications of `$SYS/broker/…`; 0 is off.
+    pub sys_interval_s: usize,
     /// What is logged.
     pub log: Log,
 }
@@ -99,6 +104,8 @@ impl Config {
             listen: protocols.iter().map(listen).collect(),
             auth: Auth::default(),
             shards: 0,
+            limits: Limits::default(),
+            sys_interval_s: 10,
             log: Log { level: LevelFilter::INFO },
         }
     }
