@@ -1,7 +1,8 @@
 //! One shard's thread: accepting, one reading task a connection, and a flusher that runs once after all
 //! the tasks that were ready, so that everything which came together leaves together.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,12 +14,12 @@ use hub::{Floor, Mail, Shard};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::sockets::{Closing, Leaving, Sockets};
 use crate::stats::ShardStats;
-use crate::{Arrival, Post, Shards};
+use crate::{Arrival, Post, Shards, dial};
 
 /// What one read takes at most. Shared by all connections of a shard.
 const READ_BYTES: usize = 64 * 1024;
@@ -29,17 +30,19 @@ const LINGER: Duration = Duration::from_secs(3);
 /// Log lines about ended connections a second, so that a flood of bad peers does not flood the log.
 const LOG_LINES_PER_S: u32 = 20;
 
-struct Ctx {
+pub(crate) struct Ctx {
     index: u16,
-    state: RefCell<State>,
+    pub state: RefCell<State>,
     flush: Notify,
     stop: Notify,
+    /// Goodbyes are being said: nothing new is begun.
+    pub stopping: Cell<bool>,
     shards: Arc<Shards>,
     bus: Arc<dyn Bus>,
-    clock: Arc<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
 }
 
-struct State {
+pub(crate) struct State {
     floor: Floor,
     sockets: Sockets,
     read: Vec<u8>,
@@ -47,6 +50,8 @@ struct State {
     lingering: usize,
     logged: u32,
     not_logged: u32,
+    /// Who hears of the end of each connection that was made from here.
+    pub dialled: HashMap<ConnId, oneshot::Sender<Close>>,
 }
 
 /// Runs shard `index` until it is told to stop.
@@ -75,9 +80,11 @@ pub(crate) fn run(
             lingering: 0,
             logged: 0,
             not_logged: 0,
+            dialled: HashMap::new(),
         }),
         flush: Notify::new(),
         stop: Notify::new(),
+        stopping: Cell::new(false),
         shards: shards.clone(),
         bus,
         clock,
@@ -99,11 +106,13 @@ pub(crate) fn run(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
+    // A name that is still being looked up for a dial need not be waited for.
+    runtime.shutdown_background();
 }
 
 impl Ctx {
     /// One turn on the floor, with the time told, and the flusher woken if the turn left work.
-    fn turn<T>(&self, work: impl FnOnce(&mut Floor, &mut Sockets) -> T) -> T {
+    pub fn turn<T>(&self, work: impl FnOnce(&mut Floor, &mut Sockets) -> T) -> T {
         let State { floor, sockets, .. } = &mut *self.state.borrow_mut();
         self.tell_time(floor);
         let result = work(floor, sockets);
@@ -133,7 +142,7 @@ async fn accept(ctx: Rc<Ctx>, protocol: Protocol, listener: TcpListener) {
 }
 
 /// Gives a socket its seat and its reading task.
-fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce(&mut Floor, &mut Sockets)) {
+pub(crate) fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce(&mut Floor, &mut Sockets)) -> ConnId {
     tune(&stream);
     let stream = Rc::new(stream);
     let conn = ctx.turn(|floor, sockets| {
@@ -144,6 +153,7 @@ fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce
     });
     let reader = spawn_local(read(ctx.clone(), conn, stream)).abort_handle();
     ctx.state.borrow_mut().sockets.set_reader(conn, reader);
+    conn
 }
 
 /// Small messages leave at once; a dead line is noticed even when the protocol has no keep-alive.
@@ -337,11 +347,13 @@ async fn read_inbox(ctx: Rc<Ctx>) {
                 Post::Arrival(arrival) => {
                     let Arrival { moving, stream, remote } = *arrival;
                     match TcpStream::from_std(stream) {
-                        Ok(stream) => seat(&ctx, stream, remote, |floor, sockets| floor.arrive(moving, sockets)),
+                        Ok(stream) => drop(seat(&ctx, stream, remote, |floor, sockets| floor.arrive(moving, sockets))),
                         Err(error) => tracing::error!(%error, "lost a connection that came from another shard"),
                     }
                 }
+                Post::Dial(dial) => drop(spawn_local(dial::keep(ctx.clone(), *dial))),
                 Post::Stop(close) => {
+                    ctx.stopping.set(true);
                     ctx.turn(|floor, sockets| floor.close_all(&close, sockets));
                     // Let the flusher carry the goodbyes out before the thread ends.
                     tokio::task::yield_now().await;
@@ -374,10 +386,15 @@ async fn tick(ctx: Rc<Ctx>) {
 
 /// One log line and one count for each connection that ended.
 fn note_ended(state: &mut State) {
-    let State { floor, stats, logged, not_logged, .. } = state;
+    let State { floor, stats, logged, not_logged, dialled, .. } = state;
     for ended in floor.ended().drain(..) {
-        let (protocol, remote, fault, why) = (ended.protocol, ended.remote, ended.close.fault, ended.close.why);
+        let (protocol, remote, fault) = (ended.protocol, ended.remote, ended.close.fault);
         *stats.ended.entry((protocol, fault.as_str())).or_default() += 1;
+        if let Some(tell) = dialled.remove(&ended.conn) {
+            let _ = tell.send(ended.close);
+            continue;
+        }
+        let why = ended.close.why;
         match fault {
             Fault::Nobody | Fault::Line => tracing::debug!(protocol, %remote, fault = fault.as_str(), "{why}"),
             _ if *logged >= LOG_LINES_PER_S / 2 => *not_logged += 1,

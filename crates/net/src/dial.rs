@@ -1,0 +1,143 @@
+//! Connections that the house makes itself: one task each on the home shard of its session, which connects,
+//! seats the connection like an accepted one, and dials again when it has ended, until the shards stop.
+//! Deliberately absent: what is said on the line (that is its machine's), and any opinion about the remote.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use contract::session::Peer;
+use contract::{Close, Fault, Session};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::shard::{Ctx, seat};
+
+/// How long a remote may take to answer a connection request.
+const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// The pause after the first failure; it doubles with each further one.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause: a remote that comes back is found within a minute.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A connection that lived so long was a good one: the pauses begin anew.
+const GOOD_LIFE: Duration = Duration::from_secs(60);
+
+/// Makes the machine for a connection that has come about.
+pub type Open = Box<dyn Fn(Peer) -> Box<dyn Session> + Send>;
+/// Hears why a connection ended or did not come about, and how long the pause before the next attempt is.
+pub type Told = Box<dyn Fn(&Close, Duration) + Send>;
+
+/// A connection to be made and kept.
+pub struct Dial {
+    /// The label of its metrics and log lines, in the place of a protocol's name.
+    pub protocol: &'static str,
+    /// `host:port`; a name is looked up at each attempt, so that the remote may move.
+    pub addr: String,
+    /// The name of the session that its machine will say hello with: decides the shard, so that the
+    /// connection need not be handed over.
+    pub session: String,
+    /// A machine that is seated once, before the first attempt and without any line: it may begin the
+    /// session, so that what is meant for the remote waits from the start.
+    pub reserve: Option<Box<dyn Session>>,
+    /// Makes its machine, anew for each attempt that came about.
+    pub open: Open,
+    /// Hears of each end.
+    pub told: Told,
+}
+
+/// Makes the connection again and again until the shard stops.
+pub(crate) async fn keep(ctx: Rc<Ctx>, mut dial: Dial) {
+    if let Some(machine) = dial.reserve.take() {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        ctx.turn(|floor, sockets| floor.open_machine(dial.protocol, machine, nowhere, sockets));
+    }
+    let mut pauses = Pauses::default();
+    while !ctx.stopping.get() {
+        let (close, life) = match connect(&dial.addr).await {
+            Ok(_) if ctx.stopping.get() => return,
+            Ok((stream, remote)) => live(&ctx, &dial, stream, remote).await,
+            Err(why) => (Close { fault: Fault::Line, why: why.into() }, Duration::ZERO),
+        };
+        if ctx.stopping.get() {
+            return;
+        }
+        let pause = pauses.next(life, RandomState::new().hash_one(0));
+        (dial.told)(&close, pause);
+        sleep(pause).await;
+    }
+}
+
+async fn connect(addr: &str) -> Result<(TcpStream, SocketAddr), String> {
+    let connecting = async {
+        let stream = TcpStream::connect(addr).await?;
+        let remote = stream.peer_addr()?;
+        Ok::<_, std::io::Error>((stream, remote))
+    };
+    match timeout(CONNECT_MAX, connecting).await {
+        Ok(Ok(made)) => Ok(made),
+        Ok(Err(error)) => Err(format!("cannot reach {addr}: {error}")),
+        Err(_) => Err(format!("{addr} did not answer within {} s", CONNECT_MAX.as_secs())),
+    }
+}
+
+/// One connection, from its seat to its end: why it ended and how long it lived.
+async fn live(ctx: &Rc<Ctx>, dial: &Dial, stream: TcpStream, remote: SocketAddr) -> (Close, Duration) {
+    let begun = Instant::now();
+    let machine = (dial.open)(Peer { remote, now: ctx.clock.millis() });
+    let conn = seat(ctx, stream, remote, |floor, sockets| floor.open_machine(dial.protocol, machine, remote, sockets));
+    let (tell, ended) = oneshot::channel();
+    // Its end, even one that has come already, is told by the flusher, which has not run since.
+    ctx.state.borrow_mut().dialled.insert(conn, tell);
+    let close = ended.await.unwrap_or(Close { fault: Fault::Nobody, why: "the shard is stopping".into() });
+    (close, begun.elapsed())
+}
+
+/// How long to wait before each attempt.
+struct Pauses {
+    next: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Pauses {
+        Pauses { next: PAUSE_MIN }
+    }
+}
+
+impl Pauses {
+    /// The pause after a connection that lived so long (not at all, if it did not come about). A quarter
+    /// more or less, by `chance`: everyone who lost the same remote would come back in the same moment.
+    fn next(&mut self, life: Duration, chance: u64) -> Duration {
+        if life >= GOOD_LIFE {
+            self.next = PAUSE_MIN;
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(PAUSE_MAX);
+        pause * 3 / 4 + pause / 2 * (chance % 1024) as u32 / 1024
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_begin_anew_after_a_good_life() {
+        let mut pauses = Pauses::default();
+        // A chance in the middle leaves the pause as it is.
+        let mut after = |life| pauses.next(Duration::from_secs(life), 512).as_secs();
+        let seen: Vec<u64> = (0..8).map(|_| after(0)).collect();
+        assert_eq!(seen, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(after(59), 60, "a short life is no good one");
+        assert_eq!((after(60), after(0)), (1, 2));
+    }
+
+    #[test]
+    fn chance_moves_a_pause_by_a_quarter_at_most() {
+        for chance in [0, 1, 511, 1023, u64::MAX] {
+            let pause = Pauses::default().next(Duration::ZERO, chance).as_millis();
+            assert!((750..=1250).contains(&pause), "{pause}");
+        }
+    }
+}
