@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{Qos, limits};
 use protocols::mqtt::codec::{
-    Connect, ConnectCode, Head, Kind, Level, Packet, Publish, Subscribe, SubscribeCode, put_ack, put_empty,
+    Connect, Head, Kind, Level, Options, Packet, Properties, Publish, Reason, Subscribe, put_ack, put_empty,
 };
 
 use crate::board::{Board, Order, Reply};
@@ -15,8 +15,9 @@ use crate::wire::{Ended, Told, Wire};
 /// The silence that the board promises never to exceed; it speaks at two thirds of that.
 const KEEP_ALIVE_S: u16 = 240;
 
-const FILTERS: [(&str, Qos); 3] =
-    [("me/push", Qos::AtLeastOnce), ("me/ask/+", Qos::AtLeastOnce), ("me/cmd/+/+", Qos::AtLeastOnce)];
+const LEVEL: Level = Level::V311;
+const WANTED: Options = Options::at(Qos::AtLeastOnce);
+const FILTERS: [(&str, Options); 3] = [("me/push", WANTED), ("me/ask/+", WANTED), ("me/cmd/+/+", WANTED)];
 const SUBSCRIBE_ID: u16 = 0xffff;
 /// Packet ids from here on are answers, below it uploads: so an acknowledgement tells what it is for.
 const ANSWER_IDS: u16 = 0x8000;
@@ -38,11 +39,11 @@ impl Mqtt {
 
     fn on_packet(&mut self, board: &mut Board, packet: Packet<'_>, out: &mut Vec<u8>, told: &mut Told) -> Result<(), Ended> {
         match packet {
-            Packet::Connack(connack) if connack.code == ConnectCode::Accepted => {
-                Subscribe::encode(out, SUBSCRIBE_ID, &FILTERS).map_err(|e| broken(&e))
+            Packet::Connack(connack) if connack.reason == Reason::Success => {
+                Subscribe::encode(LEVEL, out, SUBSCRIBE_ID, Properties::NONE, &FILTERS).map_err(|e| broken(&e))
             }
-            Packet::Connack(connack) => Err(Ended::Refused(format!("the server says {:?}", connack.code))),
-            Packet::Suback(suback) if suback.codes().any(|code| code == SubscribeCode::Failure) => {
+            Packet::Connack(connack) => Err(Ended::Refused(format!("the server says: {}", connack.reason.as_str()))),
+            Packet::Suback(suback) if suback.reasons().any(Reason::is_error) => {
                 Err(Ended::Refused("the server does not let the board listen to its own topics".to_owned()))
             }
             Packet::Suback(_) => {
@@ -50,8 +51,8 @@ impl Mqtt {
                 Ok(())
             }
             Packet::Publish(publish) => self.on_publish(board, &publish, out, told),
-            Packet::Puback(id) => {
-                told.uploads += u64::from(id < ANSWER_IDS);
+            Packet::Puback(ack) => {
+                told.uploads += u64::from(ack.id < ANSWER_IDS);
                 Ok(())
             }
             Packet::Pingresp => {
@@ -104,18 +105,20 @@ impl Mqtt {
     }
 
     fn publish(&self, topic: &str, payload: &[u8], id: u16, out: &mut Vec<u8>) {
-        let publish = Publish { dup: false, qos: Qos::AtLeastOnce, retain: false, topic, id, payload };
+        let (qos, props) = (Qos::AtLeastOnce, Properties::NONE);
+        let publish = Publish { dup: false, qos, retain: false, topic, id, props, payload };
         // Our topics and answers are far below the limits; what could not be said is left unsaid.
-        let _ = publish.encode(out);
+        let _ = publish.encode(LEVEL, out);
     }
 }
 
 impl Wire for Mqtt {
     fn hello(&mut self, _: &Board, out: &mut Vec<u8>) {
         let connect = Connect {
-            level: Level::V311,
+            level: LEVEL,
             clean: true,
             keep_alive_s: KEEP_ALIVE_S,
+            props: Properties::NONE,
             client: &self.client,
             will: None,
             user: Some(&self.user),
@@ -127,7 +130,7 @@ impl Wire for Mqtt {
 
     fn on_bytes(&mut self, board: &mut Board, input: &[u8], out: &mut Vec<u8>, told: &mut Told) -> Result<usize, Ended> {
         let mut rest = input;
-        while let Some(head) = Head::read(rest).map_err(|e| broken(&e))? {
+        while let Some(head) = Head::read(LEVEL, rest).map_err(|e| broken(&e))? {
             if head.body_bytes > limits::MQTT_PACKET_BYTES_MAX {
                 return Err(Ended::Broken(format!("a packet of {} bytes", head.body_bytes)));
             }

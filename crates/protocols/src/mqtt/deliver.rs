@@ -1,40 +1,104 @@
 //! Messages to the client and its acknowledgements. The hub's slot is the packet id, so nothing needs to
 //! be remembered here; which of them are open, and what is sent again after a reconnect, is the hub's.
 
+use bytes::Bytes;
 use contract::{Context, Delivery, Outcome};
 use model::Qos;
+use model::message::Message;
 
-use super::codec::{Kind, Publish, put_ack};
+use super::codec::{Ack, Kind, Level, Properties, Property, Publish, Reason, put_ack};
+use super::said;
+use super::session::Machine;
+use super::terms::Terms;
 
 /// The hub has something for the client.
-pub(super) fn on_delivery(cx: &mut Context<'_>, delivery: &Delivery) {
+pub(super) fn on_delivery(machine: &mut Machine, cx: &mut Context<'_>, delivery: &Delivery) {
     match delivery {
-        Delivery::Message { message, as_me, qos, slot, retain, again, .. } => {
+        Delivery::Message { message, as_me, qos, slot, retain, again, ids, expiry_s, .. } => {
             // Without a slot nobody could acknowledge it.
             let (qos, id) = slot.map_or((Qos::AtMostOnce, 0), |slot| (*qos, slot));
             let topic = Delivery::shown_topic(&message.topic, *as_me);
-            let publish = Publish { dup: *again, qos, retain: *retain, topic: &topic, id, payload: &message.payload };
-            if let (Err(error), Some(slot)) = (publish.encode(cx.out), slot) {
-                cx.hub.settle(*slot, Outcome::Refused(error.to_string()));
+            let payload = &message.payload;
+            let publish = Publish { dup: *again, qos, retain: *retain, topic: &topic, id, props: Properties::NONE, payload };
+            let put = match &mut machine.terms {
+                None => publish.encode(Level::V311, cx.out).map_err(|error| error.to_string()),
+                Some(terms) => put_on_terms(terms, cx.out, publish, message, ids, *expiry_s),
+            };
+            // At QoS 0 it counts as sent [MQTT-3.1.2-25].
+            if let (Err(why), Some(slot)) = (put, slot) {
+                cx.hub.settle(*slot, Outcome::Refused(why));
             }
         }
         Delivery::Release { slot } => put_ack(cx.out, Kind::Pubrel, *slot),
     }
 }
 
-/// QoS 1: the client has it.
-pub(super) fn on_puback(cx: &mut Context<'_>, id: u16) {
-    cx.hub.settle(id, Outcome::Delivered);
+/// Appends a message with all that 5.0 says beside it, if the client takes a packet of that size.
+fn put_on_terms(
+    terms: &mut Terms,
+    out: &mut Vec<u8>,
+    publish: Publish<'_>,
+    message: &Message,
+    ids: &[u32],
+    expiry_s: Option<u32>,
+) -> Result<(), String> {
+    let (topic, from) = (publish.topic, out.len());
+    let alias = terms.alias_of(topic);
+    terms.props.clear();
+    let mut put = said::write(&mut terms.props, expiry_s, message.props.as_deref(), ids);
+    let mut shown = topic;
+    if let Some((alias, known)) = alias {
+        put = put.and_then(|()| terms.props.push(Property::TopicAlias(alias)));
+        shown = if known { "" } else { topic };
+    }
+    let publish = Publish { topic: shown, props: terms.props.view(), ..publish };
+    put.and_then(|()| publish.encode(Level::V5, out)).map_err(|error| error.to_string())?;
+    let (bytes, bytes_max) = (out.len() - from, terms.packet_bytes_max);
+    if bytes > bytes_max {
+        out.truncate(from);
+        return Err(format!("the device takes packets of at most {bytes_max} bytes and this one has {bytes}; send less at once"));
+    }
+    if let Some((_, false)) = alias {
+        terms.alias_sent(topic);
+    }
+    Ok(())
+}
+
+/// QoS 1: the client has it, or in 5.0 will not have it; either way it is not sent again [MQTT-4.4.0-2].
+pub(super) fn on_puback(cx: &mut Context<'_>, ack: &Ack<'_>) {
+    cx.hub.settle(ack.id, outcome(ack));
 }
 
 /// QoS 2: the client has it, and will not take it as new again.
-pub(super) fn on_pubrec(cx: &mut Context<'_>, id: u16) {
-    cx.hub.received(id);
+pub(super) fn on_pubrec(machine: &mut Machine, cx: &mut Context<'_>, ack: &Ack<'_>) {
+    if ack.reason.is_error() {
+        // The exchange is over and the packet id free [MQTT-4.3.3-4].
+        cx.hub.settle(ack.id, outcome(ack));
+        return;
+    }
+    let known = cx.hub.received(ack.id);
     // Also for an id that we do not know, else a PUBREC that was sent twice would never end.
-    put_ack(cx.out, Kind::Pubrel, id);
+    let reason = if known { Reason::Success } else { Reason::PacketIdUnknown };
+    machine.ack(cx, Kind::Pubrel, ack.id, reason, "");
 }
 
 /// QoS 2: done.
 pub(super) fn on_pubcomp(cx: &mut Context<'_>, id: u16) {
     cx.hub.settle(id, Outcome::Delivered);
+}
+
+fn outcome(ack: &Ack<'_>) -> Outcome {
+    if !ack.reason.is_error() {
+        return Outcome::Delivered;
+    }
+    let words = ack.props.iter().find_map(|property| match property {
+        Property::ReasonString(words) => Some(words),
+        _ => None,
+    });
+    let reason = ack.reason.as_str();
+    let why = match words {
+        Some(words) => format!("the device says: {reason}: {words}"),
+        None => format!("the device says: {reason}"),
+    };
+    Outcome::Failed(why, Bytes::new())
 }

@@ -4,44 +4,44 @@
 use std::sync::Arc;
 
 use contract::{Accepted, Answer, Delivery, Refusal};
+use model::message::Props;
 use model::{Message, Qos, Topic, UnixMs, limits};
 
-use super::codec::{Head, Packet, Subscribe, Unsubscribe, put_ack, put_empty};
-use super::codec::{Kind, Suback};
+use super::codec::{Head, Kind, Level, Packet, Suback, Subscribe, Unsuback, Unsubscribe, put_empty};
 use super::rig::Rig;
 
-/// Any bytes as a stream of packets, both directions. What decodes must encode to something that
-/// decodes to the same.
+/// Any bytes as a stream of packets, both directions, at either level. What decodes must encode to
+/// something that decodes to the same.
 pub fn fuzz_packets(data: &[u8]) {
-    let mut rest = data;
-    while let Ok(Some((packet, bytes))) = Packet::read(rest) {
-        let mut again = Vec::new();
-        encode(&packet, &mut again);
-        assert_eq!(Packet::read(&again), Ok(Some((packet, again.len()))));
-        rest = rest.split_at(bytes).1;
+    for level in [Level::V311, Level::V5] {
+        let mut rest = data;
+        while let Ok(Some((packet, bytes))) = Packet::read(level, rest) {
+            let mut again = Vec::new();
+            encode(level, &packet, &mut again);
+            assert_eq!(Packet::read(level, &again), Ok(Some((packet, again.len()))));
+            rest = rest.split_at(bytes).1;
+        }
     }
 }
 
 /// Encodes any packet that was decoded.
-fn encode(packet: &Packet<'_>, out: &mut Vec<u8>) {
+fn encode(level: Level, packet: &Packet<'_>, out: &mut Vec<u8>) {
     let fits = match *packet {
         Packet::Connect(connect) => connect.encode(out),
-        Packet::Connack(connack) => {
-            connack.encode(out);
-            Ok(())
-        }
-        Packet::Publish(publish) => publish.encode(out),
-        Packet::Subscribe(subscribe) => Subscribe::encode(out, subscribe.id, &subscribe.filters().collect::<Vec<_>>()),
-        Packet::Suback(suback) => Suback::encode(out, suback.id, &suback.codes().collect::<Vec<_>>()),
-        Packet::Unsubscribe(unsubscribe) => Unsubscribe::encode(out, unsubscribe.id, &unsubscribe.filters().collect::<Vec<_>>()),
-        Packet::Puback(id) => return put_ack(out, Kind::Puback, id),
-        Packet::Pubrec(id) => return put_ack(out, Kind::Pubrec, id),
-        Packet::Pubrel(id) => return put_ack(out, Kind::Pubrel, id),
-        Packet::Pubcomp(id) => return put_ack(out, Kind::Pubcomp, id),
-        Packet::Unsuback(id) => return put_ack(out, Kind::Unsuback, id),
+        Packet::Connack(connack) => connack.encode(level, out),
+        Packet::Publish(publish) => publish.encode(level, out),
+        Packet::Subscribe(s) => Subscribe::encode(level, out, s.id, s.props, &s.filters().collect::<Vec<_>>()),
+        Packet::Suback(s) => Suback::encode(level, out, s.id, s.props, &s.reasons().collect::<Vec<_>>()),
+        Packet::Unsubscribe(u) => Unsubscribe::encode(level, out, u.id, u.props, &u.filters().collect::<Vec<_>>()),
+        Packet::Unsuback(u) => Unsuback::encode(level, out, u.id, u.props, &u.reasons().collect::<Vec<_>>()),
+        Packet::Puback(ack) => ack.encode(level, Kind::Puback, out),
+        Packet::Pubrec(ack) => ack.encode(level, Kind::Pubrec, out),
+        Packet::Pubrel(ack) => ack.encode(level, Kind::Pubrel, out),
+        Packet::Pubcomp(ack) => ack.encode(level, Kind::Pubcomp, out),
+        Packet::Disconnect(disconnect) => disconnect.encode(level, Kind::Disconnect, out),
+        Packet::Auth(auth) => auth.encode(level, Kind::Auth, out),
         Packet::Pingreq => return put_empty(out, Kind::Pingreq),
         Packet::Pingresp => return put_empty(out, Kind::Pingresp),
-        Packet::Disconnect => return put_empty(out, Kind::Disconnect),
     };
     assert_eq!(fits, Ok(()), "what was decoded fits");
 }
@@ -79,23 +79,29 @@ fn any_answers(mut dice: Dice, stream: &[u8]) {
         }
         assert!(rig.kept().len() <= limits::MQTT_PACKET_BYTES_MAX + 5);
         if rig.machine.is_open() && rig.closing.is_none() {
-            let whole = Head::read(rig.kept()).ok().flatten().is_some_and(|head| head.packet_bytes() <= rig.kept().len());
+            let whole = Head::read(rig.machine.level(), rig.kept())
+                .ok()
+                .flatten()
+                .is_some_and(|head| head.packet_bytes() <= rig.kept().len());
             assert!(!whole, "a whole packet was left lying");
         }
         out.extend(rig.written());
         rig.hub.calls.clear();
     }
-    check_written(&out);
+    check_written(rig.machine.level(), &out);
 }
 
-fn check_written(mut out: &[u8]) {
+fn check_written(level: Level, mut out: &[u8]) {
     let mut connacks = 0;
     while !out.is_empty() {
-        let Ok(Some((packet, bytes))) = Packet::read(out) else { panic!("the server wrote what is no packet") };
+        let Ok(Some((packet, bytes))) = Packet::read(level, out) else { panic!("the server wrote what is no packet") };
         match packet {
             Packet::Connack(_) => connacks += 1,
-            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq | Packet::Disconnect => {
-                panic!("the server wrote a packet that only clients send")
+            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq | Packet::Auth(_) => {
+                panic!("the server wrote a packet that only clients send, or that nobody asked for")
+            }
+            Packet::Disconnect(_) => {
+                assert!(level == Level::V5 && bytes == out.len(), "3.1.1 has no goodbye of the server's, and 5.0 one at the end")
             }
             _ => {}
         }
@@ -138,17 +144,24 @@ fn delivery(dice: &mut Dice) -> Delivery {
     match dice.below(4) {
         0 => Delivery::Release { slot },
         _ => Delivery::Message {
-            message: Arc::new(Message::new(Topic::of_device("lamp", "push"), "on", UnixMs(0))),
+            message: Arc::new(message(dice)),
             as_me: dice.below(2) == 0,
             qos,
             slot: (qos != Qos::AtMostOnce).then_some(slot),
             retained: dice.below(2) == 0,
             retain: dice.below(2) == 0,
-            ids: Vec::new(),
-            expiry_s: None,
+            ids: (1..=dice.below(3) as u32).collect(),
+            expiry_s: (dice.below(4) == 0).then(|| dice.next() as u32),
             again: dice.below(2) == 0,
         },
     }
+}
+
+fn message(dice: &mut Dice) -> Message {
+    let topic = Topic::of_device("lamp", ["push", "ask/1", "cmd/led/2"][dice.below(3)]);
+    let props = Props { user: vec![("a".to_owned(), "b".to_owned())], utf8: dice.below(2) == 0, ..Props::default() };
+    let props = (dice.below(4) == 0).then(|| Box::new(props));
+    Message { props, ..Message::new(topic, vec![b'x'; dice.below(40)], UnixMs(0)) }
 }
 
 /// A small generator of the splitmix family: the same seed, the same run.

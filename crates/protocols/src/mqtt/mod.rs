@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 (and 3.1 from old firmware): its registration. The packets are in [`codec`], one
+//! MQTT 3.1.1 and 5.0 (and 3.1 from old firmware): its registration. The packets are in [`codec`], one
 //! connection's life in `session`. See README.md for the clauses and how to try it.
 
 use contract::Protocol;
@@ -6,14 +6,18 @@ use contract::Protocol;
 pub mod codec;
 mod connect;
 mod deliver;
+mod disconnect;
 #[doc(hidden)]
 pub mod fuzz;
 mod publish;
 mod quirks;
 mod refusal;
+mod reply;
 mod rig;
+mod said;
 mod session;
 mod subscribe;
+mod terms;
 #[cfg(test)]
 mod tests;
 

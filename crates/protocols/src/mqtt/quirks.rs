@@ -1,5 +1,5 @@
 //! Every tolerance for real devices, each with its source, and the guesses at what a stranger wanted.
-//! What is not here follows the letter of MQTT 3.1.1.
+//! What is not here follows the letter of MQTT 3.1.1 or 5.0.
 //!
 //! 1. **MQTT 3.1** (`MQIsdp`, level 3) is taken. Source: `PROTOCOL_NAMEv31` is the default in the
 //!    `user_config.h` of esp_mqtt (tuanpmt), of esp-link and of the many firmwares made from them. The
@@ -16,16 +16,15 @@ use super::codec::{Connect, Level};
 
 /// Quirk 1: the second byte of a CONNACK belongs to 3.1.1; 3.1 calls it reserved, so it stays 0.
 pub fn shows_session_present(level: Level) -> bool {
-    level == Level::V311
+    level != Level::V31
 }
 
 /// Quirk 2: the login that a CONNECT presents.
 pub fn login(connect: &Connect<'_>) -> Login {
-    let password = connect.password.unwrap_or_default();
-    match connect.user {
-        None => Login::Anonymous,
-        Some("") if password.is_empty() => Login::Anonymous,
-        Some(user) => Login::Password { user: user.to_owned(), password: password.to_owned(), client: connect.client.to_owned() },
+    let (user, password) = (connect.user.unwrap_or_default(), connect.password.unwrap_or_default());
+    match (user, password) {
+        ("", []) => Login::Anonymous,
+        _ => Login::Password { user: user.to_owned(), password: password.to_owned(), client: connect.client.to_owned() },
     }
 }
 
@@ -40,12 +39,21 @@ pub fn stranger(first: u8) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::Properties;
     use super::*;
 
     #[test]
     fn an_empty_user_name_is_none() {
-        let mut connect =
-            Connect { level: Level::V311, clean: true, keep_alive_s: 0, client: "c", will: None, user: Some(""), password: None };
+        let mut connect = Connect {
+            level: Level::V311,
+            clean: true,
+            keep_alive_s: 0,
+            props: Properties::NONE,
+            client: "c",
+            will: None,
+            user: Some(""),
+            password: None,
+        };
         assert_eq!(login(&connect), Login::Anonymous);
         connect.password = Some(b"");
         assert_eq!(login(&connect), Login::Anonymous);

@@ -1,24 +1,40 @@
-//! From a refusal of the house to MQTT 3.1.1's own terms. The protocol can refuse a CONNECT with a code
-//! and a filter with 0x80; for a PUBLISH it knows nothing between a positive acknowledgement and closing
-//! the connection [MQTT-3.3.5-2], so that choice is made here.
+//! From a refusal of the house to MQTT's own terms. 5.0 has a reason for everything. 3.1.1 can refuse a
+//! CONNECT with a code and a filter with 0x80; for a PUBLISH it knows nothing between a positive
+//! acknowledgement and closing the connection [MQTT-3.3.5-2], so that choice is made here too.
 
 use contract::{Fault, Refusal};
 
-use super::codec::ConnectCode;
+use super::codec::Reason;
 
-/// The CONNACK code of a refused login.
-pub fn connect_code(refusal: Refusal) -> ConnectCode {
+/// What a refused login is told; the codec has 3.1.1's code for it.
+pub fn connect_reason(refusal: Refusal) -> Reason {
     match refusal {
-        Refusal::BadCredentials | Refusal::BadAppKey => ConnectCode::BadLogin,
+        Refusal::BadCredentials | Refusal::BadAppKey => Reason::BadLogin,
         // The chip id of a device that registers itself is its client id.
-        Refusal::BadClientId | Refusal::BadChipId => ConnectCode::ClientId,
-        Refusal::Quota | Refusal::Unavailable => ConnectCode::Unavailable,
-        Refusal::NoCredentials
-        | Refusal::AppClosed
-        | Refusal::NoSingleApp
-        | Refusal::NotAllowed
-        | Refusal::BadTopic
-        | Refusal::BadPayload => ConnectCode::NotAuthorised,
+        Refusal::BadClientId | Refusal::BadChipId => Reason::ClientId,
+        Refusal::Quota => Reason::Quota,
+        Refusal::Unavailable => Reason::Unavailable,
+        _ => Reason::NotAuthorised,
+    }
+}
+
+/// What a refused PUBLISH is told in 5.0.
+pub fn publish_reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::BadTopic => Reason::BadTopic,
+        Refusal::BadPayload => Reason::BadPayload,
+        Refusal::Quota => Reason::Quota,
+        // Valid, and we cannot take it.
+        Refusal::Unavailable => Reason::Implementation,
+        _ => Reason::NotAuthorised,
+    }
+}
+
+/// What a refused filter is told, in a SUBACK or UNSUBACK.
+pub fn filter_reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::BadTopic => Reason::BadFilter,
+        other => publish_reason(other),
     }
 }
 
@@ -31,7 +47,7 @@ pub fn fault(refusal: Refusal) -> Fault {
     }
 }
 
-/// What a publisher is told of a refused PUBLISH.
+/// What a publisher is told of a refused PUBLISH before 5.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The ordinary acknowledgement; the message is dropped and the owner hears of it.
@@ -42,7 +58,7 @@ pub enum Told {
     Closed,
 }
 
-/// How a refused PUBLISH ends. `acknowledged` says whether it waits for an acknowledgement (QoS 1 or 2).
+/// How a refused PUBLISH ends before 5.0. `acknowledged` says whether it waits for an acknowledgement (QoS 1 or 2).
 pub fn publish(refusal: Refusal, acknowledged: bool) -> Told {
     match refusal {
         // Sending it again would not help, and nobody was promised that it is kept: as mosquitto does.

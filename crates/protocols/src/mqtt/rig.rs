@@ -8,6 +8,7 @@ use contract::{
     Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
     SubscribeOptions, Welcome,
 };
+use model::message::Props;
 use model::{Millis, Party, Qos, UnixMs};
 
 use super::session::Machine;
@@ -18,6 +19,14 @@ pub(super) struct TestHub {
     pub calls: Vec<String>,
     /// The last hello.
     pub hello: Option<Hello>,
+    /// What the last subscribe wanted.
+    pub options: Option<SubscribeOptions>,
+    /// The last publish's expiry and properties.
+    pub said: (Option<u32>, Option<Box<Props>>),
+    /// What an unsubscribe gets.
+    pub unsubscribes: Result<bool, Refusal>,
+    /// Whether a slot is known.
+    pub knows: bool,
     /// What a publish gets.
     pub accepts: Accepted,
     /// What a subscribe gets; a granted QoS is never above the one wanted.
@@ -36,6 +45,7 @@ impl Hub for TestHub {
 
     fn publish(&mut self, publish: Publish<'_>) -> Accepted {
         self.calls.push(format!("publish {} qos {} {} bytes", publish.topic, publish.qos as u8, publish.payload.len()));
+        self.said = (publish.expiry_s, publish.props);
         if model::Topic::parse(publish.topic).is_err() {
             return Accepted::Refused(Refusal::BadTopic);
         }
@@ -47,17 +57,18 @@ impl Hub for TestHub {
 
     fn subscribe(&mut self, filter: &str, options: SubscribeOptions) -> Result<Qos, Refusal> {
         self.calls.push(format!("subscribe {filter} qos {}", options.qos as u8));
+        self.options = Some(options);
         self.grants.map(|most| most.min(options.qos))
     }
 
     fn unsubscribe(&mut self, filter: &str) -> Result<bool, Refusal> {
         self.calls.push(format!("unsubscribe {filter}"));
-        Ok(true)
+        self.unsubscribes
     }
 
     fn received(&mut self, slot: Slot) -> bool {
         self.calls.push(format!("received {slot}"));
-        true
+        self.knows
     }
 
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {
@@ -71,7 +82,7 @@ impl Hub for TestHub {
     }
 
     fn bye(&mut self, bye: Bye) {
-        self.calls.push(format!("bye {}", bye.with_will));
+        self.calls.push(format!("bye {bye:?}"));
     }
 }
 
@@ -93,6 +104,10 @@ impl Rig {
         let hub = TestHub {
             calls: Vec::new(),
             hello: None,
+            options: None,
+            said: (None, None),
+            unsubscribes: Ok(true),
+            knows: true,
             accepts: Accepted::Now,
             grants: Ok(Qos::ExactlyOnce),
             later: Vec::new(),

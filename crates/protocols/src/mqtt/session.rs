@@ -7,11 +7,12 @@
 //! shows the bytes that it has kept, without waiting for more.
 
 use contract::session::Peer;
-use contract::{Answer, Bye, Context, Delivery, Fault, Session};
+use contract::{Answer, Context, Delivery, Fault, Session};
 use model::{Millis, limits};
 
-use super::codec::{DecodeError, Head, Kind, Level, Packet, put_empty};
-use super::{connect, deliver, publish, quirks, subscribe};
+use super::codec::{Connect, DecodeError, Head, Kind, Level, Packet, Reason, put_empty};
+use super::terms::Terms;
+use super::{connect, deliver, disconnect, publish, quirks, reply, subscribe};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +35,16 @@ pub struct Machine {
     pub(super) seen: Millis,
     /// When the first byte of a packet came that is not whole yet.
     begun: Option<Millis>,
+    /// What a level 5 client and we agreed on; the older levels have nothing to agree on.
+    pub(super) terms: Option<Box<Terms>>,
 }
 
-const _: () = assert!(size_of::<Machine>() <= 32, "an idle connection must stay small");
+const _: () = assert!(size_of::<Machine>() <= 40, "an idle connection must stay small");
 
 impl Machine {
     /// A machine for a connection that was just accepted.
     pub fn new(peer: Peer) -> Machine {
-        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None }
+        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None, terms: None }
     }
 
     /// When the machine will have waited long enough. Packets move this without touching the timer: it
@@ -56,6 +59,11 @@ impl Machine {
                 silent.into_iter().chain(unfinished).min()
             }
         }
+    }
+
+    /// The level that packets behind the CONNECT have. Those of 3.1 are those of 3.1.1.
+    pub(super) fn level(&self) -> Level {
+        if self.terms.is_some() { Level::V5 } else { Level::V311 }
     }
 
     /// Whether the gate has let the client in.
@@ -80,23 +88,27 @@ impl Machine {
         match self.try_packet(cx, input) {
             Ok(used) => used,
             Err(error) => {
-                if self.stage == Stage::New {
-                    connect::refuse_level(cx, error);
+                match self.stage {
+                    Stage::New => connect::on_malformed(self, cx, input, error),
+                    _ => self.end(cx, error.reason(), error.fault(), error.to_string()), // [MQTT-4.8.0-1]
                 }
-                cx.close(error.fault(), error.to_string()); // [MQTT-4.8.0-1]
                 0
             }
         }
     }
 
     fn try_packet(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize, DecodeError> {
-        let Some(head) = Head::read(input)? else { return Ok(0) };
+        let Some(head) = Head::read(self.level(), input)? else { return Ok(0) };
         let bytes_max = if self.is_open() { limits::MQTT_PACKET_BYTES_MAX } else { limits::MQTT_CONNECT_BYTES_MAX };
         if head.body_bytes > bytes_max {
-            cx.close(Fault::Refused, format!("a packet of {} bytes; at most {bytes_max} are taken here", head.body_bytes));
+            let why = format!("a packet of {} bytes; at most {bytes_max} are taken here", head.body_bytes);
+            self.end(cx, Reason::TooLarge, Fault::Refused, why);
             return Ok(0);
         }
         let Some(packet) = head.packet(input)? else { return Ok(0) };
+        if let Packet::Connect(Connect { level: Level::V5, .. }) = packet {
+            Head::read(Level::V5, input)?; // only now it is known that its header is judged by 5.0
+        }
         self.on_packet(cx, packet);
         Ok(head.packet_bytes())
     }
@@ -107,21 +119,23 @@ impl Machine {
         }
         match packet {
             Packet::Connect(connect) if self.stage == Stage::New => connect::on_connect(self, cx, &connect),
-            Packet::Connect(_) => cx.close(Fault::Peer, "a second CONNECT on one connection"), // [MQTT-3.1.0-2]
-            Packet::Publish(publish) => publish::on_publish(cx, &publish),
-            Packet::Pubrel(id) => publish::on_pubrel(cx, id),
-            Packet::Puback(id) => deliver::on_puback(cx, id),
-            Packet::Pubrec(id) => deliver::on_pubrec(cx, id),
-            Packet::Pubcomp(id) => deliver::on_pubcomp(cx, id),
-            Packet::Subscribe(subscribe) => subscribe::on_subscribe(cx, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => subscribe::on_unsubscribe(cx, &unsubscribe),
+            // [MQTT-3.1.0-2]
+            Packet::Connect(_) => self.end(cx, Reason::ProtocolError, Fault::Peer, "a second CONNECT on one connection"),
+            Packet::Publish(publish) => publish::on_publish(self, cx, &publish),
+            Packet::Pubrel(ack) => publish::on_pubrel(self, cx, ack.id),
+            Packet::Puback(ack) => deliver::on_puback(cx, &ack),
+            Packet::Pubrec(ack) => deliver::on_pubrec(self, cx, &ack),
+            Packet::Pubcomp(ack) => deliver::on_pubcomp(cx, ack.id),
+            Packet::Subscribe(subscribe) => subscribe::on_subscribe(self, cx, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => subscribe::on_unsubscribe(self, cx, &unsubscribe),
             Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
-            Packet::Disconnect => {
-                cx.hub.bye(Bye::default()); // the will is dropped [MQTT-3.14.4-3]
-                cx.close(Fault::Nobody, "disconnected");
+            Packet::Disconnect(disconnect) => disconnect::on_disconnect(self, cx, &disconnect),
+            Packet::Auth(_) => {
+                let why = "an AUTH, but the CONNECT named no authentication method"; // [MQTT-4.12.0-6]
+                self.end(cx, Reason::ProtocolError, Fault::Peer, why);
             }
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
-                cx.close(Fault::Peer, "a packet that only servers send");
+                self.end(cx, Reason::ProtocolError, Fault::Peer, "a packet that only servers send");
             }
         }
     }
@@ -150,7 +164,7 @@ impl Session for Machine {
         while !rest.is_empty() && !cx.is_closing() {
             if self.is_asked() {
                 if rest.len() > limits::MQTT_PACKET_BYTES_MAX {
-                    cx.close(Fault::Refused, "too much sent before the login was answered");
+                    self.end(cx, Reason::Quota, Fault::Refused, "too much sent before the login was answered");
                 }
                 break;
             }
@@ -167,16 +181,15 @@ impl Session for Machine {
     }
 
     fn on_delivery(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
-        deliver::on_delivery(cx, delivery);
+        deliver::on_delivery(self, cx, delivery);
     }
 
     fn on_answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
         match answer {
             Answer::Welcome(welcome) => connect::on_welcome(self, cx, &welcome),
-            Answer::Refused(refusal) => connect::on_refused(cx, refusal),
-            Answer::Published { token, result } => publish::on_published(cx, token, result),
-            // 3.1.1 has no goodbye of the server's; a session that is taken over just ends [MQTT-3.1.4-2].
-            Answer::Closing { close, .. } => cx.close(close.fault, close.why),
+            Answer::Refused(refusal) => connect::on_refused(self, cx, refusal),
+            Answer::Published { token, result } => publish::on_published(self, cx, token, result),
+            Answer::Closing { ending, close } => self.end(cx, reply::ending(ending), close.fault, close.why),
         }
     }
 
@@ -184,13 +197,15 @@ impl Session for Machine {
         match self.deadline() {
             Some(deadline) if deadline <= cx.now => match self.stage {
                 Stage::New => cx.close(Fault::Line, format!("no CONNECT within {} s", limits::LOGIN_S_MAX)),
-                Stage::Asked(_) => connect::on_gate_silent(cx),
+                Stage::Asked(_) => connect::on_gate_silent(self, cx),
                 Stage::Open if self.begun.is_some_and(|begun| begun.plus_s(limits::PACKET_S_MAX) <= cx.now) => {
-                    cx.close(Fault::Line, format!("a packet was begun and not finished within {} s", limits::PACKET_S_MAX));
+                    let why = format!("a packet was begun and not finished within {} s", limits::PACKET_S_MAX);
+                    self.end(cx, Reason::Unspecified, Fault::Line, why);
                 }
                 Stage::Open => {
                     let s = self.keep_alive_s;
-                    cx.close(Fault::Line, format!("silent for one and a half times its keep-alive of {s} s"));
+                    let why = format!("silent for one and a half times its keep-alive of {s} s");
+                    self.end(cx, Reason::KeepAlive, Fault::Line, why);
                 }
             },
             later => *cx.wake_at = later,

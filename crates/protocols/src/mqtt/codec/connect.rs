@@ -3,8 +3,9 @@
 use contract::kit::Cursor;
 use model::Qos;
 
+use super::properties::{Place, Properties};
 use super::wire::{self, TooLong};
-use super::{DecodeError, Kind};
+use super::{DecodeError, Kind, Reason};
 
 /// Which revision of the protocol a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Level {
     V31,
     /// 3.1.1, `MQTT`.
     V311,
+    /// 5.0, `MQTT` too.
+    V5,
 }
 
 impl Level {
@@ -21,6 +24,7 @@ impl Level {
         match self {
             Level::V31 => (b"MQIsdp", 3),
             Level::V311 => (b"MQTT", 4),
+            Level::V5 => (b"MQTT", 5),
         }
     }
 }
@@ -39,17 +43,19 @@ const RESERVED: u8 = 0x01;
 pub struct Connect<'a> {
     /// The revision it speaks.
     pub level: Level,
-    /// Whether an earlier session is to be forgotten and this one not kept.
+    /// Whether an earlier session is to be forgotten, and before 5.0 this one not kept.
     pub clean: bool,
     /// The longest silence that the client promises, in seconds; 0 promises nothing.
     pub keep_alive_s: u16,
-    /// The client's name; may be empty with `clean`.
+    /// What 5.0 says beside it.
+    pub props: Properties<'a>,
+    /// The client's name; may be empty.
     pub client: &'a str,
     /// What to publish when the line is lost.
     pub will: Option<Will<'a>>,
     /// The user name.
     pub user: Option<&'a str>,
-    /// The password; never without a user name [MQTT-3.1.2-22].
+    /// The password; before 5.0 never without a user name [MQTT-3.1.2-22].
     pub password: Option<&'a [u8]>,
 }
 
@@ -64,53 +70,71 @@ pub struct Will<'a> {
     pub qos: Qos,
     /// Whether it is retained.
     pub retain: bool,
+    /// What 5.0 says beside it.
+    pub props: Properties<'a>,
 }
 
 impl<'a> Connect<'a> {
-    /// Decodes the body. The level is judged before anything that a foreign level may lay out differently.
-    pub fn decode(body: &'a [u8]) -> Result<Connect<'a>, DecodeError> {
-        let mut cursor = Cursor::new(body);
-        let name = wire::binary(&mut cursor)?;
+    /// The level alone, for an answer to a CONNECT that is wrong behind it.
+    pub fn level(body: &[u8]) -> Result<Level, DecodeError> {
+        Connect::read_level(&mut Cursor::new(body))
+    }
+
+    fn read_level(cursor: &mut Cursor<'_>) -> Result<Level, DecodeError> {
+        let name = wire::binary(cursor)?;
         let number = match name {
             b"MQTT" | b"MQIsdp" => cursor.u8()?,
             _ => return Err(DecodeError::ProtocolName),
         };
-        let level = match (name, number) {
-            (b"MQTT", 4) => Level::V311,
-            (b"MQIsdp", 3) => Level::V31,
-            (_, other) => return Err(DecodeError::Level(other)),
-        };
+        match (name, number) {
+            (b"MQTT", 5) => Ok(Level::V5),
+            (b"MQTT", 4) => Ok(Level::V311),
+            (b"MQIsdp", 3) => Ok(Level::V31),
+            (_, other) => Err(DecodeError::Level(other)),
+        }
+    }
+
+    /// Decodes the body. The level is judged before anything that a foreign level may lay out differently.
+    pub fn decode(body: &'a [u8]) -> Result<Connect<'a>, DecodeError> {
+        let mut cursor = Cursor::new(body);
+        let level = Connect::read_level(&mut cursor)?;
         let flags = cursor.u8()?;
         let reserved = flags & RESERVED != 0; // [MQTT-3.1.2-3]
         let will_less = flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0; // [MQTT-3.1.2-11], -13, -15
-        let nameless = flags & USER == 0 && flags & PASSWORD != 0; // [MQTT-3.1.2-22]
+        let nameless = level != Level::V5 && flags & USER == 0 && flags & PASSWORD != 0; // [MQTT-3.1.2-22]
         if reserved || will_less || nameless {
             return Err(DecodeError::ConnectFlags);
         }
         let will_qos = Qos::from_u8((flags & WILL_QOS) >> 3).ok_or(DecodeError::Qos)?; // [MQTT-3.1.2-14]
         let keep_alive_s = cursor.u16()?;
+        let props = properties(level, &mut cursor, Place::Of(Kind::Connect))?;
         let client = wire::text(&mut cursor)?;
         let will = if flags & WILL != 0 {
+            let props = properties(level, &mut cursor, Place::Will)?;
             let topic = wire::text(&mut cursor)?;
             let payload = wire::binary(&mut cursor)?;
-            Some(Will { topic, payload, qos: will_qos, retain: flags & WILL_RETAIN != 0 })
+            Some(Will { topic, payload, qos: will_qos, retain: flags & WILL_RETAIN != 0, props })
         } else {
             None
         };
         let user = if flags & USER != 0 { Some(wire::text(&mut cursor)?) } else { None };
         let password = if flags & PASSWORD != 0 { Some(wire::binary(&mut cursor)?) } else { None };
         wire::end(&cursor)?;
-        Ok(Connect { level, clean: flags & CLEAN != 0, keep_alive_s, client, will, user, password })
+        Ok(Connect { level, clean: flags & CLEAN != 0, keep_alive_s, props, client, will, user, password })
     }
 
-    /// Appends the packet. A password without a user name is left out, for it cannot be said.
+    /// Appends the packet. Before 5.0 a password without a user name is left out, for it cannot be said.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
-        let password = self.user.and(self.password);
+        let five = self.level == Level::V5;
+        let password = self.password.filter(|_| five || self.user.is_some());
         let (name, number) = self.level.words();
         let mut flags = 0;
         let mut bytes = 2 + name.len() + 1 + 1 + 2 + wire::field_bytes(self.client.as_bytes())?;
         if self.clean {
             flags |= CLEAN;
+        }
+        if five {
+            bytes += self.props.wire_bytes() + self.will.map_or(0, |will| will.props.wire_bytes());
         }
         if let Some(will) = &self.will {
             flags |= WILL | (will.qos as u8) << 3 | if will.retain { WILL_RETAIN } else { 0 };
@@ -128,8 +152,14 @@ impl<'a> Connect<'a> {
         wire::put_field(out, name);
         out.extend_from_slice(&[number, flags]);
         out.extend_from_slice(&self.keep_alive_s.to_be_bytes());
+        if five {
+            self.props.put(out);
+        }
         wire::put_field(out, self.client.as_bytes());
         if let Some(will) = &self.will {
+            if five {
+                will.props.put(out);
+            }
             wire::put_field(out, will.topic.as_bytes());
             wire::put_field(out, will.payload);
         }
@@ -150,6 +180,7 @@ impl std::fmt::Debug for Connect<'_> {
             .field("level", &self.level)
             .field("clean", &self.clean)
             .field("keep_alive_s", &self.keep_alive_s)
+            .field("props", &self.props)
             .field("client", &self.client)
             .field("will", &self.will)
             .field("user", &self.user)
@@ -158,60 +189,54 @@ impl std::fmt::Debug for Connect<'_> {
     }
 }
 
-/// A CONNACK's return code (table 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ConnectCode {
-    /// Come in.
-    Accepted = 0,
-    /// The protocol level is not spoken here.
-    Version = 1,
-    /// The client id is not allowed.
-    ClientId = 2,
-    /// The server cannot serve now.
-    Unavailable = 3,
-    /// Wrong user name or password.
-    BadLogin = 4,
-    /// Not authorised.
-    NotAuthorised = 5,
-}
-
-impl ConnectCode {
-    /// The code of a number.
-    pub fn from_u8(number: u8) -> Option<ConnectCode> {
-        use ConnectCode::*;
-        [Accepted, Version, ClientId, Unavailable, BadLogin, NotAuthorised].into_iter().find(|code| *code as u8 == number)
-    }
+/// The properties at the cursor; the older levels have none.
+pub(super) fn properties<'a>(level: Level, cursor: &mut Cursor<'a>, place: Place) -> Result<Properties<'a>, DecodeError> {
+    if level == Level::V5 { Properties::decode(cursor, place) } else { Ok(Properties::NONE) }
 }
 
 /// The server's answer to CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connack {
+pub struct Connack<'a> {
     /// Whether an earlier session goes on.
     pub session_present: bool,
     /// How it went.
-    pub code: ConnectCode,
+    pub reason: Reason,
+    /// What 5.0 says beside it.
+    pub props: Properties<'a>,
 }
 
-impl Connack {
+impl<'a> Connack<'a> {
     /// Decodes the body.
-    pub fn decode(body: &[u8]) -> Result<Connack, DecodeError> {
+    pub fn decode(level: Level, body: &'a [u8]) -> Result<Connack<'a>, DecodeError> {
         let mut cursor = Cursor::new(body);
         let (flags, number) = (cursor.u8()?, cursor.u8()?);
+        let props = properties(level, &mut cursor, Place::Of(Kind::Connack))?;
         wire::end(&cursor)?;
-        let code = ConnectCode::from_u8(number).ok_or(DecodeError::ReturnCode(number))?;
+        let reason = match level {
+            Level::V5 => Reason::from_u8(Kind::Connack, number),
+            _ => Reason::from_return_code(number),
+        };
+        let reason = reason.ok_or(DecodeError::ReturnCode(number))?;
         let session_present = match flags {
             0 => false,
-            1 if code == ConnectCode::Accepted => true,
+            1 if reason == Reason::Success => true,
             _ => return Err(DecodeError::Flags),
         };
-        Ok(Connack { session_present, code })
+        Ok(Connack { session_present, reason, props })
     }
 
     /// Appends the packet. A refusal never says that a session is present [MQTT-3.2.2-4].
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let present = self.session_present && self.code == ConnectCode::Accepted;
-        out.extend_from_slice(&[(Kind::Connack as u8) << 4, 2, u8::from(present), self.code as u8]);
+    pub fn encode(&self, level: Level, out: &mut Vec<u8>) -> Result<(), TooLong> {
+        let present = u8::from(self.session_present && self.reason == Reason::Success);
+        let first = (Kind::Connack as u8) << 4;
+        if level == Level::V5 {
+            wire::put_head(out, first, 2 + self.props.wire_bytes())?;
+            out.extend_from_slice(&[present, self.reason as u8]);
+            self.props.put(out);
+        } else {
+            out.extend_from_slice(&[first, 2, present, self.reason.to_return_code()]);
+        }
+        Ok(())
     }
 }
 
@@ -234,7 +259,10 @@ mod tests {
         let connect = Connect::decode(&bytes).unwrap();
         assert_eq!((connect.level, connect.clean, connect.keep_alive_s), (Level::V311, true, 60));
         assert_eq!((connect.client, connect.user, connect.password), ("c", Some("u"), Some(&b"p"[..])));
-        assert_eq!(connect.will, Some(Will { topic: "t", payload: b"hi", qos: Qos::AtLeastOnce, retain: true }));
+        assert_eq!(
+            connect.will,
+            Some(Will { topic: "t", payload: b"hi", qos: Qos::AtLeastOnce, retain: true, props: Properties::NONE })
+        );
         assert!(!format!("{connect:?}").contains("112"), "no password in debug output");
     }
 
@@ -244,7 +272,9 @@ mod tests {
         assert_eq!(error("MQTT", 4, 0x02, b"\0\x01c"), None);
         assert_eq!(error("MQIsdp", 3, 0x02, b"\0\x01c"), None);
         assert_eq!(error("mqtt", 4, 0x02, b"\0\x01c"), Some(DecodeError::ProtocolName));
-        assert_eq!(error("MQTT", 5, 0x02, b"\0\0\x01c"), Some(DecodeError::Level(5)), "before its properties are read");
+        assert_eq!(error("MQTT", 6, 0x02, b"\0\0\x01c"), Some(DecodeError::Level(6)), "before its properties are read");
+        assert_eq!(error("MQTT", 5, 0x02, b"\0\0\x01c"), None);
+        assert_eq!(error("MQTT", 5, 0x42, b"\0\0\x01c\0\x01p"), None, "5.0 lets a password stand alone");
         assert_eq!(error("MQTT", 3, 0x02, b"\0\x01c"), Some(DecodeError::Level(3)));
         assert_eq!(error("MQTT", 4, 0x03, b"\0\x01c"), Some(DecodeError::ConnectFlags), "reserved bit");
         assert_eq!(error("MQTT", 4, 0x0a, b"\0\x01c"), Some(DecodeError::ConnectFlags), "will QoS without will");
@@ -256,13 +286,19 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_two_bytes() {
+    fn an_answer_is_two_bytes_and_at_level_5_properties() {
+        let connack = |session_present, reason| Connack { session_present, reason, props: Properties::NONE };
         let mut out = Vec::new();
-        Connack { session_present: true, code: ConnectCode::Accepted }.encode(&mut out);
-        Connack { session_present: true, code: ConnectCode::BadLogin }.encode(&mut out);
-        assert_eq!(out, [0x20, 2, 1, 0, 0x20, 2, 0, 4]);
-        assert_eq!(Connack::decode(&[0, 6]), Err(DecodeError::ReturnCode(6)));
-        assert_eq!(Connack::decode(&[2, 0]), Err(DecodeError::Flags));
-        assert_eq!(Connack::decode(&[1, 4]), Err(DecodeError::Flags), "a refusal has no session [MQTT-3.2.2-4]");
+        connack(true, Reason::Success).encode(Level::V311, &mut out).unwrap();
+        connack(true, Reason::BadLogin).encode(Level::V311, &mut out).unwrap();
+        connack(true, Reason::BadLogin).encode(Level::V5, &mut out).unwrap();
+        assert_eq!(out, [0x20, 2, 1, 0, 0x20, 2, 0, 4, 0x20, 3, 0, 0x86, 0]);
+        let decode = |bytes| Connack::decode(Level::V311, bytes);
+        assert_eq!(decode(&[0, 6]), Err(DecodeError::ReturnCode(6)));
+        assert_eq!(decode(&[2, 0]), Err(DecodeError::Flags));
+        assert_eq!(decode(&[1, 4]), Err(DecodeError::Flags), "a refusal has no session [MQTT-3.2.2-4]");
+        assert_eq!(Connack::decode(Level::V5, &[0, 4, 0]), Err(DecodeError::ReturnCode(4)));
+        assert_eq!(Connack::decode(Level::V5, &[0, 0x87, 0]).unwrap().reason, Reason::NotAuthorised);
+        assert_eq!(Connack::decode(Level::V5, &[0, 0]), Err(DecodeError::Short));
     }
 }

@@ -1,25 +1,35 @@
-//! MQTT 3.1.1 packets, bytes ↔ values, both directions, so that the server and the virtual devices
-//! share one codec. Decoding borrows from the input and allocates nothing; encoding appends to a `Vec`.
-//! It knows nothing of sessions: which packet may come when is decided in `session`.
+//! MQTT packets of 3.1, 3.1.1 and 5.0, bytes ↔ values, both directions, so that the server and the virtual
+//! devices share one codec. One set of values for all levels: properties and most reasons are simply not
+//! written for a peer whose level does not know them. Decoding borrows from the input and allocates
+//! nothing; encoding appends to a `Vec`. It knows nothing of sessions: which packet may come when is
+//! decided in `session`.
 //!
 //! | file | packets |
 //! |---|---|
 //! | `connect` | CONNECT, CONNACK |
 //! | `publish` | PUBLISH and the four acknowledgements |
 //! | `subscribe` | SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK |
+//! | `disconnect` | DISCONNECT, AUTH |
+//! | `properties`, `reason` | what 5.0 puts into nearly all of them |
 //! | `wire` | the fields they are made of |
 
 mod connect;
+mod disconnect;
+mod properties;
 mod publish;
+mod reason;
 mod subscribe;
 mod wire;
 
 use contract::Fault;
 use contract::kit::Short;
 
-pub use connect::{Connack, Connect, ConnectCode, Level, Will};
-pub use publish::Publish;
-pub use subscribe::{Suback, Subscribe, SubscribeCode, Unsubscribe};
+pub use connect::{Connack, Connect, Level, Will};
+pub use disconnect::Disconnect;
+pub use properties::{Properties, Property, PropertyList, SUBSCRIPTION_ID_MAX};
+pub use publish::{Ack, Publish};
+pub use reason::Reason;
+pub use subscribe::{Options, RetainHandling, Suback, Subscribe, Unsuback, Unsubscribe};
 pub use wire::{REMAINING_LENGTH_MAX, TooLong};
 
 /// The packet types, by their number on the wire (section 2.2.1).
@@ -41,10 +51,11 @@ pub enum Kind {
     Pingreq = 12,
     Pingresp = 13,
     Disconnect = 14,
+    Auth = 15,
 }
 
 impl Kind {
-    /// The type of a number; 0 and 15 are forbidden.
+    /// The type of a number; 0 is forbidden.
     pub fn from_u8(number: u8) -> Option<Kind> {
         use Kind::*;
         Some(match number {
@@ -62,6 +73,7 @@ impl Kind {
             12 => Pingreq,
             13 => Pingresp,
             14 => Disconnect,
+            15 => Auth,
             _ => return None,
         })
     }
@@ -84,8 +96,8 @@ pub enum DecodeError {
     /// Flag bits that the packet type does not allow [MQTT-2.2.2-2].
     #[error("the flags of the packet's first byte are wrong")]
     Flags,
-    /// A remaining length of more than four bytes (section 2.2.3).
-    #[error("the remaining length has more than four bytes")]
+    /// A length of more than four bytes (section 2.2.3), or at level 5 of more than it needs [MQTT-1.5.5-1].
+    #[error("a length has more bytes than it may have")]
     Length,
     /// The packet is shorter than its fields.
     #[error("the packet ends before its fields do")]
@@ -109,14 +121,29 @@ pub enum DecodeError {
     #[error("the protocol name of the CONNECT is not MQTT")]
     ProtocolName,
     /// A protocol level that we do not speak [MQTT-3.1.2-2].
-    #[error("protocol level {0} is not spoken here; set the client to MQTT 3.1.1 (level 4)")]
+    #[error("protocol level {0} is not spoken here; set the client to MQTT 3.1.1 (level 4) or 5.0 (level 5)")]
     Level(u8),
     /// CONNECT flags that contradict each other or have the reserved bit set [MQTT-3.1.2-3].
     #[error("the connect flags contradict each other")]
     ConnectFlags,
-    /// A return code that does not exist (in CONNACK or SUBACK).
-    #[error("return code {0} does not exist")]
+    /// A return or reason code that does not exist or does not belong into its packet.
+    #[error("return code {0:#04x} does not exist in this packet")]
     ReturnCode(u8),
+    /// Subscription options with reserved bits set [MQTT-3.8.3-5].
+    #[error("the subscription options have reserved bits set")]
+    Options,
+    /// A retain handling of 3 (section 3.8.3.1).
+    #[error("the retain handling is not 0, 1 or 2")]
+    RetainHandling,
+    /// A property that does not exist or does not belong into its packet (section 2.2.2.2).
+    #[error("property {0:#04x} does not exist in this packet")]
+    Property(u8),
+    /// A property that may stand there once only.
+    #[error("property {0:#04x} stands there twice")]
+    PropertyTwice(u8),
+    /// A property with a value that it may not have.
+    #[error("property {0:#04x} has a value that it may not have")]
+    PropertyValue(u8),
 }
 
 impl DecodeError {
@@ -125,6 +152,22 @@ impl DecodeError {
         match self {
             DecodeError::Level(_) => Fault::Lack,
             _ => Fault::Peer,
+        }
+    }
+
+    /// What a level 5 peer is told: malformed is what cannot be parsed, a protocol error what was parsed
+    /// and may not be (section 1.2).
+    pub fn reason(self) -> Reason {
+        match self {
+            DecodeError::Level(_) | DecodeError::ProtocolName => Reason::Version,
+            DecodeError::PropertyValue(0x23) => Reason::BadTopicAlias,
+            DecodeError::PropertyTwice(_)
+            | DecodeError::PropertyValue(_)
+            | DecodeError::RetainHandling
+            | DecodeError::NoFilter
+            | DecodeError::PacketId
+            | DecodeError::ReturnCode(_) => Reason::ProtocolError,
+            _ => Reason::Malformed,
         }
     }
 }
@@ -138,6 +181,8 @@ impl From<Short> for DecodeError {
 /// A fixed header: enough to refuse a packet before the rest of it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// The level that the connection speaks; a CONNECT tells its own.
+    pub level: Level,
     /// The packet's type.
     pub kind: Kind,
     /// The four flag bits; checked for every type but PUBLISH, whose flags are its own.
@@ -150,15 +195,22 @@ pub struct Head {
 
 impl Head {
     /// Reads the fixed header at the start of `input`. `None` while it is not whole.
-    pub fn read(input: &[u8]) -> Result<Option<Head>, DecodeError> {
+    pub fn read(level: Level, input: &[u8]) -> Result<Option<Head>, DecodeError> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
         let (number, flags) = (first >> 4, first & 0x0f);
         let kind = Kind::from_u8(number).ok_or(DecodeError::Kind(number))?;
+        if kind == Kind::Auth && level != Level::V5 {
+            return Err(DecodeError::Kind(number));
+        }
         if kind != Kind::Publish && flags != kind.flags() {
             return Err(DecodeError::Flags);
         }
-        let length = wire::read_remaining_length(rest)?;
-        Ok(length.map(|(body_bytes, bytes)| Head { kind, flags, head_bytes: 1 + bytes, body_bytes }))
+        match wire::read_remaining_length(rest)? {
+            None => Ok(None),
+            // 3.1.1 does not demand the shortest form: see `quirks`.
+            Some((body_bytes, bytes)) if level == Level::V5 && bytes > wire::varint_bytes(body_bytes) => Err(DecodeError::Length),
+            Some((body_bytes, bytes)) => Ok(Some(Head { level, kind, flags, head_bytes: 1 + bytes, body_bytes })),
+        }
     }
 
     /// Bytes of the whole packet.
@@ -166,12 +218,14 @@ impl Head {
         self.head_bytes + self.body_bytes
     }
 
+    /// The packet's body. `None` while `input` does not hold all of it.
+    pub fn body<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
+        input.get(self.head_bytes..self.packet_bytes())
+    }
+
     /// Decodes the packet that this header begins. `None` while `input` does not hold all of it.
     pub fn packet<'a>(&self, input: &'a [u8]) -> Result<Option<Packet<'a>>, DecodeError> {
-        match input.get(self.head_bytes..self.packet_bytes()) {
-            Some(body) => Packet::decode(self.kind, self.flags, body).map(Some),
-            None => Ok(None),
-        }
+        self.body(input).map(|body| Packet::decode(self.level, self.kind, self.flags, body)).transpose()
     }
 }
 
@@ -181,17 +235,17 @@ pub enum Packet<'a> {
     /// The first packet of a client.
     Connect(Connect<'a>),
     /// The server's answer to it.
-    Connack(Connack),
+    Connack(Connack<'a>),
     /// A message, either way.
     Publish(Publish<'a>),
     /// QoS 1: the receiver has it.
-    Puback(u16),
+    Puback(Ack<'a>),
     /// QoS 2, step 1: the receiver has it.
-    Pubrec(u16),
+    Pubrec(Ack<'a>),
     /// QoS 2, step 2: the sender has forgotten it.
-    Pubrel(u16),
+    Pubrel(Ack<'a>),
     /// QoS 2, step 3: the packet id is free again.
-    Pubcomp(u16),
+    Pubcomp(Ack<'a>),
     /// The client wants topics.
     Subscribe(Subscribe<'a>),
     /// What it was granted.
@@ -199,45 +253,48 @@ pub enum Packet<'a> {
     /// The client no longer wants them.
     Unsubscribe(Unsubscribe<'a>),
     /// Done.
-    Unsuback(u16),
+    Unsuback(Unsuback<'a>),
     /// Are you there?
     Pingreq,
     /// Yes.
     Pingresp,
-    /// The client says goodbye.
-    Disconnect,
+    /// Somebody says goodbye.
+    Disconnect(Disconnect<'a>),
+    /// A step of an enhanced authentication; the same fields as a DISCONNECT.
+    Auth(Disconnect<'a>),
 }
 
 impl<'a> Packet<'a> {
     /// Decodes a packet's body. `flags` are the four bits of the first byte, already checked by
     /// [`Head::read`] where the type fixes them.
-    pub fn decode(kind: Kind, flags: u8, body: &'a [u8]) -> Result<Packet<'a>, DecodeError> {
+    pub fn decode(level: Level, kind: Kind, flags: u8, body: &'a [u8]) -> Result<Packet<'a>, DecodeError> {
         Ok(match kind {
             Kind::Connect => Packet::Connect(Connect::decode(body)?),
-            Kind::Connack => Packet::Connack(Connack::decode(body)?),
-            Kind::Publish => Packet::Publish(Publish::decode(flags, body)?),
-            Kind::Puback => Packet::Puback(wire::lone_packet_id(body)?),
-            Kind::Pubrec => Packet::Pubrec(wire::lone_packet_id(body)?),
-            Kind::Pubrel => Packet::Pubrel(wire::lone_packet_id(body)?),
-            Kind::Pubcomp => Packet::Pubcomp(wire::lone_packet_id(body)?),
-            Kind::Subscribe => Packet::Subscribe(Subscribe::decode(body)?),
-            Kind::Suback => Packet::Suback(Suback::decode(body)?),
-            Kind::Unsubscribe => Packet::Unsubscribe(Unsubscribe::decode(body)?),
-            Kind::Unsuback => Packet::Unsuback(wire::lone_packet_id(body)?),
+            Kind::Connack => Packet::Connack(Connack::decode(level, body)?),
+            Kind::Publish => Packet::Publish(Publish::decode(level, flags, body)?),
+            Kind::Puback => Packet::Puback(Ack::decode(level, kind, body)?),
+            Kind::Pubrec => Packet::Pubrec(Ack::decode(level, kind, body)?),
+            Kind::Pubrel => Packet::Pubrel(Ack::decode(level, kind, body)?),
+            Kind::Pubcomp => Packet::Pubcomp(Ack::decode(level, kind, body)?),
+            Kind::Subscribe => Packet::Subscribe(Subscribe::decode(level, body)?),
+            Kind::Suback => Packet::Suback(Suback::decode(level, body)?),
+            Kind::Unsubscribe => Packet::Unsubscribe(Unsubscribe::decode(level, body)?),
+            Kind::Unsuback => Packet::Unsuback(Unsuback::decode(level, body)?),
             Kind::Pingreq => wire::nothing(body, Packet::Pingreq)?,
             Kind::Pingresp => wire::nothing(body, Packet::Pingresp)?,
-            Kind::Disconnect => wire::nothing(body, Packet::Disconnect)?,
+            Kind::Disconnect => Packet::Disconnect(Disconnect::decode(level, kind, body)?),
+            Kind::Auth => Packet::Auth(Disconnect::decode(level, kind, body)?),
         })
     }
 
     /// The first packet of `input` and how many bytes it takes. `None` while it is not whole.
-    pub fn read(input: &'a [u8]) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
-        let Some(head) = Head::read(input)? else { return Ok(None) };
+    pub fn read(level: Level, input: &'a [u8]) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
+        let Some(head) = Head::read(level, input)? else { return Ok(None) };
         Ok(head.packet(input)?.map(|packet| (packet, head.packet_bytes())))
     }
 }
 
-/// Appends one of the packets that carry nothing but a packet id.
+/// Appends one of the packets that carry nothing but a packet id. Where 5.0 has a reason, this says success.
 pub fn put_ack(out: &mut Vec<u8>, kind: Kind, id: u16) {
     let [high, low] = id.to_be_bytes();
     out.extend_from_slice(&[(kind as u8) << 4 | kind.flags(), 2, high, low]);
@@ -254,15 +311,19 @@ mod tests {
 
     #[test]
     fn a_header_is_refused_as_early_as_it_can_be() {
-        assert_eq!(Head::read(&[]), Ok(None));
-        assert_eq!(Head::read(&[0x00]), Err(DecodeError::Kind(0)));
-        assert_eq!(Head::read(&[0xf0]), Err(DecodeError::Kind(15)));
-        assert_eq!(Head::read(&[0x11]), Err(DecodeError::Flags));
-        assert_eq!(Head::read(&[0x80]), Err(DecodeError::Flags), "SUBSCRIBE has 0010");
-        assert_eq!(Head::read(&[0x30, 0x80, 0x80, 0x80]), Ok(None));
-        assert_eq!(Head::read(&[0x30, 0x80, 0x80, 0x80, 0x80]), Err(DecodeError::Length));
-        let head = Head::read(&[0x3d, 0xff, 0xff, 0xff, 0x7f]).unwrap().unwrap();
+        let read = |bytes: &[u8]| Head::read(Level::V311, bytes);
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[0x00]), Err(DecodeError::Kind(0)));
+        assert_eq!(read(&[0xf0]), Err(DecodeError::Kind(15)));
+        assert_eq!(read(&[0x11]), Err(DecodeError::Flags));
+        assert_eq!(read(&[0x80]), Err(DecodeError::Flags), "SUBSCRIBE has 0010");
+        assert_eq!(read(&[0x30, 0x80, 0x80, 0x80]), Ok(None));
+        assert_eq!(read(&[0x30, 0x80, 0x80, 0x80, 0x80]), Err(DecodeError::Length));
+        let head = read(&[0x3d, 0xff, 0xff, 0xff, 0x7f]).unwrap().unwrap();
         assert_eq!((head.flags, head.head_bytes, head.body_bytes), (0x0d, 5, REMAINING_LENGTH_MAX));
+        assert!(read(&[0xc0, 0x80, 0x00]).is_ok());
+        assert_eq!(Head::read(Level::V5, &[0xc0, 0x80, 0x00]), Err(DecodeError::Length), "[MQTT-1.5.5-1]");
+        assert_eq!(Head::read(Level::V5, &[0xf1]), Err(DecodeError::Flags), "[MQTT-3.15.1-1]");
     }
 
     #[test]
@@ -273,10 +334,11 @@ mod tests {
             let mut out = Vec::new();
             put_ack(&mut out, kind, 0x1234);
             assert_eq!(out, [first, 2, 0x12, 0x34]);
-            assert!(matches!(Packet::read(&out), Ok(Some((_, 4)))));
-            assert_eq!(Packet::read(&[first, 2, 0, 0]), Err(DecodeError::PacketId));
-            assert_eq!(Packet::read(&[first, 1, 1]), Err(DecodeError::Short));
-            assert_eq!(Packet::read(&[first, 3, 0, 1, 0]), Err(DecodeError::Trailing));
+            let read = |bytes: &[u8]| Packet::read(Level::V311, bytes).map(|read| read.is_some());
+            assert_eq!(read(&out), Ok(true));
+            assert_eq!(read(&[first, 2, 0, 0]), Err(DecodeError::PacketId));
+            assert_eq!(read(&[first, 1, 1]), Err(DecodeError::Short));
+            assert_eq!(read(&[first, 3, 0, 1, 0]), Err(DecodeError::Trailing));
         }
     }
 
@@ -286,7 +348,7 @@ mod tests {
             let mut out = Vec::new();
             put_empty(&mut out, kind);
             assert_eq!(out, [first, 0]);
-            assert_eq!(Packet::read(&[first, 1, 0]), Err(DecodeError::Trailing));
+            assert_eq!(Packet::read(Level::V311, &[first, 1, 0]), Err(DecodeError::Trailing));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The fields that MQTT packets are made of (section 1.5): remaining length, text, binary data, packet
-//! id; each read with its rules, each written with its bounds.
+//! The fields that MQTT packets are made of (section 1.5): remaining length, variable byte integer, text,
+//! binary data, packet id; each read with its rules, each written with its bounds.
 
 use contract::kit::Cursor;
 
@@ -32,16 +32,40 @@ pub fn put_head(out: &mut Vec<u8>, first: u8, body_bytes: usize) -> Result<(), T
     }
     out.reserve(5 + body_bytes);
     out.push(first);
-    let mut rest = body_bytes;
+    put_varint(out, body_bytes);
+    Ok(())
+}
+
+/// The bytes that a variable byte integer takes in its shortest form.
+pub fn varint_bytes(value: usize) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        _ => 4,
+    }
+}
+
+/// Writes a variable byte integer in its shortest form; a value beyond [`REMAINING_LENGTH_MAX`] has none,
+/// and whoever writes has looked.
+pub fn put_varint(out: &mut Vec<u8>, value: usize) {
+    debug_assert!(value <= REMAINING_LENGTH_MAX);
+    let mut rest = value;
     loop {
         let low = (rest & 0x7f) as u8;
         rest >>= 7;
         if rest == 0 {
-            out.push(low);
-            return Ok(());
+            return out.push(low);
         }
         out.push(low | 0x80);
     }
+}
+
+/// Reads a variable byte integer within a packet, which must have its shortest form [MQTT-1.5.5-1].
+pub fn varint(cursor: &mut Cursor<'_>) -> Result<usize, DecodeError> {
+    let (value, bytes) = read_remaining_length(cursor.rest())?.ok_or(DecodeError::Short)?;
+    cursor.take(bytes)?;
+    if bytes == varint_bytes(value) { Ok(value) } else { Err(DecodeError::Length) }
 }
 
 /// Binary data: two bytes of length, then the bytes.
@@ -63,14 +87,6 @@ pub fn packet_id(cursor: &mut Cursor<'_>) -> Result<u16, DecodeError> {
         0 => Err(DecodeError::PacketId),
         id => Ok(id),
     }
-}
-
-/// A body that is a packet id and nothing else.
-pub fn lone_packet_id(body: &[u8]) -> Result<u16, DecodeError> {
-    let mut cursor = Cursor::new(body);
-    let id = packet_id(&mut cursor)?;
-    end(&cursor)?;
-    Ok(id)
 }
 
 /// A body that is empty; answers `packet`.

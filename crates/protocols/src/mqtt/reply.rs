@@ -1,0 +1,84 @@
+//! What the client is told: acknowledgements with their reasons, and why it ends. The machine speaks in
+//! reasons at every level; here and in the codec it is decided how much of that the client hears.
+
+use std::borrow::Cow;
+
+use contract::{Context, Ending, Fault};
+
+use super::codec::{Ack, Connack, Disconnect, Kind, Level, Properties, Property, Reason, TooLong};
+use super::session::{Machine, Stage};
+
+impl Machine {
+    /// Appends an answer, with `why` in words if the client wants words and has room for them. Whether
+    /// the client takes a packet of that size at all [MQTT-3.1.2-24], [MQTT-3.1.2-25].
+    pub(super) fn put<E>(&mut self, out: &mut Vec<u8>, why: &str, encode: E) -> bool
+    where
+        E: Fn(Level, Properties<'_>, &mut Vec<u8>) -> Result<(), TooLong>,
+    {
+        let (level, from) = (self.level(), out.len());
+        let Some(terms) = &mut self.terms else { return encode(level, Properties::NONE, out).is_ok() };
+        terms.props.clear();
+        // [MQTT-3.1.2-29]; the words are left out where they would not fit, as in [MQTT-3.4.2-2].
+        if terms.wants_words && !why.is_empty() && terms.props.push(Property::ReasonString(why)).is_ok() {
+            if encode(level, terms.props.view(), out).is_ok() && out.len() - from <= terms.packet_bytes_max {
+                return true;
+            }
+            out.truncate(from);
+        }
+        if encode(level, Properties::NONE, out).is_ok() && out.len() - from <= terms.packet_bytes_max {
+            return true;
+        }
+        out.truncate(from);
+        false
+    }
+
+    /// One of the four acknowledgements.
+    pub(super) fn ack(&mut self, cx: &mut Context<'_>, kind: Kind, id: u16, reason: Reason, why: &str) {
+        self.put_or_end(cx, why, |level, props, out| Ack { id, reason, props }.encode(level, kind, out));
+    }
+
+    /// An answer that the client must have to go on.
+    pub(super) fn put_or_end<E>(&mut self, cx: &mut Context<'_>, why: &str, encode: E)
+    where
+        E: Fn(Level, Properties<'_>, &mut Vec<u8>) -> Result<(), TooLong>,
+    {
+        if !self.put(cx.out, why, encode) {
+            self.end(cx, Reason::TooLarge, Fault::Lack, "the client takes only packets that are too small for the answer");
+        }
+    }
+
+    /// Ends the connection and tells a level 5 client why: in a DISCONNECT [MQTT-4.13.1-1], or in the
+    /// CONNACK that it still waits for. The older levels have no goodbye of the server's.
+    pub(super) fn end(&mut self, cx: &mut Context<'_>, reason: Reason, fault: Fault, why: impl Into<Cow<'static, str>>) {
+        let why = why.into();
+        if cx.is_closing() {
+            return;
+        }
+        match self.stage {
+            Stage::Open if self.terms.is_some() => {
+                self.put(cx.out, &why, |level, props, out| Disconnect { reason, props }.encode(level, Kind::Disconnect, out));
+            }
+            Stage::Asked(Level::V5) => return self.refuse(cx, reason, fault, why),
+            _ => {}
+        }
+        cx.close(fault, why);
+    }
+
+    /// A CONNACK with a refusal, followed by the end [MQTT-3.2.2-5], in 5.0 [MQTT-3.2.2-7].
+    pub(super) fn refuse(&mut self, cx: &mut Context<'_>, reason: Reason, fault: Fault, why: impl Into<Cow<'static, str>>) {
+        let why = why.into();
+        // What only a DISCONNECT may say is of the kind that may be gone when the client comes again.
+        let reason = if reason.may_stand_in(Kind::Connack) { reason } else { Reason::Unavailable };
+        self.put(cx.out, &why, |level, props, out| Connack { session_present: false, reason, props }.encode(level, out));
+        cx.close(fault, why);
+    }
+}
+
+/// What the client is told when the hub ends its connection.
+pub(super) fn ending(ending: Ending) -> Reason {
+    match ending {
+        Ending::TakenOver => Reason::TakenOver, // [MQTT-3.1.4-3]
+        Ending::Stopping => Reason::ShuttingDown,
+        _ => Reason::Administrative,
+    }
+}
