@@ -7,16 +7,22 @@ use contract::{Event, Refusal, Step, Ticket};
 use model::limits::{Limits, QueuePolicy};
 use model::{DeviceNumber, Message, PushId, Qos, Receipt, Topic, limits};
 use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{
-    Connect, Kind, Level, Options, Packet, Properties, Publish, Subscribe, Will, put_ack, put_empty,
-};
+use protocols::mqtt::codec::{Connect, Kind, Level, Options, Packet, Properties, Publish, Subscribe, Will, put_ack, put_empty};
 use testkit::{House, Keep, LineId};
 
 fn connect(house: &mut House, device: &str, client: &str, clean: bool) -> LineId {
     let props = Properties::NONE;
     let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos: Qos::AtMostOnce, retain: false, props });
-    let hello =
-        Connect { level: Level::V311, clean, keep_alive_s: 0, props, client, will, user: Some(device), password: Some(b"secret") };
+    let hello = Connect {
+        level: Level::V311,
+        clean,
+        keep_alive_s: 0,
+        props,
+        client,
+        will,
+        user: Some(device),
+        password: Some(b"secret"),
+    };
     let mut bytes = Vec::new();
     hello.encode(&mut bytes).unwrap();
     let line = house.connect(&PROTOCOL);
@@ -32,7 +38,9 @@ fn subscribe(house: &mut House, line: LineId, filter: &str, qos: Qos) {
 
 fn publish(house: &mut House, line: LineId, topic: &str, payload: &[u8], qos: Qos) {
     let mut bytes = Vec::new();
-    Publish { dup: false, qos, retain: false, topic, id: 9, props: Properties::NONE, payload }.encode(Level::V311, &mut bytes).unwrap();
+    Publish { dup: false, qos, retain: false, topic, id: 9, props: Properties::NONE, payload }
+        .encode(Level::V311, &mut bytes)
+        .unwrap();
     house.send(line, &bytes);
 }
 
@@ -347,7 +355,9 @@ fn too_many_open_exactly_once_publishes_close() {
     for id in 1..=limits::INBOUND_OPEN_MAX as u16 + 1 {
         assert!(house.closed(line).is_none());
         let mut bytes = Vec::new();
-        Publish { dup: false, qos: Qos::ExactlyOnce, retain: false, topic: "t", id, props: Properties::NONE, payload: b"" }.encode(Level::V311, &mut bytes).unwrap();
+        Publish { dup: false, qos: Qos::ExactlyOnce, retain: false, topic: "t", id, props: Properties::NONE, payload: b"" }
+            .encode(Level::V311, &mut bytes)
+            .unwrap();
         house.send(line, &bytes);
     }
     assert!(house.closed(line).is_some());
@@ -370,7 +380,9 @@ fn a_shared_subscription_gives_each_message_to_one_member_wherever_it_lives() {
     // A second group, and a plain subscription, have theirs beside it.
     subscribe(&mut house, members[0], "$share/others/jobs/#", Qos::AtMostOnce);
     subscribe(&mut house, members[1], "jobs/1", Qos::AtMostOnce);
-    members.map(|line| received(&mut house, line));
+    for line in members {
+        received(&mut house, line);
+    }
     publish(&mut house, sender, "jobs/1", b"x", Qos::AtMostOnce);
     let copies: usize = members.map(|line| received(&mut house, line).len()).iter().sum();
     assert_eq!(copies, 3);

@@ -79,6 +79,7 @@ pub(super) fn ending(ending: Ending) -> Reason {
     match ending {
         Ending::TakenOver => Reason::TakenOver, // [MQTT-3.1.4-3]
         Ending::Stopping => Reason::ShuttingDown,
-        _ => Reason::Administrative,
+        Ending::Removed => Reason::Administrative,
+        Ending::QueueFull => Reason::Quota,
     }
 }
