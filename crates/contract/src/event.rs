@@ -8,7 +8,8 @@ use bytes::Bytes;
 use model::message::SharedMessage;
 use model::{Delivery, DeviceNumber, Point, Presence, Receipt, UnixMs};
 
-use crate::gate::{Refusal, Ticket};
+use crate::gate::Refusal;
+use crate::place::Ticket;
 use crate::session::Close;
 
 /// A fact.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::app::ProtocolSettings;
 use model::{AppId, AppKey, Party};
 
-use crate::session::ConnId;
+use crate::place::Ticket;
 
 /// Characters of a claim that are told.
 const CLAIM_CHARS_MAX: usize = 160;
@@ -135,30 +135,6 @@ pub enum Refusal {
 
 /// The gate's answer.
 pub type Verdict = Result<Admission, Refusal>;
-
-/// Names one open question of one connection; the answer finds its way back by it, and is dropped when
-/// the connection is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket {
-    /// The shard that the connection lives on.
-    pub shard: u16,
-    /// The connection.
-    pub conn: ConnId,
-    /// For a publish, the session that it came in by: the end of an exactly-once publish is remembered
-    /// there even when the connection is gone.
-    pub session: Option<SessionPlace>,
-    /// What the asker wants to be reminded of (an MQTT packet id, an ES-PUSH msgid).
-    pub token: u32,
-}
-
-/// A session in its shard's table, told from earlier ones in the same place by its epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionPlace {
-    /// The place.
-    pub index: u32,
-    /// Which session in that place.
-    pub epoch: u32,
-}
 
 /// Decides who may come in.
 pub trait Gate: Send + Sync {

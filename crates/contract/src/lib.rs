@@ -9,14 +9,16 @@ pub mod event;
 pub mod gate;
 pub mod kit;
 pub mod line;
+pub mod place;
 pub mod session;
 pub mod store;
 
 pub use clock::Clock;
 pub use event::{Bus, Consumer, Event, Step};
-pub use gate::{Admission, Gate, Login, Refusal, SessionPlace, Ticket, Verdict};
+pub use gate::{Admission, Gate, Login, Refusal, Verdict};
 pub use line::Line;
+pub use place::{ConnId, SessionPlace, Ticket};
 pub use session::{
-    Accepted, Answer, Bye, Close, ConnId, Context, Delivery, Ending, Fault, Hello, Hub, Outcome, Protocol, Publish, Released,
+    Accepted, Answer, Bye, Close, Context, Delivery, Ending, Fault, Hello, Hub, Outcome, Protocol, Publish, Released,
     RetainedWanted, Session, Slot, SubscribeOptions, Welcome, Will,
 };

@@ -2,7 +2,8 @@
 
 use model::{DeviceNumber, Message, PartyKey};
 
-use crate::gate::{Refusal, Ticket, Verdict};
+use crate::gate::{Refusal, Verdict};
+use crate::place::Ticket;
 use crate::session::Close;
 
 /// The way from the platform to the devices' lines.

@@ -116,16 +116,6 @@ impl Fault {
     }
 }
 
-/// A connection on its shard: a place and how often that place was used before, so that an answer which
-/// comes too late never reaches a stranger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId {
-    /// The place in the shard's table.
-    pub index: u32,
-    /// How many connections held that place before.
-    pub generation: u32,
-}
-
 /// Why a connection ended: whose fault, and a sentence for the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {

@@ -64,11 +64,6 @@ impl Grant {
     }
 }
 
-/// Whether a topic lies in a space that wildcards in first place reach only for those who may.
-pub fn is_reserved(topic: &str) -> bool {
-    topic.starts_with("dev/") || topic.starts_with("app/")
-}
-
 /// Whether `party` may receive from `topic`, for subscriptions that are to be checked.
 pub fn may_receive(party: &Party, topic: &Topic) -> bool {
     party.rules().is_none_or(|rules| rules.allow(Access::Subscribe, topic))

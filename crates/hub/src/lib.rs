@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `floor` | the machines of a shard's connections; one turn after another |
 //! | `wheel` | their wake-up times |
-//! | `shard` | connections, logins, takeovers, ends; the verbs that machines call |
+//! | `shard` | connections, logins, takeovers, ends |
+//! | `verbs` | what machines may ask |
 //! | `access` | who may publish and subscribe where; `me/…` becomes `dev/<id>/…` |
 //! | `session` | what is kept for one client, with or without a line |
 //! | `backlog` | its queue, what is in flight, open exactly-once publishes |
@@ -27,6 +28,7 @@ mod session;
 mod shard;
 mod shared;
 mod subscriptions;
+mod verbs;
 mod wheel;
 
 pub use backlog::{Rare, Waiting};

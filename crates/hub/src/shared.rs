@@ -126,7 +126,7 @@ impl SharedGroups {
         let inner = self.inner.read();
         let mut found = Vec::new();
         inner.filters.matches(topic, &mut found);
-        let reserved = crate::access::is_reserved(topic);
+        let reserved = model::topic::is_reserved(topic);
         for entry in found {
             let group = &inner.groups[entry.session as usize];
             if let Some(member) = group.choose(reserved && group.filter.as_str().starts_with(['+', '#'])) {

@@ -6,8 +6,6 @@ use hashbrown::HashMap;
 use model::{Filter, Qos};
 use smallvec::SmallVec;
 
-use crate::access;
-
 /// One session's wish behind a filter. Small, because a million of them lie here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -149,7 +147,7 @@ impl Subscriptions {
             }
         } else {
             walk(&self.wild, Some(topic), found);
-            if access::is_reserved(topic) {
+            if model::topic::is_reserved(topic) {
                 // Those of exact filters reach what they name.
                 let mut at = 0;
                 found.retain(|entry| {

@@ -174,6 +174,11 @@ impl fmt::Display for Filter {
     }
 }
 
+/// Whether a name lies in `dev/…` or `app/…`, which wildcards in first place reach only for those who may.
+pub fn is_reserved(topic: &str) -> bool {
+    topic.starts_with("dev/") || topic.starts_with("app/")
+}
+
 /// The part of the topic tree that a name or filter speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space<'a> {
