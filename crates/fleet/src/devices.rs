@@ -1,5 +1,6 @@
 //! Devices: registering, editing, finding, listing, removing. Presence is `presence`, logging in is `gate`.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -151,7 +152,7 @@ impl Fleet {
             fleet.registry.delete_device(number).await?;
             fleet.roster.write().remove(number);
             // Out of memory before it is kicked: it must not come in again through the closing door.
-            fleet.line.kick(PartyKey::Device(number), refused("the device was deleted"), true);
+            fleet.line.kick(PartyKey::Device(number), REMOVED, true);
             fleet.tell_change(number, Change::Removed);
             Ok(())
         })
@@ -288,9 +289,12 @@ fn view(record: &Record) -> DeviceView {
     DeviceView { device: record.device(), presence: record.presence() }
 }
 
-fn refused(why: &'static str) -> Close {
-    Close { fault: Fault::Refused, why: why.into() }
+const fn refused(why: &'static str) -> Close {
+    Close { fault: Fault::Refused, why: Cow::Borrowed(why) }
 }
+
+/// Why the lines of a removed device end.
+pub(crate) const REMOVED: Close = refused("the device was deleted");
 
 fn suits(record: &Record, filter: &DeviceFilter, wanted: Option<&str>) -> bool {
     filter.app.is_none_or(|app| record.app == app)

@@ -13,14 +13,18 @@ use contract::event::Change;
 use contract::store::{Later, StoreError};
 use contract::{Close, Consumer, Event, Ticket};
 use model::topic::Space;
-use model::{DeviceNumber, Message, UnixMs, limits};
+use model::{DeviceNumber, Message, PartyKey, UnixMs, limits};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::devices::REMOVED;
 use crate::{Fleet, FleetError, clip};
 
 /// Devices of one write.
 const BATCH_MAX: usize = 1_000;
+
+/// How long a token may outlive its time on an open line.
+const TOKENS_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
 
 /// What memory knows and the store does not yet.
 #[derive(Default)]
@@ -64,8 +68,11 @@ impl Fleet {
         let (presence, new_firmware) = {
             let mut roster = self.roster.write();
             let roster = &mut *roster;
-            // Removed while its line was being opened; the kick that follows ends the line.
-            let Some(record) = roster.devices.get_mut(&device) else { return };
+            let Some(record) = roster.devices.get_mut(&device) else {
+                // Removed while its line was being opened, perhaps too late for the kick of that moment.
+                self.line.kick(PartyKey::Device(device), REMOVED, true);
+                return;
+            };
             if record.lines == 0 {
                 roster.online += 1;
                 record.since = Some(at);
@@ -174,13 +181,17 @@ impl Fleet {
     }
 }
 
-/// The fleet's task: waits until there is something to write, and then at least a second.
+/// The fleet's task: waits until there is something to write, and then at least a second. Between times
+/// it ends the tokens that ran out, because what they opened must not stay open.
 pub(crate) async fn keep(fleet: Weak<Fleet>, wake: Arc<Notify>) {
     loop {
-        wake.notified().await;
+        let _ = tokio::time::timeout(TOKENS_LOOKED_AT_EVERY, wake.notified()).await;
         let Some(fleet) = fleet.upgrade() else { return };
         if fleet.unkept.stopped.load(Ordering::Acquire) {
             return;
+        }
+        if let Err(error) = fleet.end_dead_tokens().await {
+            tracing::warn!(%error, "a token that ran out could not be removed and is tried again");
         }
         match fleet.flush().await {
             Ok(()) => {}

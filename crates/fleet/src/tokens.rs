@@ -186,7 +186,7 @@ impl Fleet {
         .await
     }
 
-    /// With `edits` held. The dead are buried when somebody new comes.
+    /// With `edits` held. The dead are buried first, to make room.
     async fn keep_token(
         &self,
         name: &str,
@@ -195,10 +195,7 @@ impl Fleet {
         hash: SecretHash,
     ) -> Result<TokenView, FleetError> {
         let now = self.clock.unix();
-        let dead = self.tokens.read().ids(|kept| !kept.alive(now));
-        for id in dead {
-            self.forget_token(id).await?;
-        }
+        self.bury_dead_tokens().await?;
         let id = {
             let mut tokens = self.tokens.write();
             if tokens.by_hash.len() >= limits::TOKENS_MAX {
@@ -212,6 +209,22 @@ impl Fleet {
         let view = TokenView { id, name: token.name.clone(), role, created: now, expires };
         self.tokens.write().insert(token);
         Ok(view)
+    }
+
+    /// Ends the tokens that ran out, and the lines that came in with them.
+    pub(crate) async fn end_dead_tokens(&self) -> Result<(), FleetError> {
+        let _turn = self.edits.lock().await;
+        self.bury_dead_tokens().await
+    }
+
+    /// With `edits` held.
+    async fn bury_dead_tokens(&self) -> Result<(), FleetError> {
+        let now = self.clock.unix();
+        let dead = self.tokens.read().ids(|kept| !kept.alive(now));
+        for id in dead {
+            self.forget_token(id).await?;
+        }
+        Ok(())
     }
 
     /// With `edits` held.

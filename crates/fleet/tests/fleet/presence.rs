@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::event::Change;
 use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredToken};
 use contract::{Close, Consumer, Event, Fault, Refusal};
-use model::{App, AppId, Device, DeviceNumber, Message, Presence, Topic, UnixMs, limits};
+use model::{App, AppId, Device, DeviceNumber, Message, PartyKey, Presence, Topic, UnixMs, limits};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{House, Said, remote, ticket};
@@ -25,6 +25,20 @@ fn told(house: &House) -> Vec<Presence> {
         _ => None,
     };
     house.told().into_iter().filter_map(presence).collect()
+}
+
+#[tokio::test]
+async fn a_line_that_opens_after_its_device_was_removed_is_ended() {
+    let mut house = House::new().await;
+    let app = house.app("lamps", false).await;
+    let (lamp, _) = house.device(&app, "lamp").await;
+    house.fleet.delete_device("lamp").await.unwrap();
+    // The gate let it in before, and it came to its shard after the kick.
+    house.fleet.on_event(&opened(lamp, "mqtt", 1, 10));
+    for _ in 0..2 {
+        assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), _, true)) if device == lamp));
+    }
+    assert_eq!(house.fleet.counts().online, 0);
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use fleet::FleetError;
-use model::{Role, UnixMs, limits};
+use model::{PartyKey, Role, UnixMs, limits};
 
-use crate::House;
+use crate::{House, Said};
 
 #[tokio::test]
 async fn a_token_works_until_it_expires_or_is_deleted() {
@@ -109,6 +109,18 @@ async fn a_code_signs_a_browser_in_once() {
     let other = house.fleet.create_token("ci", Role::Viewer, None).await.unwrap();
     house.fleet.sign_out(&other.token).await.unwrap();
     assert!(house.fleet.check_token(&other.token).is_some(), "only browsers sign out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_runs_out_ends_what_it_opened() {
+    let mut house = House::new().await;
+    let soon = UnixMs(1_000_000 + 60_000);
+    let token = house.fleet.create_token("ci", Role::Viewer, Some(soon)).await.unwrap();
+    house.advance_s(60);
+    match house.said.recv().await {
+        Some(Said::Kick(PartyKey::Token(id), _, true)) => assert_eq!(id, token.view.id),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
