@@ -78,6 +78,11 @@ pub(crate) fn caller(headers: &HeaderMap, method: &Method, api: &Api, role: Role
     Ok(caller)
 }
 
+/// The token that a caller shows, either way.
+pub(crate) fn token(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    Ok(bearer(headers)?.or_else(|| cookie(headers)))
+}
+
 /// What stands behind `Bearer`.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
@@ -91,7 +96,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 /// The browser's token.
-pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie(headers: &HeaderMap) -> Option<&str> {
     headers
         .get_all(header::COOKIE)
         .iter()

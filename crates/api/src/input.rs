@@ -1,6 +1,8 @@
 //! What callers send: JSON bodies, query strings and paths, refused with the place and the name of what is
 //! wrong. Any content type is taken for JSON, because `curl -d` names another one.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
@@ -11,16 +13,21 @@ use serde::de::DeserializeOwned;
 use crate::Api;
 use crate::problem::Problem;
 
-/// The body as it is, within the limit.
+/// The body as it is, within the limits of size and time.
 pub(crate) struct Body(pub Bytes);
 
 impl FromRequest<Api> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Body, Problem> {
-        Bytes::from_request(request, api).await.map(Body).map_err(|rejection| {
+        let whole = tokio::time::timeout(Duration::from_secs(limits::HTTP_BODY_S_MAX), Bytes::from_request(request, api));
+        let Ok(body) = whole.await else {
+            let detail = format!("the body did not arrive within {} s", limits::HTTP_BODY_S_MAX);
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
+        };
+        body.map(Body).map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let detail = format!("a request's body has at most {} bytes", limits::HTTP_BODY_BYTES_MAX);
+                let detail = format!("a request's body has at most {} bytes, a sign-in's fewer", limits::HTTP_BODY_BYTES_MAX);
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
             } else {
                 Problem::bad("bad_body", "the body did not arrive whole")

@@ -90,10 +90,16 @@ pub const UNSENT_BYTES_MAX: usize = 512 * 1024;
 pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
 /// Seconds that a request's head may take to arrive, and that a kept-alive connection may idle.
 pub const HTTP_HEADER_S_MAX: u64 = 20;
+/// Seconds that a request's body may take to arrive: the largest one over a line of 5 KB/s.
+pub const HTTP_BODY_S_MAX: u64 = 120;
+/// Seconds that a peer may leave what we sent unread before its connection is ended.
+pub const HTTP_UNREAD_S_MAX: u64 = 60;
 /// Largest head of a request.
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Largest body of an API request.
 pub const HTTP_BODY_BYTES_MAX: usize = 512 * 1024;
+/// Largest body of a sign-in, which anybody may send: a code or a token.
+pub const SIGNIN_BODY_BYTES_MAX: usize = 4 * 1024;
 /// Largest payload of a push: what the largest MQTT packet carries, with room for topic and header.
 pub const PUSH_PAYLOAD_BYTES_MAX: usize = 255 * 1024;
 /// Devices in one explicit `devices: […]` audience. Larger audiences are tags, apps or queries.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use model::{Delivery, DeliveryState, Order, Role, limits};
@@ -26,13 +26,11 @@ pub(crate) struct How {
 
 pub(crate) async fn push(
     State(api): State<Api>,
-    method: Method,
-    headers: HeaderMap,
     path: Result<input::Path<String>, Problem>,
     how: Result<input::Query<How>, Problem>,
-    body: Result<input::Body, Problem>,
+    request: Request,
 ) -> Response {
-    match send(&api, &method, &headers, path, how, body).await {
+    match send(&api, path, how, request).await {
         Ok(response) => response,
         // The same trouble as elsewhere, said as text.
         Err(problem) => {
@@ -44,23 +42,24 @@ pub(crate) async fn push(
 
 async fn send(
     api: &Api,
-    method: &Method,
-    headers: &HeaderMap,
     path: Result<input::Path<String>, Problem>,
     how: Result<input::Query<How>, Problem>,
-    body: Result<input::Body, Problem>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let input::Path(id) = path?;
-    let view = super::devices::device(api, &id)?;
-    let sender = if view.device.open && headers.get(header::AUTHORIZATION).is_none() {
+    let is_open = api.fleet.device(&id).is_some_and(|view| view.device.open);
+    let sender = if is_open && request.headers().get(header::AUTHORIZATION).is_none() {
         "anyone".to_owned()
     } else {
-        auth::caller(headers, method, api, Role::Operator)?.name.to_string()
+        // Before anything is said of the device: a stranger must not learn which ids there are.
+        auth::caller(request.headers(), request.method(), api, Role::Operator)?.name.to_string()
     };
+    let view = super::devices::device(api, &id)?;
     let input::Query(How { wait, ask }) = how?;
     let wait = wait.map_or(Ok(WAIT), |wait| duration(&wait))?;
     let ask = ask.map_or(Ok(false), |ask| switch(&ask))?;
-    let input::Body(payload) = body?;
+    // Last, so that nobody makes us hold what we shall not take.
+    let input::Body(payload) = input::Body::from_request(request, api).await?;
     let push = api
         .push
         .submit(NewPush {

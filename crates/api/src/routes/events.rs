@@ -1,5 +1,5 @@
 //! Live events as a stream (SSE). A watcher that reconnects with `Last-Event-ID` gets what it missed, as
-//! far as it is remembered; comments tell of holes.
+//! far as it is remembered; comments tell of holes. A stream ends with the token that opened it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 
-use crate::auth::Viewer;
+use crate::auth::{self, Viewer};
 use crate::feed::{Frame, NoWatch, Watch};
 use crate::problem::Problem;
 use crate::{Api, input};
@@ -44,29 +44,37 @@ pub(crate) async fn stream(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     })?;
     let keep = KeepAlive::new().interval(COMMENT_EVERY);
-    Ok(Sse::new(events(watch, wanted.device)).keep_alive(keep).into_response())
+    let token = auth::token(&headers)?.unwrap_or_default().to_owned();
+    let reader = Reader { api, token, watch, device: wanted.device, comments: VecDeque::new(), ended: false };
+    Ok(Sse::new(events(reader)).keep_alive(keep).into_response())
 }
 
 struct Reader {
+    api: Api,
+    token: String,
     watch: Watch,
     device: Option<String>,
     comments: VecDeque<String>,
     ended: bool,
 }
 
-fn events(watch: Watch, device: Option<String>) -> impl Stream<Item = Result<Event, Infallible>> {
+fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
     // The first line tells a client, and every proxy between, that the stream stands.
-    let mut comments = VecDeque::from(["espush events".to_owned()]);
-    if watch.gap {
-        comments.push_back("some events since Last-Event-ID are forgotten; load the state anew".to_owned());
+    reader.comments.push_back("espush events".to_owned());
+    if reader.watch.gap {
+        reader.comments.push_back("some events since Last-Event-ID are forgotten; load the state anew".to_owned());
     }
-    let reader = Reader { watch, device, comments, ended: false };
     stream::unfold(reader, |mut reader| async {
         if let Some(comment) = reader.comments.pop_front() {
             return Some((Ok(Event::default().comment(comment)), reader));
         }
         while !reader.ended {
             match reader.watch.next().await {
+                // It may have been removed, or have run out, since it opened the stream.
+                Ok(_) if reader.api.fleet.check_token(&reader.token).is_none() => {
+                    reader.ended = true;
+                    return Some((Ok(Event::default().comment("the token is not valid any more; sign in again")), reader));
+                }
                 Ok(frame) if reader.wants(&frame) => {
                     let event = Event::default().id(frame.id.to_string()).event(frame.kind).data(&frame.json);
                     return Some((Ok(event), reader));

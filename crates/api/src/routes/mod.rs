@@ -30,7 +30,9 @@ use crate::{Api, App, metrics};
 /// Every route of the API. The console's router can be merged with it.
 pub fn router(app: App) -> Router {
     let api = Router::new()
-        .route("/session", get(session::show).post(session::sign_in).delete(session::sign_out))
+        // Strangers sign in: what they send is short.
+        .route("/session", post(session::sign_in).layer(DefaultBodyLimit::max(limits::SIGNIN_BODY_BYTES_MAX)))
+        .route("/session", get(session::show).delete(session::sign_out))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/signin", post(tokens::signin))
         .route("/tokens/{id}", delete(tokens::remove))

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use contract::store::PointQuery;
@@ -121,11 +121,10 @@ pub(crate) struct Stored {
 pub(crate) async fn upload(
     State(api): State<Api>,
     input::Path(id): input::Path<String>,
-    method: Method,
-    headers: HeaderMap,
-    body: input::Body,
+    request: Request,
 ) -> Result<Json<Stored>, Problem> {
-    let number = uploader(&api, &id, &method, &headers)?;
+    let number = uploader(&api, &id, request.method(), request.headers())?;
+    let body = input::Body::from_request(request, &api).await?;
     let now = api.clock.unix();
     let readings = readings(&body.0, now)?;
     Ok(Json(Stored { stored: api.telemetry.ingest(number, now, readings).await? }))

@@ -67,7 +67,7 @@ pub(crate) async fn sign_out(State(api): State<Api>, method: Method, headers: He
     // One whose session has ended already is signed out, and wants the cookie gone.
     match auth::caller(&headers, &method, &api, Role::Viewer) {
         Ok(_) => {
-            if let Some(token) = auth::bearer(&headers)?.or(auth::cookie(&headers)) {
+            if let Some(token) = auth::token(&headers)? {
                 api.fleet.sign_out(token).await?;
             }
         }

@@ -52,6 +52,8 @@ async fn an_open_device_needs_no_token_and_others_do() {
     let closed = curl(&house, "/d/lamp", None, b"on").await;
     assert_eq!(closed.status, 401);
     assert!(closed.text().contains("Bearer"), "{}", closed.text());
+    let unknown = curl(&house, "/d/none", None, b"on").await;
+    assert_eq!((unknown.status, unknown.body), (closed.status, closed.body), "a stranger learns no ids");
     let viewer = house.token("viewer").await;
     assert_eq!(curl(&house, "/d/lamp", Some(&viewer), b"on").await.status, 403);
     house.patch("devices/lamp", r#"{"open":true}"#).await.ok();

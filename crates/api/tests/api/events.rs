@@ -17,7 +17,11 @@ struct Watcher(BodyDataStream, String);
 
 impl Watcher {
     async fn open(house: &House, query: &str, last: Option<&str>) -> Watcher {
-        let mut request = Request::get(format!("/api/v1/events{query}")).header("Authorization", format!("Bearer {OWNER}"));
+        Watcher::open_as(house, OWNER, query, last).await
+    }
+
+    async fn open_as(house: &House, token: &str, query: &str, last: Option<&str>) -> Watcher {
+        let mut request = Request::get(format!("/api/v1/events{query}")).header("Authorization", format!("Bearer {token}"));
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
@@ -51,6 +55,20 @@ impl Watcher {
         };
         (field("id"), field("event"), serde_json::from_str(&field("data")).unwrap())
     }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    let token = house.token("viewer").await;
+    let mut watcher = Watcher::open_as(&house, &token, "", None).await;
+    house.outside.tell(line_opened(house.lamp()));
+    assert_eq!(watcher.event().await.1, "presence");
+    let id = house.get("tokens").await.ok()["items"].as_array().unwrap().last().unwrap()["id"].to_string();
+    assert_eq!(house.delete(&format!("tokens/{id}")).await.status, 204);
+    house.outside.tell(edited(house.lamp()));
+    assert_eq!(watcher.block().await.unwrap(), ": the token is not valid any more; sign in again");
+    assert_eq!(watcher.block().await, None);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Status, knocks, metrics, and what holds for every answer.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Method, Request};
 use contract::{Event, Refusal};
 use model::UnixMs;
@@ -93,4 +93,28 @@ async fn answers_stay_out_of_caches_and_foreign_pages() {
         assert!(answer.header("content-security-policy").contains("default-src 'none'"));
         assert_eq!(answer.header("access-control-allow-origin"), "");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for_for_ever() {
+    let (house, secret) = House::with_lamp(Device::Quiet).await;
+    tokio::time::pause();
+    // Strangers too may begin a sign-in, and then say nothing more.
+    let never = || Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
+    let sign_in = Request::post("/api/v1/session").body(never()).unwrap();
+    assert_eq!(house.request(sign_in).await.problem(408).0, "body_too_slow");
+    // Where a token is needed, it is asked for first.
+    for path in ["/api/v1/devices/lamp/points", "/d/lamp"] {
+        assert_eq!(house.request(Request::post(path).body(never()).unwrap()).await.status, 401, "{path}");
+    }
+    let upload = Request::post("/api/v1/devices/lamp/points").header("Authorization", format!("Bearer {secret}"));
+    assert_eq!(house.request(upload.body(never()).unwrap()).await.problem(408).0, "body_too_slow");
+}
+
+#[tokio::test]
+async fn a_stranger_s_sign_in_is_short() {
+    let house = House::new().await;
+    let long = format!(r#"{{"code":"{}"}}"#, "x".repeat(5_000));
+    assert_eq!(house.post("session", &long).await.problem(413).0, "body_too_large");
+    assert_eq!(house.post("session", r#"{"code":"x"}"#).await.problem(401).0, "bad_code");
 }
