@@ -62,6 +62,8 @@ pub struct Context<'a> {
     pub unix: UnixMs,
     /// Bytes for the peer: append only. Written to the socket at the end of the turn.
     pub out: &'a mut Vec<u8>,
+    /// Places in `out` at which a new write begins; see [`Context::cut`].
+    pub cuts: &'a mut Vec<usize>,
     /// The hub, bound to this connection.
     pub hub: &'a mut dyn Hub,
     /// The connection's one wake-up time; keeps its value between calls. Timers are coarse (up to half a
@@ -76,6 +78,14 @@ impl Context<'_> {
     pub fn close(&mut self, fault: Fault, why: impl Into<Cow<'static, str>>) {
         if self.closing.is_none() {
             *self.closing = Some(Close { fault, why: why.into() });
+        }
+    }
+
+    /// What comes next into `out` leaves by a write of its own, for peers that lose what shares a segment
+    /// with something else. A promise only while the peer keeps up: what the kernel has not taken is joined.
+    pub fn cut(&mut self) {
+        if !self.out.is_empty() {
+            self.cuts.push(self.out.len());
         }
     }
 

@@ -75,6 +75,8 @@ pub struct Floor {
     wheel: Wheel,
     /// Scratch for what machines write.
     out: Vec<u8>,
+    /// Where in `out` a new write begins; empty but for peers that need it.
+    cuts: Vec<usize>,
     /// Why the machine just called wants to close.
     closing: Option<Close>,
     due: Vec<ConnId>,
@@ -95,6 +97,7 @@ impl Floor {
             free: Vec::new(),
             wheel: Wheel::default(),
             out: Vec::new(),
+            cuts: Vec::new(),
             closing: None,
             due: Vec::new(),
             ended: Vec::new(),
@@ -290,6 +293,7 @@ impl Floor {
             now: self.now,
             unix: self.unix,
             out: &mut self.out,
+            cuts: &mut self.cuts,
             hub: &mut hub,
             wake_at: &mut line.wake_at,
             closing: &mut self.closing,
@@ -316,8 +320,16 @@ impl Floor {
 
     /// After calls into a machine: its bytes to the wire, its wake-up time to the wheel, its end.
     fn wind_up(&mut self, conn: ConnId, wire: &mut impl Wire) {
-        let written = (!self.out.is_empty() && self.line(conn).is_some()).then(|| wire.write(conn, &self.out));
+        let written = (!self.out.is_empty() && self.line(conn).is_some()).then(|| {
+            let mut start = 0;
+            for cut in self.cuts.drain(..).filter(|cut| *cut < self.out.len()) {
+                wire.write(conn, &self.out[start..cut]);
+                start = cut;
+            }
+            wire.write(conn, &self.out[start..])
+        });
         self.out.clear();
+        self.cuts.clear();
         let closing = self.closing.take();
         let Some(line) = self.line(conn) else { return };
         line.unsent_bytes = written.unwrap_or(line.unsent_bytes);

@@ -147,6 +147,7 @@ impl Bench {
             out: &mut self.out,
             hub: &mut self.hub,
             wake_at: &mut self.wake_at,
+            cuts: &mut Vec::new(),
             closing: &mut self.closing,
         };
         call(&mut self.machine, &mut cx);

@@ -94,6 +94,8 @@ pub(super) struct Rig {
     pub wake_at: Option<Millis>,
     pub closing: Option<Close>,
     out: Vec<u8>,
+    /// Where the machine asked for a write of its own.
+    pub cuts: Vec<usize>,
     kept: Vec<u8>,
 }
 
@@ -120,6 +122,7 @@ impl Rig {
             wake_at: None,
             closing: None,
             out: Vec::new(),
+            cuts: Vec::new(),
             kept: Vec::new(),
         };
         rig.turn(|machine, cx| machine.on_open(cx));
@@ -143,6 +146,7 @@ impl Rig {
             out: &mut self.out,
             hub: &mut self.hub,
             wake_at: &mut self.wake_at,
+            cuts: &mut self.cuts,
             closing: &mut self.closing,
         };
         call(&mut self.machine, &mut cx)
