@@ -8,6 +8,7 @@ mod demo;
 mod events;
 mod http;
 mod metrics;
+mod migrate;
 mod serve;
 mod sys;
 

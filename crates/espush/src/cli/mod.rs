@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which file carries it out. Each command prints for people,
 //! or with `--json` what the API said. Errors go to stderr as a sentence that names the fix.
 
+mod account;
 mod app;
 mod client;
 mod data;
@@ -9,6 +10,7 @@ mod doctor;
 mod duration;
 mod knocks;
 mod messages;
+mod migrate;
 mod push;
 mod pushes;
 mod serve;
@@ -43,6 +45,8 @@ enum Command {
     App(app::Args),
     /// Devices: register, look, change, remove
     Device(device::Args),
+    /// Accounts: MQTT clients that are no devices, and what each may do
+    Account(account::Args),
     /// Push to a device and tell what became of it
     Push(push::Args),
     /// What was pushed, what became of it, and taking it back
@@ -57,6 +61,8 @@ enum Command {
     Tail(tail::Args),
     /// Sign-in links and API tokens
     Token(token::Args),
+    /// Come over from another broker
+    Migrate(migrate::Args),
     /// Virtual boards, one or thousands
     Sim(sim::Args),
     /// Check that everything is in order, in plain sentences
@@ -77,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::App(args) => app::run(args),
         Command::Device(args) => device::run(args),
+        Command::Account(args) => account::run(args),
         Command::Push(args) => push::run(args),
         Command::Pushes(args) => pushes::run(args),
         Command::Data(args) => data::run(args),
@@ -84,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Knocks(args) => knocks::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Doctor(args) => doctor::run(args),
     };
