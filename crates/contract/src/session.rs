@@ -165,6 +165,10 @@ pub trait Hub {
     /// A delivery has come to its end at the peer. Whether the slot was in flight.
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool;
 
+    /// Something about this line that its owner should see, such as a message that its device cannot take.
+    /// The first few a line are told.
+    fn note(&mut self, what: &str);
+
     /// The peer ends the exactly-once publish `id` (PUBREL).
     fn release(&mut self, id: u16) -> Released;
 

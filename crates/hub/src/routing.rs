@@ -278,6 +278,13 @@ impl Shard {
     /// Counts a refusal and tells the owner of the first few.
     pub(crate) fn deny(&mut self, session: usize, refusal: Refusal, verb: &str, topic: &str, at: UnixMs) {
         self.counters.denied += 1;
+        // The topic is the peer's text: cut it, so that a hostile one cannot flood the log.
+        let topic: String = topic.chars().take(80).collect();
+        self.tell_owner(session, format!("{verb} {topic:?}: {refusal}"), at);
+    }
+
+    /// Tells the owner what happened on a line, the first few times a line.
+    pub(crate) fn tell_owner(&mut self, session: usize, why: String, at: UnixMs) {
         let session = &mut self.sessions[session];
         if session.denials_told >= model::limits::DENIALS_TOLD_MAX {
             return;
@@ -285,9 +292,7 @@ impl Shard {
         session.denials_told += 1;
         let (device, conn) = (session.party.device(), session.conn);
         if let Some((protocol, remote)) = conn.and_then(|conn| self.peer_of(conn)) {
-            // The topic is the peer's text: cut it, so that a hostile one cannot flood the log.
-            let topic: String = topic.chars().take(80).collect();
-            let close = Close { fault: Fault::Refused, why: format!("{verb} {topic:?}: {refusal}").into() };
+            let close = Close { fault: Fault::Refused, why: why.into() };
             self.work.events.push(Event::Faulted { protocol, remote, device, close, at });
         }
     }

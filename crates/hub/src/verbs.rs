@@ -138,6 +138,12 @@ impl Hub for Verbs<'_> {
         true
     }
 
+    fn note(&mut self, what: &str) {
+        if let Some(at) = self.shard.session_of(self.conn) {
+            self.shard.tell_owner(at, what.to_owned(), self.unix);
+        }
+    }
+
     fn release(&mut self, id: u16) -> Released {
         let Some(at) = self.shard.session_of(self.conn) else { return Released::Unknown };
         self.shard.sessions[at].with_backlog(|b| b.release(id)).unwrap_or(Released::Unknown)

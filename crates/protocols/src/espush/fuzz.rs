@@ -65,6 +65,8 @@ impl Hub for Notebook {
         true
     }
 
+    fn note(&mut self, _what: &str) {}
+
     fn release(&mut self, _id: u16) -> Released {
         Released::Unknown
     }

@@ -6,6 +6,7 @@ use contract::{Context, Fault, Hello, Refusal, Welcome, Will};
 use model::{Topic, limits};
 
 use super::codec::{self, Connack, Connect, DecodeError, Head, Level, Property, Reason};
+use super::quirks::Firmware;
 use super::said::Said;
 use super::session::{Machine, Stage};
 use super::terms::Terms;
@@ -66,7 +67,9 @@ fn will_of(will: &codec::Will<'_>) -> Result<Will, (Reason, String)> {
 /// The gate let it in.
 pub(super) fn on_welcome(machine: &mut Machine, cx: &mut Context<'_>, welcome: &Welcome) {
     let Stage::Asked(level) = machine.stage else { return };
-    let session_present = welcome.resumed && quirks::shows_session_present(level);
+    machine.firmware = Firmware::of(&welcome.settings);
+    let shown = machine.firmware.as_ref().is_none_or(|firmware| firmware.shows_session_present());
+    let session_present = welcome.resumed && shown && quirks::shows_session_present(level);
     let mut connack = Connack { session_present, reason: Reason::Success, props: codec::Properties::NONE };
     let from = cx.out.len();
     let said = match &mut machine.terms {

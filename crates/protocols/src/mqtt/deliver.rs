@@ -20,17 +20,41 @@ pub(super) fn on_delivery(machine: &mut Machine, cx: &mut Context<'_>, delivery:
             let topic = Delivery::shown_topic(&message.topic, *as_me);
             let payload = &message.payload;
             let publish = Publish { dup: *again, qos, retain: *retain, topic: &topic, id, props: Properties::NONE, payload };
+            let firmware_max = machine.firmware.as_ref().and_then(|firmware| firmware.packet_bytes_max).unwrap_or(usize::MAX);
             let put = match &mut machine.terms {
-                None => publish.encode(Level::V311, cx.out).map_err(|error| error.to_string()),
-                Some(terms) => put_on_terms(terms, cx.out, publish, message, ids, *expiry_s),
+                None => put_plain(cx.out, &publish, firmware_max),
+                Some(terms) => {
+                    let bytes_max = terms.packet_bytes_max.min(firmware_max);
+                    put_on_terms(terms, cx.out, publish, message, ids, *expiry_s, bytes_max)
+                }
             };
-            // At QoS 0 it counts as sent [MQTT-3.1.2-25].
-            if let (Err(why), Some(slot)) = (put, slot) {
-                cx.hub.settle(*slot, Outcome::Refused(why));
+            if let Err(why) = put {
+                cx.hub.note(&why);
+                // At QoS 0 it counts as sent [MQTT-3.1.2-25].
+                if let Some(slot) = slot {
+                    cx.hub.settle(*slot, Outcome::Refused(why));
+                }
             }
         }
         Delivery::Release { slot } => put_ack(cx.out, Kind::Pubrel, *slot),
     }
+}
+
+/// Appends a message, if the client takes a packet of that size.
+fn put_plain(out: &mut Vec<u8>, publish: &Publish<'_>, bytes_max: usize) -> Result<(), String> {
+    let from = out.len();
+    publish.encode(Level::V311, out).map_err(|error| error.to_string())?;
+    fits(out, from, bytes_max)
+}
+
+/// Takes back what was appended since `from` if it is more than the client takes.
+fn fits(out: &mut Vec<u8>, from: usize, bytes_max: usize) -> Result<(), String> {
+    let bytes = out.len() - from;
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    out.truncate(from);
+    Err(format!("the device takes packets of at most {bytes_max} bytes and this one has {bytes}; send less at once"))
 }
 
 /// Appends a message with all that 5.0 says beside it, if the client takes a packet of that size.
@@ -41,6 +65,7 @@ fn put_on_terms(
     message: &Message,
     ids: &[u32],
     expiry_s: Option<u32>,
+    bytes_max: usize,
 ) -> Result<(), String> {
     let (topic, from) = (publish.topic, out.len());
     let alias = terms.alias_of(topic);
@@ -53,11 +78,7 @@ fn put_on_terms(
     }
     let publish = Publish { topic: shown, props: terms.props.view(), ..publish };
     put.and_then(|()| publish.encode(Level::V5, out)).map_err(|error| error.to_string())?;
-    let (bytes, bytes_max) = (out.len() - from, terms.packet_bytes_max);
-    if bytes > bytes_max {
-        out.truncate(from);
-        return Err(format!("the device takes packets of at most {bytes_max} bytes and this one has {bytes}; send less at once"));
-    }
+    fits(out, from, bytes_max)?;
     if let Some((_, false)) = alias {
         terms.alias_sent(topic);
     }

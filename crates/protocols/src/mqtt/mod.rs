@@ -3,6 +3,7 @@
 
 use contract::Protocol;
 
+pub mod bridge;
 pub mod codec;
 mod connect;
 mod deliver;

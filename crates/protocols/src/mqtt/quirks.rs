@@ -9,10 +9,17 @@
 //! 3. **Bytes after DISCONNECT** are ignored: the connection is already closing.
 //! 4. **A remaining length longer than it need be** (`80 00`) is read: 3.1.1, unlike 5, does not demand the
 //!    shortest form.
+//! 5. **What an app's settings say of its firmware** ([`Firmware`]): `mqtt.session_present = off`, because
+//!    MicroPython's mqtt_as with `clean=False` does not subscribe again when CONNACK says session present, and
+//!    never recovers; `mqtt.segments = one-packet` and `mqtt.write_bytes_max`, because Espressif's esp_mqtt for
+//!    the ESP8266 loses a packet that shares a TCP segment with an earlier one and drops reads of 1,024 bytes
+//!    or more; `mqtt.packet_bytes_max`, because PubSubClient silently skips a packet beyond its buffer (256
+//!    bytes, header included, unless the sketch sets another).
 
-use contract::Login;
+use contract::{Context, Login};
+use model::app::ProtocolSettings;
 
-use super::codec::{Connect, Level};
+use super::codec::{Connect, Head, Level};
 
 /// Quirk 1: the second byte of a CONNACK belongs to 3.1.1; 3.1 calls it reserved, so it stays 0.
 pub fn shows_session_present(level: Level) -> bool {
@@ -25,6 +32,54 @@ pub fn login(connect: &Connect<'_>) -> Login {
     match (user, password) {
         ("", []) => Login::Anonymous,
         _ => Login::Password { user: user.to_owned(), password: password.to_owned(), client: connect.client.to_owned() },
+    }
+}
+
+/// Quirk 5: what an app's settings say of its devices' firmware. Most say nothing, and have no value of this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Firmware {
+    hides_session_present: bool,
+    one_packet_a_segment: bool,
+    write_bytes_max: Option<usize>,
+    /// The largest packet that the device's buffer takes, header included.
+    pub packet_bytes_max: Option<usize>,
+}
+
+impl Firmware {
+    /// Reads the settings `mqtt.…`; a value that makes no sense is as good as none.
+    pub fn of(settings: &ProtocolSettings) -> Option<Box<Firmware>> {
+        let word = |name: &str| settings.get(name).map(String::as_str);
+        let bytes = |name: &str| word(name).and_then(|text| text.parse().ok()).filter(|bytes| *bytes > 0);
+        let firmware = Firmware {
+            hides_session_present: word("mqtt.session_present") == Some("off"),
+            one_packet_a_segment: word("mqtt.segments") == Some("one-packet"),
+            write_bytes_max: bytes("mqtt.write_bytes_max"),
+            packet_bytes_max: bytes("mqtt.packet_bytes_max"),
+        };
+        (firmware != Firmware::default()).then(|| Box::new(firmware))
+    }
+
+    /// Whether the CONNACK may say that a session goes on.
+    pub fn shows_session_present(&self) -> bool {
+        !self.hides_session_present
+    }
+
+    /// Marks where writes begin in what the machine has written since `from`: whole packets, or pieces.
+    pub fn cut(&self, level: Level, cx: &mut Context<'_>, from: usize) {
+        let mut start = from;
+        while start < cx.out.len() {
+            let rest = &cx.out[start..];
+            let packet = match Head::read(level, rest) {
+                Ok(Some(head)) if self.one_packet_a_segment => head.packet_bytes().min(rest.len()),
+                _ => rest.len(),
+            };
+            let piece = self.write_bytes_max.unwrap_or(usize::MAX);
+            let end = start + packet;
+            while start < end {
+                start += piece.min(end - start);
+                cx.cuts.push(start);
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use contract::{
     Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
     SubscribeOptions, Welcome,
 };
+use model::app::ProtocolSettings;
 use model::message::Props;
 use model::{Millis, Party, Qos, UnixMs};
 
@@ -76,6 +77,10 @@ impl Hub for TestHub {
         true
     }
 
+    fn note(&mut self, what: &str) {
+        self.calls.push(format!("note {what}"));
+    }
+
     fn release(&mut self, id: u16) -> Released {
         self.calls.push(format!("release {id}"));
         self.releases
@@ -96,6 +101,8 @@ pub(super) struct Rig {
     out: Vec<u8>,
     /// Where the machine asked for a write of its own.
     pub cuts: Vec<usize>,
+    /// What the app's settings say.
+    pub settings: Arc<ProtocolSettings>,
     kept: Vec<u8>,
 }
 
@@ -123,6 +130,7 @@ impl Rig {
             closing: None,
             out: Vec::new(),
             cuts: Vec::new(),
+            settings: Arc::default(),
             kept: Vec::new(),
         };
         rig.turn(|machine, cx| machine.on_open(cx));
@@ -178,7 +186,7 @@ impl Rig {
             party: Arc::new(Party::Anonymous),
             resumed,
             client: "c".into(),
-            settings: Arc::default(),
+            settings: self.settings.clone(),
             enrolled: None,
         }));
     }
@@ -209,6 +217,7 @@ impl Rig {
 
     /// What was written since last asked.
     pub fn written(&mut self) -> Vec<u8> {
+        self.cuts.clear();
         std::mem::take(&mut self.out)
     }
 

@@ -11,6 +11,7 @@ use contract::{Answer, Context, Delivery, Fault, Session};
 use model::{Millis, limits};
 
 use super::codec::{Connect, DecodeError, Head, Kind, Level, Packet, Reason, put_empty};
+use super::quirks::Firmware;
 use super::terms::Terms;
 use super::{connect, deliver, disconnect, publish, quirks, reply, subscribe};
 
@@ -37,14 +38,16 @@ pub struct Machine {
     begun: Option<Millis>,
     /// What a level 5 client and we agreed on; the older levels have nothing to agree on.
     pub(super) terms: Option<Box<Terms>>,
+    /// What the app's settings say of the device's firmware.
+    pub(super) firmware: Option<Box<Firmware>>,
 }
 
-const _: () = assert!(size_of::<Machine>() <= 40, "an idle connection must stay small");
+const _: () = assert!(size_of::<Machine>() <= 48, "an idle connection must stay small");
 
 impl Machine {
     /// A machine for a connection that was just accepted.
     pub fn new(peer: Peer) -> Machine {
-        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None, terms: None }
+        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None, terms: None, firmware: None }
     }
 
     /// When the machine will have waited long enough. Packets move this without touching the timer: it
@@ -64,6 +67,13 @@ impl Machine {
     /// The level that packets behind the CONNECT have. Those of 3.1 are those of 3.1.1.
     pub(super) fn level(&self) -> Level {
         if self.terms.is_some() { Level::V5 } else { Level::V311 }
+    }
+
+    /// Marks what was written since `from` for a device that cannot take it as it comes.
+    fn cut(&self, cx: &mut Context<'_>, from: usize) {
+        if let Some(firmware) = &self.firmware {
+            firmware.cut(self.level(), cx, from);
+        }
     }
 
     /// Whether the gate has let the client in.
@@ -160,6 +170,7 @@ impl Session for Machine {
     }
 
     fn on_bytes(&mut self, cx: &mut Context<'_>, input: &[u8]) -> usize {
+        let from = cx.out.len();
         let mut rest = input;
         while !rest.is_empty() && !cx.is_closing() {
             if self.is_asked() {
@@ -177,20 +188,25 @@ impl Session for Machine {
             }
         }
         self.note_unfinished(cx, !rest.is_empty() && self.is_open());
+        self.cut(cx, from);
         input.len() - rest.len()
     }
 
     fn on_delivery(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
+        let from = cx.out.len();
         deliver::on_delivery(self, cx, delivery);
+        self.cut(cx, from);
     }
 
     fn on_answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
+        let from = cx.out.len();
         match answer {
             Answer::Welcome(welcome) => connect::on_welcome(self, cx, &welcome),
             Answer::Refused(refusal) => connect::on_refused(self, cx, refusal),
             Answer::Published { token, result } => publish::on_published(self, cx, token, result),
             Answer::Closing { ending, close } => self.end(cx, reply::ending(ending), close.fault, close.why),
         }
+        self.cut(cx, from);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>) {

@@ -257,7 +257,60 @@ fn a_closing_by_the_hub_keeps_its_reason() {
 }
 
 fn message(qos: Qos, slot: Option<u16>, again: bool) -> Delivery {
-    let message = Message::new(Topic::of_device("lamp", "push"), Bytes::from_static(b"on"), UnixMs(0));
+    saying("on", qos, slot, again)
+}
+
+fn saying(payload: &str, qos: Qos, slot: Option<u16>, again: bool) -> Delivery {
+    let message = Message::new(Topic::of_device("lamp", "push"), Bytes::copy_from_slice(payload.as_bytes()), UnixMs(0));
     let message = Arc::new(message);
     Delivery::Message { message, as_me: true, qos, slot, retained: false, again, retain: false, ids: Vec::new(), expiry_s: None }
+}
+
+/// A client whose app says something about its firmware.
+fn with_firmware(settings: &[(&str, &str)]) -> Rig {
+    let mut rig = Rig::new();
+    rig.settings = Arc::new(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+    rig.send(CONNECT);
+    rig.welcome(true);
+    rig
+}
+
+#[test]
+fn session_present_can_be_hidden_from_firmware_that_trips_over_it() {
+    assert_eq!(with_firmware(&[]).written(), b"\x20\x02\x01\0");
+    assert_eq!(with_firmware(&[("mqtt.session_present", "off")]).written(), b"\x20\x02\0\0");
+    assert_eq!(with_firmware(&[("mqtt.session_present", "maybe")]).written(), b"\x20\x02\x01\0", "nonsense changes nothing");
+}
+
+#[test]
+fn firmware_that_loses_joined_packets_gets_each_by_a_write_of_its_own() {
+    let mut rig = with_firmware(&[("mqtt.segments", "one-packet")]);
+    rig.written();
+    rig.send(b"\xc0\0\xc0\0\x32\x06\0\x01a\0\x07x");
+    assert_eq!(rig.cuts, [2, 4, 8], "PINGRESP, PINGRESP, PUBACK");
+    let mut rig = with_firmware(&[]);
+    rig.send(b"\xc0\0\xc0\0");
+    assert_eq!(rig.cuts, [0; 0], "nobody else pays for it");
+}
+
+#[test]
+fn firmware_that_drops_long_reads_gets_short_writes() {
+    let mut rig = with_firmware(&[("mqtt.write_bytes_max", "10")]);
+    rig.written();
+    rig.deliver(&saying(&"x".repeat(17), Qos::AtMostOnce, None, false));
+    assert_eq!(rig.cuts, [10, 20, 28], "2 bytes of header, 9 of topic, 17 of payload");
+}
+
+#[test]
+fn a_message_beyond_the_devices_buffer_is_refused_and_its_owner_told() {
+    let mut rig = with_firmware(&[("mqtt.packet_bytes_max", "30")]);
+    rig.written();
+    rig.deliver(&saying(&"x".repeat(40), Qos::AtLeastOnce, Some(3), false));
+    rig.deliver(&saying(&"x".repeat(40), Qos::AtMostOnce, None, false));
+    assert_eq!(rig.written(), b"");
+    let notes = rig.hub.calls.iter().filter(|call| call.starts_with("note the device takes packets of at most 30 bytes")).count();
+    assert_eq!(notes, 2);
+    assert!(rig.hub.calls.iter().any(|call| call.starts_with("settle 3 Refused")));
+    rig.deliver(&saying("ok", Qos::AtMostOnce, None, false));
+    assert_ne!(rig.written(), b"", "what fits goes on");
 }
