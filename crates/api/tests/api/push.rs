@@ -66,7 +66,7 @@ async fn a_push_to_a_device_that_is_away_waits_and_is_seen_and_cancelled() {
     assert_eq!(house.get("pushes/1/deliveries").await.ok()["items"], push["deliveries"]);
     assert_eq!(house.delete("pushes/1").await.status, 204);
     assert_eq!(house.get("pushes/1").await.ok()["counts"], serde_json::json!({"cancelled": 1}));
-    for path in ["pushes/9", "pushes/9/deliveries"] {
+    for path in ["pushes/9", "pushes/9/deliveries", "pushes/18446744073709551615"] {
         assert_eq!(house.get(path).await.problem(404).0, "no_such_push");
     }
     assert_eq!(house.delete("pushes/9").await.problem(404).0, "no_such_push");
