@@ -12,7 +12,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::limits;
-use tokio::net::TcpListener;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
@@ -43,7 +45,9 @@ pub async fn serve(
         };
         // Beyond the limit the connection is closed unread, which costs us least.
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let _ = stream.set_nodelay(true);
+        if let Err(error) = tune(&stream) {
+            tracing::debug!(%error, "cannot tune a socket");
+        }
         let service = router.clone().map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(ConnectInfo::<SocketAddr>(remote));
             request.map(axum::body::Body::new)
@@ -77,4 +81,29 @@ pub async fn serve(
         tracing::info!("some HTTP requests did not finish in time");
     }
     Ok(())
+}
+
+/// Small answers leave at once. One who does not read what it asked for, or has gone without a word, is
+/// noticed by the kernel: nobody here waits for it by the clock.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(Duration::from_secs(limits::HTTP_UNREAD_S_MAX)))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn the_kernel_ends_a_peer_that_does_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        tune(&stream).unwrap();
+        let timeout = SockRef::from(&stream).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_secs(limits::HTTP_UNREAD_S_MAX)));
+    }
 }
