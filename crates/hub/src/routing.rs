@@ -290,6 +290,10 @@ impl Shard {
             return;
         }
         session.denials_told += 1;
+        let why = match &*session.party {
+            Party::Account { name, .. } => format!("account {name:?}: {why}"),
+            _ => why,
+        };
         let (device, conn) = (session.party.device(), session.conn);
         if let Some((protocol, remote)) = conn.and_then(|conn| self.peer_of(conn)) {
             let close = Close { fault: Fault::Refused, why: why.into() };

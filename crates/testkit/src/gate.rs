@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
 use model::app::ProtocolSettings;
-use model::{AppId, AppKey, DeviceId, DeviceNumber, Party, Role};
+use model::{AppId, AppKey, DeviceId, DeviceNumber, Party, PartyKey, Role, Rules};
 
 /// The gate.
 #[derive(Default)]
@@ -18,6 +18,7 @@ struct Inner {
     apps: BTreeMap<u32, TestApp>,
     devices: BTreeMap<String, (String, DeviceNumber, AppId)>,
     tokens: BTreeMap<String, (String, Role)>,
+    accounts: BTreeMap<String, (String, Arc<Party>)>,
     number_last: u32,
 }
 
@@ -50,6 +51,19 @@ impl TestGate {
     /// Adds an API token.
     pub fn add_token(&self, name: &str, token: &str, role: Role) {
         self.inner().tokens.insert(token.to_owned(), (name.to_owned(), role));
+    }
+
+    /// Adds a broker account, or gives it other rules. Returns what names its lines to a kick.
+    pub fn add_account(&self, name: &str, password: &str, rules: &[&str]) -> PartyKey {
+        let rules = Rules::parse(rules.iter().copied()).expect("the rules of a test are rules");
+        let accounts = &mut self.inner().accounts;
+        let id = accounts.get(name).map_or(accounts.len() as u64 + 1, |(_, party)| match **party {
+            Party::Account { id, .. } => id,
+            _ => 0,
+        });
+        let party = Arc::new(Party::Account { id, name: name.into(), rules: Arc::new(rules) });
+        accounts.insert(name.to_owned(), (password.to_owned(), party));
+        PartyKey::Account(id)
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -107,6 +121,11 @@ impl Gate for TestGate {
                             enrolled: None,
                         }),
                         None => Err(Refusal::BadCredentials),
+                    }
+                } else if let Some((known, party)) = inner.accounts.get(user) {
+                    match *known == password {
+                        true => Ok(Admission { party: party.clone(), settings: Arc::default(), enrolled: None }),
+                        false => Err(Refusal::BadCredentials),
                     }
                 } else if let Ok(app) = user.parse() {
                     inner.by_app_key(app, &password, client)

@@ -244,6 +244,14 @@ impl House {
         self.mail(usize::from(ticket.shard), Mail::Published(ticket, result));
     }
 
+    /// The platform ends the lines of an account, a token or anonymous clients, wherever they live.
+    pub fn kick_party(&mut self, whom: PartyKey, why: &str, forget: bool) {
+        for shard in 0..self.floors.len() {
+            let why = Close { fault: Fault::Refused, why: why.to_owned().into() };
+            self.mail(shard, Mail::Kick { whom, why, forget });
+        }
+    }
+
     /// The platform ends a device's lines.
     pub fn kick(&mut self, device: DeviceNumber, why: &str, forget: bool) {
         let shard = usize::from(home_of_device(device, self.floors.len() as u16));
