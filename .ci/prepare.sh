@@ -34,6 +34,17 @@ packages() {
     die "please run: sudo apt-get install -y$missing"
 }
 
+# The real Mosquitto, which the tests ask for its opinion. Its package would start it on port 1883, now and at
+# every boot: a test must not leave a broker running that nobody asked for.
+need_mosquitto() {
+    [ -x /usr/sbin/mosquitto ] || have mosquitto && return 0
+    have systemctl && as_root systemctl mask mosquitto.service >/dev/null 2>&1
+    (packages mosquitto)
+    installed=$?
+    have systemctl && as_root systemctl unmask mosquitto.service >/dev/null 2>&1 && as_root systemctl disable mosquitto.service >/dev/null 2>&1
+    return $installed
+}
+
 need_cargo() {
     have cargo || PATH="$HOME/.cargo/bin:$PATH"
     have cargo || die "cargo is missing. Install Rust from https://rustup.rs (or: apt-get install rustup && rustup default stable), then start me again."
