@@ -2,15 +2,17 @@
 answers to the question who may do what. The files are made by mosquitto_passwd; the oracle is Debian's mosquitto."""
 
 import getpass
+import importlib
 import itertools
 import json
+import re
 import shutil
 import socket
 import subprocess
 
 import pytest
 
-from harness import PATIENCE_S, PROGRAM, Line, Server, clean_environment
+from harness import PATIENCE_S, PROGRAM, ROOT, Line, Server, clean_environment
 from mqtt_wire import PING, PONG, Client, connect, packet, publish, subscribe
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -207,3 +209,30 @@ def test_the_report_for_machines_holds_everything(installation):
     assert f'mqtt.listen = "127.0.0.1:{port}"' in report["config"]
     assert [account["name"] for account in report["accounts"]] == ["anonymous", *USERS]
     assert {note["outcome"] for note in report["notes"]} == {"left_out", "not_needed"}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_is_true(fresh, tmp_path, language):
+    """docs/*/coming-from-mosquitto.md: its files, its commands, and what they print."""
+    pages = importlib.import_module("08_first_minute")
+    page = (ROOT / "docs" / language / "coming-from-mosquitto.md").read_text()
+    for kind, name in [("conf", "mosquitto.conf"), ("acl", "acl")]:
+        text = re.search(rf"^```{kind}\n(.*?)^```", page, re.DOTALL | re.MULTILINE).group(1)
+        # Not the files of this machine.
+        (tmp_path / name).write_text(text.replace("/etc/mosquitto/", f"{tmp_path}/"))
+    for user in ["ann", "bob"]:
+        (tmp_path / "passwd").touch(mode=0o600)
+        subprocess.run([PASSWD, "-b", tmp_path / "passwd", user, password(user)], check=True, timeout=PATIENCE_S)
+    shell = pages.Shell(fresh(data=tmp_path / "espush-data"))
+    try:
+        for command, wanted in pages.steps(page):
+            said = shell.run(command)
+            assert pages.pattern(wanted).fullmatch(said), f"$ {command}\nprinted\n{said}\nand the page says\n" + "\n".join(wanted)
+    finally:
+        shell.close()
+
+
+def test_both_pages_have_the_same_commands():
+    pages = importlib.import_module("08_first_minute")
+    english, chinese = (pages.steps((ROOT / "docs" / lang / "coming-from-mosquitto.md").read_text()) for lang in ["en", "zh"])
+    assert english == chinese and english

@@ -49,7 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         report["config"] = plan.toml().into();
         say_json(&report);
     } else {
-        show(&plan, out.is_none());
+        show(&plan, out.is_none() && !apply, !apply);
     }
     let mut failed = 0;
     for planned in client.iter().flat_map(|_| &plan.accounts) {
@@ -69,11 +69,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The configuration on stdout, so that it can be piped; all else on stderr.
-fn show(plan: &Plan, with_config: bool) {
+fn show(plan: &Plan, with_config: bool, with_accounts: bool) {
     if with_config {
         say(plan.toml().trim_end());
     }
-    for planned in &plan.accounts {
+    for planned in plan.accounts.iter().filter(|_| with_accounts) {
         let rules = match planned.rules.len() {
             0 => "no rules (all topics but dev/…, app/… and $…)".to_owned(),
             _ => planned.rules.join("; "),
