@@ -123,6 +123,8 @@ pub const DETAIL_BYTES_MAX: usize = 1024;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// Largest answer kept with a delivery.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of answers that may wait for the push room; a further one is refused, and its device sends it again.
+pub const ANSWERS_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long a push is kept for an absent device unless it says otherwise: a long weekend.
 pub const PUSH_TTL_S_DEFAULT: u64 = 4 * 24 * 3600;
 /// The longest time to live of a push: a year.
@@ -224,6 +226,10 @@ pub const STORE_PURGE_ROWS_MAX: usize = 5_000;
 /// The limits that an owner may set, as `limits.<name>`. Their defaults are the constants above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// See [`MQTT_PACKET_BYTES_MAX`].
+    pub packet_bytes: usize,
+    /// See [`LOGIN_S_MAX`].
+    pub login_s: u16,
     /// See [`SUBSCRIPTIONS_PER_SESSION_MAX`].
     pub subscriptions_per_session: usize,
     /// See [`INFLIGHT_MAX`].
@@ -243,6 +249,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
+            packet_bytes: MQTT_PACKET_BYTES_MAX,
+            login_s: LOGIN_S_MAX as u16,
             subscriptions_per_session: SUBSCRIPTIONS_PER_SESSION_MAX,
             in_flight: INFLIGHT_MAX,
             queue_messages: QUEUE_MESSAGES_MAX,

@@ -30,7 +30,7 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 pub(crate) enum Command {
     Receipt { receipt: Receipt, step: Step, at: UnixMs },
     Listening { device: DeviceNumber },
-    Answer { device: DeviceNumber, push: Option<PushId>, body: Bytes, ticket: Option<Ticket>, at: UnixMs },
+    Answer { device: DeviceNumber, push: Option<PushId>, body: Bytes, bytes: usize, ticket: Option<Ticket>, at: UnixMs },
     Removed { device: DeviceNumber },
     Submit { new: Box<NewPush>, guard: Option<OwnedMutexGuard<()>>, reply: Reply<Result<PushId, SubmitError>> },
     Cancel { push: PushId, reply: Reply<usize> },
@@ -144,7 +144,8 @@ impl Actor {
             match command {
                 Command::Receipt { receipt, step, at } => self.book.receipt(receipt, step, at, now, &mut self.todo),
                 Command::Listening { device } => self.book.listening(device, now, &mut self.todo),
-                Command::Answer { device, push, body, ticket, at } => {
+                Command::Answer { device, push, body, bytes, ticket, at } => {
+                    self.counts.answer_bytes.fetch_sub(bytes, Ordering::Relaxed);
                     self.book.answer(device, push, body, ticket, at, &mut self.todo);
                 }
                 Command::Removed { device } => self.book.removed(device, now, &mut self.todo),

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contract::store::{Page, Pushes, StoreError, StoredPush};
-use contract::{Bus, Clock, Consumer, Event, Line};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs, limits};
+use contract::{Bus, Clock, Consumer, Event, Line, Refusal, Ticket};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Order, PushId, UnixMs, limits};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use actor::{Actor, Command};
@@ -91,11 +91,13 @@ struct Counts {
     reached: [AtomicU64; DeliveryState::ALL.len()],
     open: AtomicUsize,
     waiting: AtomicUsize,
+    answer_bytes: AtomicUsize,
 }
 
 /// The push room.
 pub struct Push {
     store: Arc<dyn Pushes>,
+    line: Arc<dyn Line>,
     commands: mpsc::UnboundedSender<Command>,
     counts: Arc<Counts>,
     // Two submissions with one key must not both find it unused. Striped, so that different keys
@@ -117,10 +119,10 @@ impl Push {
         let open = store.open_deliveries(UnixMs(clock.unix().0 - limits::ANSWER_S_MAX as i64 * 1000)).await?;
         let counts = Arc::new(Counts::default());
         let (commands, inbox) = mpsc::unbounded_channel();
-        let actor = Actor::start(Book::default(), open, last, store.clone(), line, bus, clock, counts.clone());
+        let actor = Actor::start(Book::default(), open, last, store.clone(), line.clone(), bus, clock, counts.clone());
         tokio::spawn(actor.run(inbox));
         let keys = (0..64).map(|_| Arc::default()).collect();
-        Ok(Arc::new(Push { store, commands, counts, keys, hasher: RandomState::new() }))
+        Ok(Arc::new(Push { store, line, commands, counts, keys, hasher: RandomState::new() }))
     }
 
     /// Takes a push. When this returns `Ok` the push is on disk and under way. The same idempotency key
@@ -224,6 +226,19 @@ impl Push {
         self.counts.waiting.load(Ordering::Relaxed)
     }
 
+    /// An answer waits for the task like everything else, but a device may send them without end.
+    fn take_answer(&self, device: DeviceNumber, push: Option<PushId>, message: &Message, ticket: Option<Ticket>) {
+        let (bytes, body) = (message.cost_bytes(), message.payload.clone());
+        if self.counts.answer_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::ANSWERS_WAITING_BYTES_MAX {
+            self.tell(Command::Answer { device, push, body, bytes, ticket, at: message.at });
+            return;
+        }
+        self.counts.answer_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(ticket) = ticket {
+            self.line.published(ticket, Err(Refusal::Unavailable));
+        }
+    }
+
     fn tell(&self, command: Command) {
         self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         // Only fails when the task is gone; whoever waits for an answer then hears that the store is closed.
@@ -240,8 +255,7 @@ impl Consumer for Push {
             Event::Listening { device } => self.tell(Command::Listening { device: *device }),
             Event::Up { device, message, ticket } => {
                 if let Some(push) = answer_to(&message.topic) {
-                    let body = message.payload.clone();
-                    self.tell(Command::Answer { device: *device, push, body, ticket: *ticket, at: message.at });
+                    self.take_answer(*device, push, message, *ticket);
                 }
             }
             Event::DeviceChanged { device, change: contract::event::Change::Removed } => {

@@ -214,6 +214,26 @@ async fn a_device_that_acknowledges_nothing_can_be_pushed_to_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flood_of_answers_is_refused_beyond_a_bound() {
+    let world = World::new();
+    let room = world.room().await;
+    let body = "x".repeat(1_000_000);
+    let many = 2 * limits::ANSWERS_WAITING_BYTES_MAX / body.len();
+    // Nothing is awaited here, so the room's task does not run: everything waits.
+    for token in 0..many {
+        answer(&room, &world, "answer/1", &body, token as u32);
+    }
+    let refused = world.take();
+    assert!(refused.len() >= many / 2 && refused.iter().all(|line| line.ends_with("Err(Unavailable)")), "{}", refused.len());
+    room.flush().await;
+    let answered = world.take().len();
+    assert_eq!(refused.len() + answered, many, "whoever waits gets an answer");
+    answer(&room, &world, "answer/1", "late", 7);
+    room.flush().await;
+    assert_eq!(world.take(), ["ticket 7 Err(NotAllowed)"], "there is room again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_forgets_nothing_and_claims_nothing() {
     let world = World::new();
     let room = world.room().await;
