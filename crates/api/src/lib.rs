@@ -24,6 +24,26 @@ pub use routes::router;
 /// Writes some lines of `/metrics`.
 pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
 
+/// Tells of every bridge as it is now.
+pub type BridgesSource = Box<dyn Fn() -> Vec<BridgeStatus> + Send + Sync>;
+
+/// A bridge to another broker, as `/api/v1/status` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct BridgeStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The remote.
+    pub address: String,
+    /// Whether messages go across.
+    pub connected: bool,
+    /// Since when it is connected, or is not.
+    pub since: UnixMs,
+    /// What is wrong, as a sentence.
+    pub why: Option<String>,
+    /// When the remote is called next.
+    pub next: Option<UnixMs>,
+}
+
 /// The rooms that the API stands before.
 pub struct App {
     /// Apps, devices, tokens.
@@ -40,6 +60,8 @@ pub struct App {
     pub info: Info,
     /// Further lines for `/metrics`.
     pub metrics: Vec<MetricsSource>,
+    /// The bridges to other brokers.
+    pub bridges: BridgesSource,
 }
 
 /// What the program says of itself.

@@ -16,6 +16,7 @@ use telemetry::Telemetry;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::bridges::Bridges;
 use crate::config::Config;
 use crate::events::Events;
 use crate::{http, metrics, sys};
@@ -88,9 +89,15 @@ impl House {
         });
         let running = shards.start(&listeners, gate, bus, clock.clone(), config.limits)?;
 
+        let bridges = Bridges::start(&config.bridges, &shards, &clock);
+
         let (http_stop, http_stopped) = oneshot::channel();
         let http_task = http.map(|(socket, _)| {
-            let metrics = vec![metrics::source(shards.clone(), events.clone(), store.clone())];
+            let of_bridges = bridges.clone();
+            let metrics: Vec<api::MetricsSource> = vec![
+                metrics::source(shards.clone(), events.clone(), store.clone()),
+                Box::new(move |out| of_bridges.metrics(out)),
+            ];
             let app = api::App {
                 fleet: fleet.clone(),
                 push: push.clone(),
@@ -99,6 +106,7 @@ impl House {
                 clock,
                 info,
                 metrics,
+                bridges: Box::new(move || bridges.status()),
             };
             let router = api::router(app).fallback_service(console::router());
             tokio::spawn(http::serve(socket, router, async { drop(http_stopped.await) }, HTTP_GRACE))

@@ -2,6 +2,7 @@
 //! The only room that knows all others, and therefore short.
 
 mod assemble;
+mod bridges;
 mod cli;
 mod config;
 mod demo;

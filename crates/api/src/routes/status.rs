@@ -5,8 +5,8 @@ use axum::extract::State;
 use model::UnixMs;
 use serde::Serialize;
 
-use crate::Api;
 use crate::auth::Viewer;
+use crate::{Api, BridgeStatus};
 
 #[derive(Serialize)]
 pub(crate) struct Status {
@@ -16,6 +16,7 @@ pub(crate) struct Status {
     online: usize,
     apps: usize,
     listeners: Vec<Listener>,
+    bridges: Vec<BridgeStatus>,
 }
 
 #[derive(Serialize)]
@@ -34,5 +35,6 @@ pub(crate) async fn show(State(api): State<Api>, _: Viewer) -> Json<Status> {
         online: counts.online,
         apps: counts.apps,
         listeners: listeners.collect(),
+        bridges: (api.bridges)(),
     })
 }

@@ -198,6 +198,16 @@ impl House {
                 base_url: None,
             },
             metrics: vec![Box::new(|out| api::metrics::metric(out, "counter", "espush_shard_test_total", "A test.", 7))],
+            bridges: Box::new(|| {
+                vec![api::BridgeStatus {
+                    name: "old".into(),
+                    address: "broker.example.org:1883".into(),
+                    connected: false,
+                    since: UnixMs(0),
+                    why: Some("cannot reach it".into()),
+                    next: None,
+                }]
+            }),
         });
         House { router, outside, feed, push, telemetry, fleet, _dir: dir }
     }

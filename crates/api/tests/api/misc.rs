@@ -21,6 +21,14 @@ async fn the_status_counts() {
             "online": 1,
             "apps": 1,
             "listeners": [{"name": "mqtt", "addr": "127.0.0.1:1883"}],
+            "bridges": [{
+                "name": "old",
+                "address": "broker.example.org:1883",
+                "connected": false,
+                "since": "1970-01-01T00:00:00.000Z",
+                "why": "cannot reach it",
+                "next": null,
+            }],
         })
     );
 }

@@ -50,6 +50,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let (good, sentence) = port(listener, &client.base);
                 note("port", good, sentence);
             }
+            for one in status["bridges"].as_array().into_iter().flatten() {
+                let (good, sentence) = bridge(one);
+                note("bridge", good, sentence);
+            }
         }
         Err(super::client::ApiError::Problem { status: 401, sentence, hint, .. }) => {
             note("server", true, format!("a server answers at {}", client.base));
@@ -142,9 +146,34 @@ fn port(listener: &Value, base: &str) -> (bool, String) {
     }
 }
 
+/// A bridge as the server tells of it.
+fn bridge(status: &Value) -> (bool, String) {
+    let text = |name: &str| plain(status[name].as_str().unwrap_or("-"));
+    let state = if status["connected"] == true { "connected" } else { "not connected" };
+    let about = format!("{} is {state} to {} since {}", text("name"), text("address"), text("since"));
+    match (status["why"].as_str(), status["next"].as_str()) {
+        (None, _) => (true, about),
+        (Some(why), None) => (false, format!("{about}: {}", plain(why))),
+        (Some(why), Some(next)) => (false, format!("{about}: {}; next attempt at {}", plain(why), plain(next))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bridge_is_good_while_it_is_connected_and_nothing_is_refused() {
+        let mut status =
+            json!({ "name": "old", "address": "h:1", "connected": true, "since": "noon", "why": null, "next": null });
+        assert_eq!(bridge(&status), (true, "old is connected to h:1 since noon".to_owned()));
+        status["why"] = json!("the remote does not grant \"a\"");
+        assert!(!bridge(&status).0);
+        status["connected"] = json!(false);
+        status["next"] = json!("one");
+        let (good, sentence) = bridge(&status);
+        assert!(!good && sentence.ends_with("does not grant \"a\"; next attempt at one"), "{sentence}");
+    }
 
     #[test]
     fn clocks_that_agree_and_clocks_that_do_not() {

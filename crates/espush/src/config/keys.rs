@@ -8,7 +8,8 @@ use contract::Protocol;
 use model::limits::QueuePolicy;
 use tracing::level_filters::LevelFilter;
 
-use super::Config;
+use super::sources::Table;
+use super::{Config, bridges};
 
 /// A value as a source gave it. Variables and `--set` have only text; a file has types.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub enum Raw {
     Bool(bool),
     /// A whole number in a file, as written.
     Integer(String),
+    /// A list of tables in a file.
+    Tables(Vec<Table>),
     /// Anything else in a file, by its TOML name: no key takes it.
     Other(&'static str),
 }
@@ -181,12 +184,13 @@ pub fn help(protocols: &[Protocol]) -> String {
     for protocol in protocols {
         line(&format!("{}.listen", protocol.name), &format!("devices that speak {}", protocol.name), protocol.listen_default);
     }
+    line(bridges::KEY, bridges::ABOUT, "");
     text
 }
 
 fn names(config: &Config) -> Vec<String> {
     let listen = config.listen.iter().map(|l| format!("{}.listen", l.protocol));
-    KEYS.iter().map(|k| k.name.to_owned()).chain(listen).collect()
+    KEYS.iter().map(|k| k.name.to_owned()).chain(listen).chain([bridges::KEY.to_owned()]).collect()
 }
 
 fn unfit(key: &str, expected: &str, raw: &Raw) -> String {
@@ -196,12 +200,13 @@ fn unfit(key: &str, expected: &str, raw: &Raw) -> String {
         Raw::Text(text) => format!("{text:?}"),
         Raw::Bool(value) => value.to_string(),
         Raw::Integer(digits) => digits.clone(),
+        Raw::Tables(_) => "a list of tables".to_owned(),
         Raw::Other(name) => format!("a TOML {name}"),
     };
     format!("{key} takes {expected}; found {found}")
 }
 
-fn unknown(key: &str, names: &[String]) -> String {
+pub(super) fn unknown(key: &str, names: &[String]) -> String {
     let nearest = names.iter().map(|name| (distance(key, name), name)).min();
     match nearest {
         Some((steps, name)) if steps <= 2 + name.len() / 4 => format!("unknown key {key:?}; did you mean {name:?}?"),
@@ -224,14 +229,14 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-fn text(raw: &Raw) -> Option<&str> {
+pub(super) fn text(raw: &Raw) -> Option<&str> {
     match raw {
         Raw::Text(text) => Some(text),
         _ => None,
     }
 }
 
-fn boolean(raw: &Raw) -> Option<bool> {
+pub(super) fn boolean(raw: &Raw) -> Option<bool> {
     match raw {
         Raw::Bool(value) => Some(*value),
         Raw::Text(text) => text.parse().ok(),
@@ -239,7 +244,7 @@ fn boolean(raw: &Raw) -> Option<bool> {
     }
 }
 
-fn number(raw: &Raw) -> Option<usize> {
+pub(super) fn number(raw: &Raw) -> Option<usize> {
     match raw {
         Raw::Integer(digits) | Raw::Text(digits) => digits.parse().ok(),
         _ => None,

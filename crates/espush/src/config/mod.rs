@@ -3,6 +3,7 @@
 //! refused with its place, what was expected and the nearest known key; nothing is ever guessed.
 //! This room reads files and variables, but opens no socket and creates no directory.
 
+mod bridges;
 mod keys;
 mod sources;
 
@@ -13,6 +14,7 @@ use contract::Protocol;
 use model::limits::Limits;
 use tracing::level_filters::LevelFilter;
 
+pub use bridges::Bridge;
 use keys::Misfit;
 pub use keys::help;
 pub use sources::Sources;
@@ -34,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// Seconds between two publications of `$SYS/broker/…`; 0 is off.
     pub sys_interval_s: usize,
+    /// Connections out to other MQTT brokers.
+    pub bridges: Vec<Bridge>,
     /// What is logged.
     pub log: Log,
 }
@@ -106,6 +110,7 @@ impl Config {
             shards: 0,
             limits: Limits::default(),
             sys_interval_s: 10,
+            bridges: Vec::new(),
             log: Log { level: LevelFilter::INFO },
         }
     }
@@ -114,6 +119,10 @@ impl Config {
     pub fn load(protocols: &[Protocol], sources: &Sources) -> Result<Config, ConfigError> {
         let mut config = Config::new(protocols);
         for given in sources.read()? {
+            if bridges::is_meant(&given.key) {
+                config.bridges = bridges::read(&given)?;
+                continue;
+            }
             keys::apply(&mut config, &given.key, &given.value).map_err(|misfit| match misfit {
                 Misfit::Key(what) => ConfigError { place: given.place, what },
                 Misfit::Value(what) => ConfigError { place: given.value_place, what },

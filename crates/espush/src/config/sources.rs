@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 
-use toml::de::{DeTable, DeValue};
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::ConfigError;
 use super::keys::Raw;
 
 /// One setting of one source.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Given {
     /// The dotted key.
     pub key: String,
@@ -18,6 +20,15 @@ pub struct Given {
     pub place: String,
     /// The place to name when the value does not fit.
     pub value_place: String,
+}
+
+/// A table of a list in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Where it begins.
+    pub place: String,
+    /// What stands in it, by keys of its own, in the order of the file.
+    pub members: Vec<Given>,
 }
 
 impl Given {
@@ -100,11 +111,25 @@ fn from_toml(name: &str, text: &str) -> Result<Vec<Given>, ConfigError> {
         place: place(error.span().map_or(0, |span| span.start)),
         what: format!("this is not TOML: {}", error.message()),
     })?;
+    Ok(members(table.get_ref(), &place))
+}
+
+/// Everything in a table, in the order of the file.
+fn members(table: &DeTable<'_>, place: &impl Fn(usize) -> String) -> Vec<Given> {
     let mut all = Vec::new();
-    flatten(table.get_ref(), "", &place, &mut all);
+    flatten(table, "", place, &mut all);
     // A table iterates by name; people correct a file from the top.
     all.sort_by_key(|(offset, _)| *offset);
-    Ok(all.into_iter().map(|(_, given)| given).collect())
+    all.into_iter().map(|(_, given)| given).collect()
+}
+
+/// A list of nothing but tables.
+fn tables(items: &DeArray<'_>, place: &impl Fn(usize) -> String) -> Option<Vec<Table>> {
+    let table = |item: &Spanned<DeValue<'_>>| {
+        let inner = item.get_ref().as_table()?;
+        Some(Table { place: place(item.span().start), members: members(inner, place) })
+    };
+    items.iter().map(table).collect()
 }
 
 fn flatten(table: &DeTable<'_>, prefix: &str, place: &impl Fn(usize) -> String, all: &mut Vec<(usize, Given)>) {
@@ -118,6 +143,7 @@ fn flatten(table: &DeTable<'_>, prefix: &str, place: &impl Fn(usize) -> String, 
             DeValue::String(text) => Raw::Text(text.to_string()),
             DeValue::Boolean(value) => Raw::Bool(*value),
             DeValue::Integer(number) if number.radix() == 10 => Raw::Integer(number.as_str().to_owned()),
+            DeValue::Array(items) => tables(items, place).map_or(Raw::Other("array"), Raw::Tables),
             other => Raw::Other(other.type_str()),
         };
         let offset = name.span().start;

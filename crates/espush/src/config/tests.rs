@@ -1,5 +1,8 @@
 //! The settings as their users meet them: precedence, places in errors, suggestions.
 
+use model::Qos;
+use protocols::mqtt::bridge::Direction;
+
 use super::*;
 
 fn no_session(_: contract::session::Peer) -> Box<dyn contract::Session> {
@@ -129,4 +132,57 @@ fn help_names_every_key() {
     for key in ["data", "http.listen", "auth.bootstrap_token", "shards", "mqtt.listen", "coap.listen"] {
         assert!(text.contains(&format!("  {key} ")), "{key} is missing in:\n{text}");
     }
+}
+
+const BRIDGE: &str = "[[bridge]]\nname = 'old'\naddress = 'broker.example.org'\ntopics = [{ pattern = 'lamps/#' }]\n";
+
+#[test]
+fn bridges_are_read_with_mosquittos_defaults() {
+    let file = format!(
+        "{BRIDGE}\n[[bridge]]\nname = 'site-2'\naddress = '[::1]:11883'\nclient_id = 'c'\nusername = 'u'\npassword = 'hidden one'\n\
+         clean = true\nkeep_alive_s = 30\ntry_private = false\nnotification_topic = 'site/2/state'\n\
+         [[bridge.topics]]\npattern = '#'\ndirection = 'both'\nqos = 2\nlocal_prefix = 'site2/'\nremote_prefix = 'all/'\n"
+    );
+    let config = load(Some(&file), &[], &[]).unwrap();
+    let [old, site] = &config.bridges[..] else { panic!("{config:?}") };
+    assert_eq!((old.address.as_str(), old.plan.client_id.as_str()), ("broker.example.org:1883", "espush-old"));
+    assert_eq!((old.plan.clean, old.plan.keep_alive_s, old.plan.try_private), (false, 60, true));
+    let topic = &old.plan.topics[0];
+    assert_eq!((topic.direction, topic.qos, topic.remote().as_str()), (Direction::Out, Qos::AtMostOnce, "lamps/#"));
+    assert_eq!((site.address.as_str(), site.plan.username.as_deref()), ("[::1]:11883", Some("u")));
+    assert_eq!(site.plan.topics[0].to_local("all/x").as_deref(), Some("site2/x"));
+    assert!(!format!("{config:?}").contains("hidden one"), "the password must not be printed");
+}
+
+#[test]
+fn a_bridge_that_cannot_be_is_refused_with_its_place() {
+    let error = |file: &str| load(Some(file), &[], &[]).unwrap_err();
+    let with = |line: &str| error(&BRIDGE.replace("name = 'old'\n", &format!("name = 'old'\n{line}\n")));
+    assert_eq!(with("adress = 'x'"), "espush.toml:3:1: unknown key \"adress\"; did you mean \"address\"?");
+    assert_eq!(with("clean = 'maybe'"), "espush.toml:3:9: clean takes true or false");
+    assert_eq!(with("keep_alive_s = 4"), "espush.toml:3:16: keep_alive_s takes seconds from 5 to 65535, or 0 for none");
+    assert!(with("password = 'p'").starts_with("espush.toml:3:12: MQTT 3.1.1 knows no password without a user name"));
+    assert!(with("username = 'u'\npassword_file = '/no/such/file'").starts_with("espush.toml:4:17: cannot read the password"));
+    assert!(with("tls = true").contains("plain MQTT"));
+    assert!(error("[[bridge]]\nname = 'a b'\n").starts_with("espush.toml:2:8: name takes"));
+    assert!(error("[[bridge]]\nname = 'a'\n").starts_with("espush.toml:1:1: address is missing here"));
+    assert!(error(&format!("{BRIDGE}{BRIDGE}")).contains("two bridges called \"old\""));
+    for address in ["", "a b", "::1", "x:0", "x:99999", ":1883", "mqtt://x"] {
+        assert!(error(&BRIDGE.replace("broker.example.org", address)).contains("address takes a host"), "{address}");
+    }
+    let topic = |topic: &str| error(&BRIDGE.replace("{ pattern = 'lamps/#' }", topic));
+    assert_eq!(topic("{ pattern = 'x', qos = 3 }"), "espush.toml:4:34: qos takes 0, 1 or 2");
+    assert!(topic("{ pattern = 'me/#' }").contains("dev/<device id>/"));
+    assert!(topic("'lamps/#'").contains("topics takes a list such as"));
+    assert!(error("[bridge]\nname = 'old'\n").contains("two brackets"));
+    assert!(load(None, &[("ESPUSH_BRIDGE", "old")], &[]).unwrap_err().contains("[[bridge]] table"));
+}
+
+#[test]
+fn a_bridges_password_may_stand_in_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from a file\n").unwrap();
+    let line = format!("name = 'old'\nusername = 'u'\npassword_file = '{}'\n", file.path().display());
+    let config = load(Some(&BRIDGE.replace("name = 'old'\n", &line)), &[], &[]).unwrap();
+    assert_eq!(config.bridges[0].plan.password.as_deref(), Some("from a file"));
 }

@@ -5,7 +5,7 @@ use model::topic::{Space, TopicError};
 use model::{Filter, Qos};
 
 /// One bridge, as configured and checked.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BridgePlan {
     /// Its name, unique among the bridges.
     pub name: String,
