@@ -74,7 +74,7 @@ pub(super) fn on_welcome(machine: &mut Machine, cx: &mut Context<'_>, welcome: &
     let from = cx.out.len();
     let said = match &mut machine.terms {
         None => connack.encode(level, cx.out),
-        Some(terms) => terms.answer(welcome).and_then(|()| {
+        Some(terms) => terms.answer(welcome, machine.packet_bytes_max).and_then(|()| {
             connack.props = terms.props.view();
             connack.encode(level, cx.out)
         }),

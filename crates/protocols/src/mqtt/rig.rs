@@ -9,6 +9,7 @@ use contract::{
     SubscribeOptions, Welcome,
 };
 use model::app::ProtocolSettings;
+use model::limits::Limits;
 use model::message::Props;
 use model::{Millis, Party, Qos, UnixMs};
 
@@ -123,7 +124,7 @@ impl Rig {
             releases: Released::Done,
         };
         let mut rig = Rig {
-            machine: Machine::new(Peer { remote, now: Millis(1000) }),
+            machine: Machine::new(Peer { remote, now: Millis(1000), limits: Limits::default() }),
             hub,
             now: Millis(1000),
             wake_at: None,

@@ -32,7 +32,9 @@ pub struct Machine {
     pub(super) stage: Stage,
     /// The longest silence that the client promised, in seconds; 0 promises nothing.
     pub(super) keep_alive_s: u16,
-    /// When the last whole packet came; before the login, when the connection did.
+    /// The largest packet that is taken, header excluded.
+    pub(super) packet_bytes_max: u32,
+    /// When the last whole packet came; before the login, when the login must be done.
     pub(super) seen: Millis,
     /// When the first byte of a packet came that is not whole yet.
     begun: Option<Millis>,
@@ -47,14 +49,22 @@ const _: () = assert!(size_of::<Machine>() <= 48, "an idle connection must stay 
 impl Machine {
     /// A machine for a connection that was just accepted.
     pub fn new(peer: Peer) -> Machine {
-        Machine { stage: Stage::New, keep_alive_s: 0, seen: peer.now, begun: None, terms: None, firmware: None }
+        Machine {
+            stage: Stage::New,
+            keep_alive_s: 0,
+            packet_bytes_max: u32::try_from(peer.limits.packet_bytes).unwrap_or(u32::MAX),
+            seen: peer.now.plus_s(u64::from(peer.limits.login_s)),
+            begun: None,
+            terms: None,
+            firmware: None,
+        }
     }
 
     /// When the machine will have waited long enough. Packets move this without touching the timer: it
     /// is looked at only when the timer fires, so that a busy connection costs no timer operations.
     pub(super) fn deadline(&self) -> Option<Millis> {
         match self.stage {
-            Stage::New | Stage::Asked(_) => Some(self.seen.plus_s(limits::LOGIN_S_MAX)),
+            Stage::New | Stage::Asked(_) => Some(self.seen),
             Stage::Open => {
                 // One and a half times the promised silence [MQTT-3.1.2-24].
                 let silent = (self.keep_alive_s != 0).then(|| self.seen.plus_ms(u64::from(self.keep_alive_s) * 1500));
@@ -109,7 +119,7 @@ impl Machine {
 
     fn try_packet(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize, DecodeError> {
         let Some(head) = Head::read(self.level(), input)? else { return Ok(0) };
-        let bytes_max = if self.is_open() { limits::MQTT_PACKET_BYTES_MAX } else { limits::MQTT_CONNECT_BYTES_MAX };
+        let bytes_max = if self.is_open() { self.packet_bytes_max as usize } else { limits::MQTT_CONNECT_BYTES_MAX };
         if head.body_bytes > bytes_max {
             let why = format!("a packet of {} bytes; at most {bytes_max} are taken here", head.body_bytes);
             self.end(cx, Reason::TooLarge, Fault::Refused, why);
@@ -141,7 +151,7 @@ impl Machine {
             Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
             Packet::Disconnect(disconnect) => disconnect::on_disconnect(self, cx, &disconnect),
             Packet::Auth(_) => {
-                let why = "an AUTH, but the CONNECT named no authentication method"; // [MQTT-4.12.0-6]
+                let why = "an AUTH, but the CONNECT named no authentication method"; // [MQTT-4.12.0-7]
                 self.end(cx, Reason::ProtocolError, Fault::Peer, why);
             }
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
@@ -174,7 +184,7 @@ impl Session for Machine {
         let mut rest = input;
         while !rest.is_empty() && !cx.is_closing() {
             if self.is_asked() {
-                if rest.len() > limits::MQTT_PACKET_BYTES_MAX {
+                if rest.len() > self.packet_bytes_max as usize {
                     self.end(cx, Reason::Quota, Fault::Refused, "too much sent before the login was answered");
                 }
                 break;
@@ -212,7 +222,7 @@ impl Session for Machine {
     fn on_timer(&mut self, cx: &mut Context<'_>) {
         match self.deadline() {
             Some(deadline) if deadline <= cx.now => match self.stage {
-                Stage::New => cx.close(Fault::Line, format!("no CONNECT within {} s", limits::LOGIN_S_MAX)),
+                Stage::New => cx.close(Fault::Line, "no CONNECT in time"),
                 Stage::Asked(_) => connect::on_gate_silent(self, cx),
                 Stage::Open if self.begun.is_some_and(|begun| begun.plus_s(limits::PACKET_S_MAX) <= cx.now) => {
                     let why = format!("a packet was begun and not finished within {} s", limits::PACKET_S_MAX);

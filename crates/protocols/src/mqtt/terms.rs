@@ -7,8 +7,8 @@ use model::{Topic, limits};
 
 use super::codec::{Properties, Property, PropertyList, Reason, TooLong};
 
-/// The largest packet that we take as 5.0 counts it: with its header, which has 4 bytes at that size.
-const PACKET_BYTES_MAX: u32 = limits::MQTT_PACKET_BYTES_MAX as u32 + 4;
+/// 5.0 counts a packet with its header, which has at most so many bytes at the sizes that we take.
+const HEAD_BYTES: u32 = 4;
 
 /// The terms of one connection; none of them outlives it (section 3.1.2.11).
 #[derive(Debug)]
@@ -69,13 +69,13 @@ impl Terms {
     /// Puts our own terms into the scratch, for the CONNACK. What is left out is the default: all of QoS,
     /// retained messages, wildcards, subscription ids and shared subscriptions are there, and the client's
     /// keep-alive and session expiry are taken as they are.
-    pub fn answer(&mut self, welcome: &Welcome) -> Result<(), TooLong> {
+    pub fn answer(&mut self, welcome: &Welcome, packet_bytes_max: u32) -> Result<(), TooLong> {
         self.props.clear();
         if self.nameless {
             self.props.push(Property::AssignedClientId(&welcome.client))?; // [MQTT-3.1.3-7]
         }
         self.props.push(Property::ReceiveMax(limits::MQTT_RECEIVE_MAX))?;
-        self.props.push(Property::PacketBytesMax(PACKET_BYTES_MAX))?;
+        self.props.push(Property::PacketBytesMax(packet_bytes_max.saturating_add(HEAD_BYTES)))?;
         self.props.push(Property::TopicAliasMax(limits::MQTT_TOPIC_ALIASES_MAX))
     }
 
