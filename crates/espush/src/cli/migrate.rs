@@ -81,8 +81,8 @@ fn show(plan: &Plan, with_config: bool, with_accounts: bool) {
         eprintln!("account {}: {}", plain(&planned.name), plain(&rules));
     }
     for note in plan.notes.iter() {
-        let line = if note.line.is_empty() { String::new() } else { format!(" `{}`", plain(&note.line)) };
-        eprintln!("{}: {}:{line} {}", plain(&note.place), note.outcome.as_str(), note.why);
+        let line = if note.line.is_empty() { String::new() } else { format!("`{}`: ", plain(&note.line)) };
+        eprintln!("{}: {}: {line}{}", plain(&note.place), note.outcome.as_str(), note.why);
     }
 }
 
