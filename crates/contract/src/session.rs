@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::app::ProtocolSettings;
+use model::limits::Limits;
 use model::message::{Props, SharedMessage};
 use model::{AppId, AppKey, Millis, Party, Qos, Topic, UnixMs};
 
@@ -32,6 +33,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// When it connected: the login deadline counts from here.
     pub now: Millis,
+    /// What the owner lets peers use.
+    pub limits: Limits,
 }
 
 /// A connection's protocol machine. Its fields are the connection's whole memory, so keep them few.

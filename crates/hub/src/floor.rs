@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use contract::session::Peer;
 use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Protocol, Session};
-use model::limits;
+use model::limits::{self, Limits};
 use model::message::SharedMessage;
 use model::{Millis, UnixMs};
 
@@ -85,8 +85,8 @@ pub struct Floor {
     unix: UnixMs,
 }
 
-/// Input that may lie unused: the largest packet and one read on top.
-const TAIL_BYTES_MAX: usize = limits::MQTT_PACKET_BYTES_MAX + 128 * 1024;
+/// Input that may lie unused beyond the largest packet: what one read may bring on top.
+const TAIL_BYTES_OVER: usize = 128 * 1024;
 
 impl Floor {
     /// A floor around `hub`.
@@ -112,6 +112,11 @@ impl Floor {
         self.unix = unix;
     }
 
+    /// What the owner lets peers use.
+    pub fn limits(&self) -> Limits {
+        self.hub.limits()
+    }
+
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.seats.len() - self.free.len()
@@ -135,7 +140,12 @@ impl Floor {
 
     /// A connection was accepted.
     pub fn open(&mut self, protocol: &Protocol, remote: SocketAddr, wire: &mut impl Wire) {
-        self.open_machine(protocol.name, (protocol.open)(Peer { remote, now: self.now }), remote, wire);
+        self.open_machine(
+            protocol.name,
+            (protocol.open)(Peer { remote, now: self.now, limits: self.hub.limits() }),
+            remote,
+            wire,
+        );
     }
 
     /// A connection was made, from either side, and this machine speaks on it.
@@ -171,7 +181,8 @@ impl Floor {
             line.tail.extend_from_slice(input);
             self.show_tail(conn);
         }
-        if self.line(conn).is_some_and(|line| line.tail.len() > TAIL_BYTES_MAX) {
+        let tail_max = self.hub.limits().packet_bytes + TAIL_BYTES_OVER;
+        if self.line(conn).is_some_and(|line| line.tail.len() > tail_max) {
             self.finish(conn, Close { fault: Fault::Peer, why: "sent too much before it was let in".into() }, wire);
         }
         self.wind_up(conn, wire);

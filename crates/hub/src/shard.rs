@@ -128,6 +128,11 @@ impl Shard {
         }
     }
 
+    /// What the owner lets peers use.
+    pub fn limits(&self) -> Limits {
+        self.commons.limits
+    }
+
     fn conn(&mut self, conn: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(conn.index as usize)?.as_mut().filter(|c| c.generation == conn.generation)
     }

@@ -85,7 +85,7 @@ async fn connect(addr: &str) -> Result<(TcpStream, SocketAddr), String> {
 /// One connection, from its seat to its end: why it ended and how long it lived.
 async fn live(ctx: &Rc<Ctx>, dial: &Dial, stream: TcpStream, remote: SocketAddr) -> (Close, Duration) {
     let begun = Instant::now();
-    let machine = (dial.open)(Peer { remote, now: ctx.clock.millis() });
+    let machine = (dial.open)(Peer { remote, now: ctx.clock.millis(), limits: ctx.limits() });
     let conn = seat(ctx, stream, remote, |floor, sockets| floor.open_machine(dial.protocol, machine, remote, sockets));
     let (tell, ended) = oneshot::channel();
     // Its end, even one that has come already, is told by the flusher, which has not run since.

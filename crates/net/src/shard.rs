@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use contract::{Bus, Clock, Close, ConnId, Fault, Protocol};
 use hub::{Floor, Mail, Shard};
+use model::limits::Limits;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
@@ -118,6 +119,11 @@ impl Ctx {
         let result = work(floor, sockets);
         self.flush.notify_one();
         result
+    }
+
+    /// What the owner lets peers use.
+    pub fn limits(&self) -> Limits {
+        self.state.borrow().floor.limits()
     }
 
     fn tell_time(&self, floor: &mut Floor) {

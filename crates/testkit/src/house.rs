@@ -169,7 +169,7 @@ impl House {
         self.lines.borrow_mut().push(Line { at: Some((shard, conn)), ..Line::default() });
         self.wires[shard].seats.insert(conn, line);
         let remote = SocketAddr::from(([192, 0, 2, 1], 10_000 + line as u16));
-        let machine = open(Peer { remote, now: self.now });
+        let machine = open(Peer { remote, now: self.now, limits: Limits::default() });
         self.floors[shard].open_machine(protocol, machine, remote, &mut self.wires[shard]);
         self.settle();
         LineId(line)

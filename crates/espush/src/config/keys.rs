@@ -37,7 +37,7 @@ struct Key {
 
 const ADDRESS: &str = "an address with a port, such as \"0.0.0.0:1883\" (port 0 takes a free one), or \"\" for off";
 
-const KEYS: [Key; 15] = [
+const KEYS: [Key; 17] = [
     Key {
         name: "data",
         expected: "a directory",
@@ -77,6 +77,18 @@ const KEYS: [Key; 15] = [
         expected: "a number from 0 (one per core) to 1024",
         about: "threads that carry connections; 0 = one per core",
         set: |c, raw| number(raw).filter(|n| *n <= 1024).map(|n| c.shards = n),
+    },
+    Key {
+        name: "limits.packet_bytes",
+        expected: "a whole number of bytes from 1024 to 268435455",
+        about: "largest MQTT packet of a client that has logged in",
+        set: |c, raw| number(raw).filter(|n| (1024..=268_435_455).contains(n)).map(|n| c.limits.packet_bytes = n),
+    },
+    Key {
+        name: "limits.login_s",
+        expected: "a number of seconds from 1 to 600",
+        about: "how long a connection may take to log in",
+        set: |c, raw| number(raw).filter(|n| (1..=600).contains(n)).map(|n| c.limits.login_s = n as u16),
     },
     Key {
         name: "limits.subscriptions_per_session",
@@ -163,6 +175,8 @@ pub fn help(protocols: &[Protocol]) -> String {
         "http.listen" => defaults.http.listen.map_or(String::new(), |a| a.to_string()),
         "auth.anonymous" => defaults.auth.anonymous.to_string(),
         "shards" => defaults.shards.to_string(),
+        "limits.packet_bytes" => defaults.limits.packet_bytes.to_string(),
+        "limits.login_s" => defaults.limits.login_s.to_string(),
         "limits.subscriptions_per_session" => defaults.limits.subscriptions_per_session.to_string(),
         "limits.in_flight" => defaults.limits.in_flight.to_string(),
         "limits.queue_messages" => defaults.limits.queue_messages.to_string(),

@@ -98,7 +98,7 @@ impl Bench {
     /// A fresh connection at the time of the worked examples; the gate answers with `verdict`.
     pub fn new(verdict: Option<Answer>) -> Bench {
         let now = Millis(5_000);
-        let machine = Machine::new(Peer { remote: ([127, 0, 0, 1], 1).into(), now });
+        let machine = Machine::new(Peer { remote: ([127, 0, 0, 1], 1).into(), now, limits: model::limits::Limits::default() });
         let mut bench = Bench {
             machine,
             hub: Notebook::default(),

@@ -8,7 +8,7 @@ use contract::{
     Answer, Bye, Context, Delivery, Fault, Hello, Hub, Login, Outcome, Publish, Refusal, RetainedWanted, Session, Slot,
     SubscribeOptions, Welcome,
 };
-use model::limits::{ESPUSH_ANSWER_S_MAX, ESPUSH_FRAME_BYTES_MAX, ESPUSH_IDLE_S_MAX, LOGIN_S_MAX, PACKET_S_MAX};
+use model::limits::{ESPUSH_ANSWER_S_MAX, ESPUSH_FRAME_BYTES_MAX, ESPUSH_IDLE_S_MAX, PACKET_S_MAX};
 use model::{Millis, Party, Qos};
 
 use super::codec::{Frame, decode, encode, kind};
@@ -19,7 +19,8 @@ use super::{Settings, answers, heartbeat, orders, upload};
 /// The machine of one connection.
 pub struct Machine {
     phase: Phase,
-    opened: Millis,
+    /// When the login must be done.
+    login_by: Millis,
     /// When the last byte came.
     heard: Millis,
     /// Since when a frame is incomplete.
@@ -68,7 +69,7 @@ impl Machine {
     pub fn new(peer: Peer) -> Machine {
         Machine {
             phase: Phase::Fresh,
-            opened: peer.now,
+            login_by: peer.now.plus_s(u64::from(peer.limits.login_s)),
             heard: peer.now,
             frame_since: None,
             waiting: Vec::new(),
@@ -236,7 +237,7 @@ impl Machine {
     fn arm(&self, cx: &mut Context<'_>) {
         let quiet = match self.phase {
             Phase::In => self.heard.plus_s(ESPUSH_IDLE_S_MAX),
-            _ => self.opened.plus_s(LOGIN_S_MAX),
+            _ => self.login_by,
         };
         let frame = self.frame_since.map(|since| since.plus_s(PACKET_S_MAX));
         let order = self.waiting.iter().map(|order| order.until).min();
@@ -315,10 +316,10 @@ impl Session for Machine {
             cx.close(Fault::Peer, format!("a frame was not complete after {PACKET_S_MAX} s"));
         }
         match self.phase {
-            Phase::Fresh if cx.now >= self.opened.plus_s(LOGIN_S_MAX) => {
-                cx.close(Fault::Line, format!("no registration within {LOGIN_S_MAX} s"));
+            Phase::Fresh if cx.now >= self.login_by => {
+                cx.close(Fault::Line, "no registration in time");
             }
-            Phase::Asked { .. } if cx.now >= self.opened.plus_s(LOGIN_S_MAX) => {
+            Phase::Asked { .. } if cx.now >= self.login_by => {
                 cx.close(Fault::Ours, "the registration was not decided in time");
             }
             Phase::In if cx.now >= self.heard.plus_s(ESPUSH_IDLE_S_MAX) => {
