@@ -39,6 +39,15 @@ pub const MQTT_USER_PROPERTIES_MAX: usize = 64;
 /// (0x1080). A longer one makes the device drop the line, so it is the bound of both directions.
 pub const ESPUSH_FRAME_BYTES_MAX: usize = 4224;
 
+/// Longest WebSocket frame in bytes. Its payload passes through without being collected, so this bounds
+/// no memory; it ends clients that announce a length which no MQTT client means.
+pub const WEBSOCKET_FRAME_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Payload bytes of one TLS record to a device unless told otherwise: what an ESP8266 with the smallest
+/// receive buffer can take, also when it forgot to ask for a maximum fragment length.
+pub const TLS_RECORD_BYTES_DEFAULT: usize = 512;
+/// The most that TLS allows in one record.
+pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
+
 // ---- time ----
 
 /// Seconds that a connection may take to log in, counted from accept. The stock ES-PUSH server used 20.

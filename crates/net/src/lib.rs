@@ -3,16 +3,26 @@
 //! login. An idle connection is a task waiting to read: no buffer, no timer of its own.
 //! Deliberately absent: any protocol (machines come from a registration), any rule about who may do what.
 
+mod certificates;
 mod clock;
 mod dial;
+mod entrance;
 mod inbox;
+mod layer;
 mod listen;
+mod proxy;
+mod self_signed;
 mod shard;
 mod sockets;
 mod stats;
+mod stream;
+mod tls;
+mod websocket;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, Ticket, Verdict};
@@ -20,17 +30,27 @@ use hub::{Commons, Mail, Shard, home_of_device, home_shard};
 use model::limits::Limits;
 use model::{DeviceNumber, Message, Party, PartyKey, Qos, limits};
 
+pub use crate::certificates::{TlsError, TlsServer, TlsSettings};
 pub use crate::clock::SystemClock;
 pub use crate::dial::Dial;
+pub use crate::entrance::{Entered, Transport, enter};
 pub use crate::inbox::Inbox;
+pub use crate::layer::{Flow, Layer, Layers};
 pub use crate::listen::{ListenError, Listener, bind, raise_open_file_limit};
+pub use crate::proxy::{Header, ProxyError, parse as parse_proxy};
+pub use crate::self_signed::{Pair, self_signed};
 pub use crate::stats::ShardStats;
 use crate::stats::Stats;
+pub use crate::stream::Stream;
+pub use crate::tls::Tls;
+pub use crate::websocket::{WebSocket, websocket_accept};
 
 /// The way to the shards: what the platform holds. Exists before the shards run, because the gate that
 /// the shards ask needs it too.
 pub struct Shards {
     inboxes: Vec<Arc<Inbox<Post>>>,
+    /// Where the next adopted connection goes.
+    turn: AtomicUsize,
     stats: Vec<Arc<Stats>>,
 }
 
@@ -46,6 +66,7 @@ impl Shards {
         let count = count.max(1);
         Arc::new(Shards {
             inboxes: (0..count).map(|_| Arc::new(Inbox::new(limits::INBOX_MAIL_MAX, Post::may_be_lost))).collect(),
+            turn: AtomicUsize::new(0),
             stats: (0..count).map(|_| Arc::default()).collect(),
         })
     }
@@ -64,14 +85,39 @@ impl Shards {
         let mut threads = Vec::new();
         for index in 0..count {
             let hub = Shard::new(index, count, gate.clone(), bus.clone(), commons.clone());
-            let accepts: Vec<(Protocol, std::net::TcpListener)> =
-                listeners.iter().map(Listener::share).collect::<Result<_, _>>()?;
+            let doors = listeners.iter().map(Listener::share).collect::<Result<Vec<_>, _>>()?;
             let (shards, bus, clock) = (self.clone(), bus.clone(), clock.clone());
-            let run = move || shard::run(index, hub, accepts, &shards, bus, clock);
+            let run = move || shard::run(index, hub, doors, &shards, bus, clock);
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
             threads.push(thread.map_err(|error| ListenError::Thread { error })?);
         }
         Ok(Running { shards: self.clone(), threads })
+    }
+
+    /// Takes over a connection that came in elsewhere, to speak `protocol` on top of `layer` (a WebSocket
+    /// after its upgrade). `leftover` came for the layer and was read along with what was before it.
+    pub fn adopt(
+        &self,
+        protocol: &Protocol,
+        stream: Stream,
+        layer: impl Layer + 'static,
+        leftover: &[u8],
+        remote: SocketAddr,
+    ) -> io::Result<()> {
+        let stream::Parts { tcp, tls, plain, mut unsent } = stream.into_parts();
+        let mut layers = Layers::default();
+        if let Some(tls) = tls {
+            layers.push(tls);
+        }
+        layers.push(layer);
+        let mut said = Vec::new();
+        // A layer that ends here says so again when the next byte or the login deadline comes.
+        let _ = layers.receive_at_top(&[leftover, &plain].concat(), &mut said, &mut unsent);
+        let (how, layers) = (Coming::New(*protocol, said), Some(Box::new(layers)));
+        let arrival = Arrival { how, stream: tcp.into_std()?, remote, layers, unsent };
+        let shard = self.turn.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+        self.post(shard, Post::Arrival(Box::new(arrival)));
+        Ok(())
     }
 
     /// What the shards counted, as of the last half second.
@@ -157,9 +203,21 @@ impl Post {
     }
 }
 
-/// A connection handed from shard to shard.
+/// A connection handed to a shard.
 pub(crate) struct Arrival {
-    pub moving: hub::Moving,
+    pub how: Coming,
     pub stream: std::net::TcpStream,
     pub remote: SocketAddr,
+    /// What lies between its socket and its machine; none for a plain connection.
+    pub layers: Option<Box<Layers>>,
+    /// Bytes for the peer that its socket has not taken yet.
+    pub unsent: Vec<u8>,
+}
+
+/// What a connection brings along.
+pub(crate) enum Coming {
+    /// Its machine and its session, from another shard.
+    Moving(hub::Moving),
+    /// Nothing but what it has said so far.
+    New(Protocol, Vec<u8>),
 }

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use contract::Protocol;
 use socket2::{Domain, Socket, Type};
 
+use crate::entrance::Transport;
+
 /// Connections that may wait to be accepted: a whole site comes back at once after a power cut.
 const BACKLOG: i32 = 4096;
 
@@ -46,21 +48,35 @@ fn advice(name: &str, error: &io::Error) -> String {
 
 /// A bound listening socket.
 pub struct Listener {
+    name: String,
     protocol: Protocol,
+    transport: Transport,
     socket: std::net::TcpListener,
     addr: SocketAddr,
 }
 
+/// A shard's share of a listener.
+pub(crate) struct Door {
+    pub protocol: Protocol,
+    pub transport: Transport,
+    pub socket: std::net::TcpListener,
+}
+
 impl Listener {
-    /// Listens on `addr` (port 0 takes a free one) for `protocol`.
+    /// Listens on `addr` (port 0 takes a free one) for `protocol`, as it is.
     pub fn bind(protocol: &Protocol, addr: SocketAddr) -> Result<Listener, ListenError> {
-        let (socket, addr) = bind(protocol.name, addr)?;
-        Ok(Listener { protocol: *protocol, socket, addr })
+        Listener::bind_with(protocol.name, protocol, Transport::default(), addr)
     }
 
-    /// The protocol's name.
-    pub fn name(&self) -> &'static str {
-        self.protocol.name
+    /// Listens on `addr` for `protocol` in `transport`; the configuration calls this listener `name`.
+    pub fn bind_with(name: &str, protocol: &Protocol, transport: Transport, addr: SocketAddr) -> Result<Listener, ListenError> {
+        let (socket, addr) = bind(name, addr)?;
+        Ok(Listener { name: name.to_owned(), protocol: *protocol, transport, socket, addr })
+    }
+
+    /// What the configuration calls it: the protocol's name, or that with `.tls`.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The address it listens on.
@@ -69,9 +85,10 @@ impl Listener {
     }
 
     /// The same socket for another shard.
-    pub(crate) fn share(&self) -> Result<(Protocol, std::net::TcpListener), ListenError> {
-        let fail = |error| ListenError::Bind { name: self.protocol.name.to_owned(), addr: self.addr, error };
-        Ok((self.protocol, self.socket.try_clone().map_err(fail)?))
+    pub(crate) fn share(&self) -> Result<Door, ListenError> {
+        let fail = |error| ListenError::Bind { name: self.name.clone(), addr: self.addr, error };
+        let socket = self.socket.try_clone().map_err(fail)?;
+        Ok(Door { protocol: self.protocol, transport: self.transport.clone(), socket })
     }
 }
 

@@ -18,9 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::entrance::{self, Entered, Transport};
+use crate::layer::{Flow, Layers};
+use crate::listen::Door;
 use crate::sockets::{Closing, Leaving, Sockets};
 use crate::stats::ShardStats;
-use crate::{Arrival, Post, Shards, dial};
+use crate::{Arrival, Coming, Post, Shards, dial};
 
 /// What one read takes at most. Shared by all connections of a shard.
 const READ_BYTES: usize = 64 * 1024;
@@ -47,6 +50,8 @@ pub(crate) struct State {
     floor: Floor,
     sockets: Sockets,
     read: Vec<u8>,
+    /// What the layers of a connection made of one read.
+    plain: Vec<u8>,
     stats: ShardStats,
     lingering: usize,
     logged: u32,
@@ -56,14 +61,7 @@ pub(crate) struct State {
 }
 
 /// Runs shard `index` until it is told to stop.
-pub(crate) fn run(
-    index: u16,
-    hub: Shard,
-    accepts: Vec<(Protocol, std::net::TcpListener)>,
-    shards: &Arc<Shards>,
-    bus: Arc<dyn Bus>,
-    clock: Arc<dyn Clock>,
-) {
+pub(crate) fn run(index: u16, hub: Shard, doors: Vec<Door>, shards: &Arc<Shards>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -77,6 +75,7 @@ pub(crate) fn run(
             floor: Floor::new(hub),
             sockets: Sockets::default(),
             read: vec![0; READ_BYTES],
+            plain: Vec::new(),
             stats: ShardStats::default(),
             lingering: 0,
             logged: 0,
@@ -91,11 +90,8 @@ pub(crate) fn run(
         clock,
     });
     LocalSet::new().block_on(&runtime, async {
-        for (protocol, listener) in accepts {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => drop(spawn_local(accept(ctx.clone(), protocol, listener))),
-                Err(error) => tracing::error!(%error, "shard {index} cannot accept {}", protocol.name),
-            }
+        for door in doors {
+            spawn_local(accept(ctx.clone(), door));
         }
         spawn_local(read_inbox(ctx.clone()));
         spawn_local(flush(ctx.clone()));
@@ -131,12 +127,21 @@ impl Ctx {
     }
 }
 
-async fn accept(ctx: Rc<Ctx>, protocol: Protocol, listener: TcpListener) {
+async fn accept(ctx: Rc<Ctx>, door: Door) {
+    let Door { protocol, transport, socket } = door;
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "shard {} cannot accept {}", ctx.index, protocol.name),
+    };
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 ctx.state.borrow_mut().stats.accepted += 1;
-                seat(&ctx, stream, remote, |floor, sockets| floor.open(&protocol, remote, sockets));
+                if transport.is_plain() {
+                    seat(&ctx, stream, remote, |floor, sockets| floor.open(&protocol, remote, sockets));
+                } else {
+                    spawn_local(come_in(ctx.clone(), protocol, transport.clone(), stream, remote));
+                }
             }
             Err(error) => {
                 // Out of files or memory: the connection stays in the backlog; trying at once would only spin.
@@ -147,14 +152,51 @@ async fn accept(ctx: Rc<Ctx>, protocol: Protocol, listener: TcpListener) {
     }
 }
 
+/// A connection that must show a PROXY header or do a TLS handshake before its protocol begins.
+async fn come_in(ctx: Rc<Ctx>, protocol: Protocol, transport: Transport, stream: TcpStream, remote: SocketAddr) {
+    tune(&stream);
+    match entrance::enter(&stream, &transport, remote).await {
+        Ok(Entered { remote, tls, plain }) => {
+            let layers = tls.map(|tls| Box::new(Layers::of(tls)));
+            seat_in(&ctx, stream, remote, layers, Vec::new(), |floor, sockets, conn| {
+                begin(floor, sockets, conn, &protocol, remote, &plain);
+            });
+        }
+        Err(close) => {
+            tell_end(&mut ctx.state.borrow_mut(), protocol.name, remote, &close);
+            linger(&ctx, Closing { stream: Rc::new(stream), unsent: Vec::new() });
+        }
+    }
+}
+
+/// A new connection, and what it has said already.
+fn begin(floor: &mut Floor, sockets: &mut Sockets, conn: ConnId, protocol: &Protocol, remote: SocketAddr, plain: &[u8]) {
+    floor.open(protocol, remote, sockets);
+    if !plain.is_empty() {
+        floor.bytes(conn, plain, sockets);
+    }
+}
+
 /// Gives a socket its seat and its reading task.
 pub(crate) fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce(&mut Floor, &mut Sockets)) -> ConnId {
+    seat_in(ctx, stream, remote, None, Vec::new(), |floor, sockets, _| enter(floor, sockets))
+}
+
+/// The same for a socket with layers, and with bytes that it could not send before.
+fn seat_in(
+    ctx: &Rc<Ctx>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    layers: Option<Box<Layers>>,
+    unsent: Vec<u8>,
+    enter: impl FnOnce(&mut Floor, &mut Sockets, ConnId),
+) -> ConnId {
     tune(&stream);
     let stream = Rc::new(stream);
     let conn = ctx.turn(|floor, sockets| {
         let conn = floor.vacant();
-        sockets.bind(conn, stream.clone(), remote);
-        enter(floor, sockets);
+        sockets.bind(conn, stream.clone(), remote, layers, unsent);
+        enter(floor, sockets, conn);
         conn
     });
     let reader = spawn_local(read(ctx.clone(), conn, stream)).abort_handle();
@@ -186,14 +228,16 @@ async fn read(ctx: Rc<Ctx>, conn: ConnId, stream: Rc<TcpStream>) {
         }
         let got = {
             let mut state = ctx.state.borrow_mut();
-            let State { floor, sockets, read, .. } = &mut *state;
-            if !sockets.has(conn) {
-                return;
-            }
+            let State { floor, sockets, read, plain, .. } = &mut *state;
+            let Some(layered) = sockets.is_layered(conn) else { return };
             let got = read_once(&stream, read);
             if let Ok(count @ 1..) = got {
                 ctx.tell_time(floor);
-                floor.bytes(conn, &read[..count], sockets);
+                if layered {
+                    receive(floor, sockets, conn, &read[..count], plain);
+                } else {
+                    floor.bytes(conn, &read[..count], sockets);
+                }
                 ctx.shards.stats[usize::from(ctx.index)].add_bytes_in(count);
                 ctx.flush.notify_one();
                 if !sockets.has(conn) {
@@ -208,6 +252,20 @@ async fn read(ctx: Rc<Ctx>, conn: ConnId, stream: Rc<TcpStream>) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return lost("the line broke"),
         }
+    }
+}
+
+/// Bytes of a connection with layers: what they carry goes to the machine, then the layers' own end.
+fn receive(floor: &mut Floor, sockets: &mut Sockets, conn: ConnId, input: &[u8], plain: &mut Vec<u8>) {
+    plain.clear();
+    let flow = sockets.receive(conn, input, plain);
+    if !plain.is_empty() {
+        floor.bytes(conn, plain, sockets);
+    }
+    match flow {
+        Ok(Flow::Open) => {}
+        Ok(Flow::Ended) => floor.lost(conn, Close { fault: Fault::Line, why: "the peer hung up".into() }, sockets),
+        Err(close) => floor.lost(conn, close, sockets),
     }
 }
 
@@ -251,14 +309,11 @@ async fn flush(ctx: Rc<Ctx>) {
             ctx.shards.post(usize::from(shard), Post::Mail(mail));
         }
         for conn in clogged {
-            spawn_local(drain(ctx.clone(), conn));
+            let drainer = spawn_local(drain(ctx.clone(), conn)).abort_handle();
+            ctx.state.borrow_mut().sockets.set_drainer(conn, drainer);
         }
         for closing in closing {
-            let mut state = ctx.state.borrow_mut();
-            if state.lingering < LINGERING_MAX {
-                state.lingering += 1;
-                spawn_local(linger(ctx.clone(), closing));
-            }
+            linger(&ctx, closing);
         }
         for leaving in leaving {
             hand_over(&ctx, leaving).await;
@@ -268,7 +323,7 @@ async fn flush(ctx: Rc<Ctx>) {
 
 /// Sends a connection to its home shard. Its reading task was told to end and holds the socket until it has.
 async fn hand_over(ctx: &Ctx, leaving: Leaving) {
-    let Leaving { to, moving, mut stream, remote } = leaving;
+    let Leaving { to, moving, mut stream, remote, layers, unsent } = leaving;
     let stream = loop {
         match Rc::try_unwrap(stream) {
             Ok(stream) => break stream,
@@ -281,8 +336,8 @@ async fn hand_over(ctx: &Ctx, leaving: Leaving) {
     match stream.into_std() {
         Ok(stream) => {
             ctx.state.borrow_mut().stats.handed_over += 1;
-            let arrival = Post::Arrival(Box::new(Arrival { moving, stream, remote }));
-            ctx.shards.post(usize::from(to), arrival);
+            let arrival = Arrival { how: Coming::Moving(moving), stream, remote, layers, unsent };
+            ctx.shards.post(usize::from(to), Post::Arrival(Box::new(arrival)));
         }
         Err(error) => tracing::error!(%error, "lost a connection on its way to shard {to}"),
     }
@@ -310,9 +365,18 @@ async fn drain(ctx: Rc<Ctx>, conn: ConnId) {
     }
 }
 
+/// Closes politely, unless too many are closing.
+fn linger(ctx: &Rc<Ctx>, closing: Closing) {
+    let mut state = ctx.state.borrow_mut();
+    if state.lingering < LINGERING_MAX {
+        state.lingering += 1;
+        spawn_local(close(ctx.clone(), closing));
+    }
+}
+
 /// Closes politely: the rest of the bytes, then our side, then waits for the peer's. Closing with unread
 /// input would make the kernel reset the line and the peer lose our last words (a CONNACK with a reason).
-async fn linger(ctx: Rc<Ctx>, closing: Closing) {
+async fn close(ctx: Rc<Ctx>, closing: Closing) {
     let Closing { stream, unsent } = closing;
     let goodbye = async {
         let mut sent = 0;
@@ -351,10 +415,14 @@ async fn read_inbox(ctx: Rc<Ctx>) {
             match post {
                 Post::Mail(mail) => ctx.turn(|floor, sockets| floor.mail(mail, sockets)),
                 Post::Arrival(arrival) => {
-                    let Arrival { moving, stream, remote } = *arrival;
+                    let Arrival { how, stream, remote, layers, unsent } = *arrival;
+                    ctx.state.borrow_mut().stats.accepted += u64::from(matches!(how, Coming::New(..)));
                     match TcpStream::from_std(stream) {
-                        Ok(stream) => drop(seat(&ctx, stream, remote, |floor, sockets| floor.arrive(moving, sockets))),
-                        Err(error) => tracing::error!(%error, "lost a connection that came from another shard"),
+                        Ok(stream) => drop(seat_in(&ctx, stream, remote, layers, unsent, |floor, sockets, conn| match how {
+                            Coming::Moving(moving) => floor.arrive(moving, sockets),
+                            Coming::New(protocol, plain) => begin(floor, sockets, conn, &protocol, remote, &plain),
+                        })),
+                        Err(error) => tracing::error!(%error, "lost a connection that was handed to shard {}", ctx.index),
                     }
                 }
                 Post::Dial(dial) => drop(spawn_local(dial::keep(ctx.clone(), *dial))),
@@ -390,28 +458,34 @@ async fn tick(ctx: Rc<Ctx>) {
     }
 }
 
-/// One log line and one count for each connection that ended.
+/// Tells of each connection that ended.
 fn note_ended(state: &mut State) {
-    let State { floor, stats, logged, not_logged, dialled, .. } = state;
-    for ended in floor.ended().drain(..) {
-        let (protocol, remote, fault) = (ended.protocol, ended.remote, ended.close.fault);
-        *stats.ended.entry((protocol, fault.as_str())).or_default() += 1;
-        if let Some(tell) = dialled.remove(&ended.conn) {
-            let _ = tell.send(ended.close);
-            continue;
+    for hub::Ended { conn, protocol, remote, close } in std::mem::take(state.floor.ended()) {
+        match state.dialled.remove(&conn) {
+            Some(tell) => {
+                *state.stats.ended.entry((protocol, close.fault.as_str())).or_default() += 1;
+                let _ = tell.send(close);
+            }
+            None => tell_end(state, protocol, remote, &close),
         }
-        let why = ended.close.why;
-        match fault {
-            Fault::Nobody | Fault::Line => tracing::debug!(protocol, %remote, fault = fault.as_str(), "{why}"),
-            _ if *logged >= LOG_LINES_PER_S / 2 => *not_logged += 1,
-            Fault::Ours => {
-                *logged += 1;
-                tracing::error!(protocol, %remote, fault = fault.as_str(), "{why}");
-            }
-            _ => {
-                *logged += 1;
-                tracing::warn!(protocol, %remote, fault = fault.as_str(), "{why}");
-            }
+    }
+}
+
+/// One log line and one count for a connection that ended.
+fn tell_end(state: &mut State, protocol: &'static str, remote: SocketAddr, close: &Close) {
+    let State { stats, logged, not_logged, .. } = state;
+    let (fault, why) = (close.fault, &close.why);
+    *stats.ended.entry((protocol, fault.as_str())).or_default() += 1;
+    match fault {
+        Fault::Nobody | Fault::Line => tracing::debug!(protocol, %remote, fault = fault.as_str(), "{why}"),
+        _ if *logged >= LOG_LINES_PER_S / 2 => *not_logged += 1,
+        Fault::Ours => {
+            *logged += 1;
+            tracing::error!(protocol, %remote, fault = fault.as_str(), "{why}");
+        }
+        _ => {
+            *logged += 1;
+            tracing::warn!(protocol, %remote, fault = fault.as_str(), "{why}");
         }
     }
 }

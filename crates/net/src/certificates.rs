@@ -1,0 +1,161 @@
+//! The server's certificates: read from files, checked with a sentence for each mistake, and read again
+//! while connections go on with what they began with. Deliberately absent: making them (`self_signed`).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use contract::{Close, Fault};
+use openssl::error::ErrorStack;
+use openssl::pkey::{Id, PKey};
+use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
+use openssl::x509::X509;
+use parking_lot::RwLock;
+
+use crate::tls::Tls;
+
+/// A TLS listener's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// What stands before the keys in the configuration, for errors: `mqtt.tls`.
+    pub section: String,
+    /// Certificate chain and key files, in PEM. A P-256 and an RSA pair may stand side by side: each
+    /// client gets the one that it can check.
+    pub pairs: Vec<(PathBuf, PathBuf)>,
+    /// Most payload bytes of one record.
+    pub record_bytes_max: usize,
+}
+
+/// Why certificates cannot be used. The text names the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// None were named and none are in their usual place.
+    #[error("{section}.certificate names no certificate. Make one with `espush tls self-signed`, or name your own")]
+    None {
+        /// The section of the configuration.
+        section: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {} for {key}: {error}. Check the name, or make a pair with `espush tls self-signed`", .file.display())]
+    Read {
+        /// The key of the configuration.
+        key: String,
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} holds no {wanted}: {key} takes a PEM file (-----BEGIN …)", .file.display())]
+    Form {
+        /// The key of the configuration.
+        key: String,
+        /// The file.
+        file: PathBuf,
+        /// What should be in it.
+        wanted: &'static str,
+    },
+    /// Certificate and key do not belong together.
+    #[error("{} is not the key of {}: name pairs in the same order in {section}.certificate and {section}.key", .key.display(), .certificate.display())]
+    Mismatch {
+        /// The section of the configuration.
+        section: String,
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// Only one certificate of a kind can be shown.
+    #[error("{section}.certificate names two certificates of one kind; one P-256 and one RSA may stand side by side")]
+    Twice {
+        /// The section of the configuration.
+        section: String,
+    },
+    /// OpenSSL refused something that is not in the files.
+    #[error("TLS cannot be set up: {0}")]
+    OpenSsl(#[from] ErrorStack),
+}
+
+/// What a TLS listener shows its clients.
+pub struct TlsServer {
+    settings: TlsSettings,
+    context: RwLock<SslContext>,
+}
+
+impl TlsServer {
+    /// Reads and checks the files.
+    pub fn load(settings: TlsSettings) -> Result<Arc<TlsServer>, TlsError> {
+        let context = RwLock::new(context(&settings)?);
+        Ok(Arc::new(TlsServer { settings, context }))
+    }
+
+    /// What stands before its keys in the configuration.
+    pub fn section(&self) -> &str {
+        &self.settings.section
+    }
+
+    /// Reads the files again. New connections see what is in them now; open ones go on as they are. On an
+    /// error everything stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let context = context(&self.settings)?;
+        *self.context.write() = context;
+        Ok(())
+    }
+
+    /// The layer for a new connection.
+    pub fn accept(&self) -> Result<Tls, Close> {
+        let ours = |error: ErrorStack| Close { fault: Fault::Ours, why: format!("no TLS for a connection: {error}").into() };
+        Tls::new(&self.context.read(), self.settings.record_bytes_max).map_err(ours)
+    }
+}
+
+fn context(settings: &TlsSettings) -> Result<SslContext, TlsError> {
+    let section = &settings.section;
+    if settings.pairs.is_empty() {
+        return Err(TlsError::None { section: section.clone() });
+    }
+    let mut context = SslContext::builder(SslMethod::tls_server())?;
+    context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
+    // An idle connection keeps no buffer.
+    context.set_mode(SslMode::RELEASE_BUFFERS);
+    // Clients resume with tickets that they keep; the server remembers no session. One ticket is enough
+    // for one board.
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    context.set_num_tickets(1)?;
+    context.set_session_id_context(b"espush")?;
+    let mut kinds: Vec<Id> = Vec::new();
+    for (certificate, key) in &settings.pairs {
+        let kind = add_pair(&mut context, section, certificate, key)?;
+        if kinds.contains(&kind) {
+            return Err(TlsError::Twice { section: section.clone() });
+        }
+        kinds.push(kind);
+    }
+    Ok(context.build())
+}
+
+fn add_pair(context: &mut SslContextBuilder, section: &str, certificate: &Path, key: &Path) -> Result<Id, TlsError> {
+    let setting = |name: &str| format!("{section}.{name}");
+    let pem = read(setting("certificate"), certificate)?;
+    if X509::stack_from_pem(&pem).is_ok_and(|chain| chain.is_empty()) || X509::from_pem(&pem).is_err() {
+        return Err(TlsError::Form { key: setting("certificate"), file: certificate.to_owned(), wanted: "certificate" });
+    }
+    // Without the callback OpenSSL would ask for a passphrase on the terminal.
+    let private = PKey::private_key_from_pem_callback(&read(setting("key"), key)?, |_| Ok(0)).map_err(|_| TlsError::Form {
+        key: setting("key"),
+        file: key.to_owned(),
+        wanted: "private key without a passphrase",
+    })?;
+    context.set_certificate_chain_file(certificate)?;
+    let mismatch =
+        || TlsError::Mismatch { section: section.to_owned(), certificate: certificate.to_owned(), key: key.to_owned() };
+    context.set_private_key(&private).map_err(|_| mismatch())?;
+    context.check_private_key().map_err(|_| mismatch())?;
+    Ok(private.id())
+}
+
+fn read(key: String, file: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(file).map_err(|error| TlsError::Read { key, file: file.to_owned(), error })
+}

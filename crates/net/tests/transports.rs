@@ -1,0 +1,202 @@
+//! Connections in TLS, in WebSocket, behind a PROXY header, over real sockets and two shards: the
+//! handshake, bytes in pieces, the hand-over of a connection with its TLS state to its home shard.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contract::{Bus, Event, Gate};
+use model::limits::Limits;
+use net::{Listener, Running, Shards, SystemClock, TlsServer, TlsSettings, Transport};
+use openssl::ssl::{SslConnector, SslMethod, SslStream};
+use protocols::mqtt::PROTOCOL;
+use testkit::TestGate;
+
+/// Longer than anything here takes on a busy machine; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+const DEVICES: usize = 8;
+
+/// Hears who came online, and from where.
+#[derive(Default)]
+struct Heard(Mutex<Vec<SocketAddr>>);
+
+impl Bus for Heard {
+    fn emit(&self, batch: &mut Vec<Event>) {
+        for event in batch.drain(..) {
+            if let Event::LineOpened { remote, .. } = event {
+                self.0.lock().unwrap().push(remote);
+            }
+        }
+    }
+
+    fn watched(&self) -> bool {
+        false
+    }
+}
+
+struct Server {
+    shards: Arc<Shards>,
+    running: Option<Running>,
+    heard: Arc<Heard>,
+    addr: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(tls: bool, proxy_protocol: bool) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pairs = Vec::new();
+        for pair in net::self_signed(&["localhost".to_owned()], unix_s()).unwrap() {
+            let [certificate, key] = ["crt", "key"].map(|kind| dir.path().join(format!("{}.{kind}", pair.kind)));
+            std::fs::write(&certificate, pair.certificate).unwrap();
+            std::fs::write(&key, pair.key).unwrap();
+            pairs.push((certificate, key));
+        }
+        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, record_bytes_max: 512 };
+        let transport = Transport { proxy_protocol, tls: tls.then(|| TlsServer::load(settings).unwrap()) };
+        let shards = Shards::new(2);
+        let gate = Arc::new(TestGate::default());
+        for number in 0..DEVICES {
+            gate.add_device(&format!("lamp{number}"), "secret", 7);
+        }
+        let heard = Arc::new(Heard::default());
+        let listener = Listener::bind_with("mqtt.tls", &PROTOCOL, transport, ([127, 0, 0, 1], 0).into()).unwrap();
+        let addr = listener.addr();
+        let (as_gate, as_bus): (Arc<dyn Gate>, Arc<dyn Bus>) = (gate, heard.clone());
+        let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new()), Limits::default()).unwrap();
+        Server { shards, running: Some(running), heard, addr, dir }
+    }
+
+    fn line(&self) -> TcpStream {
+        let line = TcpStream::connect(self.addr).unwrap();
+        line.set_read_timeout(Some(PATIENCE)).unwrap();
+        line.set_nodelay(true).unwrap();
+        line
+    }
+
+    /// A client that trusts exactly our certificates.
+    fn tls<S: Read + Write + std::fmt::Debug>(&self, line: S) -> SslStream<S> {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        for kind in ["p256", "rsa"] {
+            connector.set_ca_file(self.dir.path().join(format!("{kind}.crt"))).unwrap();
+        }
+        connector.build().connect("localhost", line).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop("the test is over");
+        }
+    }
+}
+
+fn unix_s() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
+fn connect(id: &str) -> Vec<u8> {
+    let mut body = b"\0\x04MQTT\x04\xc2\0\x3c\0\0".to_vec();
+    for text in [id, "secret"] {
+        body.extend((text.len() as u16).to_be_bytes());
+        body.extend(text.as_bytes());
+    }
+    [&[0x10, body.len() as u8][..], &body].concat()
+}
+
+fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x30];
+    let mut length = 2 + topic.len() + payload.len();
+    while length > 127 {
+        packet.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    packet.push(length as u8);
+    packet.extend((topic.len() as u16).to_be_bytes());
+    packet.extend(topic.as_bytes());
+    packet.extend(payload);
+    packet
+}
+
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+const PINGREQ: [u8; 2] = [0xc0, 0];
+const PINGRESP: [u8; 2] = [0xd0, 0];
+
+#[track_caller]
+fn expect(line: &mut impl Read, wanted: &[u8]) {
+    let mut got = vec![0; wanted.len()];
+    line.read_exact(&mut got).unwrap();
+    assert!(got == wanted, "wanted {wanted:02x?}, got {got:02x?}");
+}
+
+/// Subscribes to a topic and speaks there with a long payload, which comes back whole.
+fn converse(line: &mut (impl Read + Write), id: &str) {
+    line.write_all(&connect(id)).unwrap();
+    expect(line, &CONNACK);
+    line.write_all(b"\x82\x0a\0\x01\0\x05all/a\0").unwrap();
+    expect(line, b"\x90\x03\0\x01\0");
+    let packet = publish("all/a", &vec![7; 20_000]);
+    line.write_all(&packet).unwrap();
+    expect(line, &packet);
+    line.write_all(&PINGREQ).unwrap();
+    expect(line, &PINGRESP);
+}
+
+#[test]
+fn devices_in_tls_go_to_their_home_shards_and_stay_connected() {
+    let server = Server::start(true, false);
+    // One after the other: each converses alone on the topic.
+    for number in 0..DEVICES {
+        let mut line = server.tls(server.line());
+        converse(&mut line, &format!("lamp{number}"));
+        line.shutdown().unwrap();
+    }
+    let start = std::time::Instant::now();
+    let moved = || server.shards.stats().iter().map(|s| s.handed_over).sum::<u64>();
+    while moved() == 0 && start.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    assert!(moved() > 0, "of {DEVICES} devices some were accepted away from home");
+}
+
+#[test]
+fn the_proxy_header_tells_who_the_peer_is_in_front_of_tls_too() {
+    for tls in [false, true] {
+        let server = Server::start(tls, true);
+        let mut line = server.line();
+        line.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 8883\r\n").unwrap();
+        if tls {
+            converse(&mut server.tls(line), "lamp0")
+        } else {
+            converse(&mut line, "lamp0")
+        }
+        assert_eq!(*server.heard.0.lock().unwrap(), ["192.0.2.7:56324".parse().unwrap()]);
+    }
+}
+
+#[test]
+fn header_and_first_packet_may_come_together() {
+    let server = Server::start(false, true);
+    let mut line = server.line();
+    let block = [192, 0, 2, 7, 198, 51, 100, 1, 0xdc, 4, 7, 0x5b];
+    line.write_all(&[&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &block, &connect("lamp0")].concat()).unwrap();
+    expect(&mut line, &CONNACK);
+}
+
+#[test]
+fn who_sends_no_header_is_sent_away() {
+    let server = Server::start(false, true);
+    let mut line = server.line();
+    line.write_all(&connect("lamp0")).unwrap();
+    assert_eq!(line.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn plain_bytes_on_the_tls_port_end_the_line() {
+    let server = Server::start(true, false);
+    let mut line = server.line();
+    line.write_all(&connect("lamp0")).unwrap();
+    assert_eq!(line.read(&mut [0]).unwrap(), 0);
+}
