@@ -9,17 +9,17 @@ use std::time::Duration;
 use anyhow::Context;
 use contract::{Bus, Clock, Consumer, Gate, Line, Protocol};
 use fleet::Fleet;
-use net::{Listener, Running, Shards, SystemClock};
+use net::{Listener, Running, Shards, SystemClock, TlsServer, Transport};
 use push::Push;
 use store::Store;
 use telemetry::Telemetry;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::bridges::Bridges;
 use crate::config::Config;
 use crate::events::Events;
-use crate::{http, metrics, sys};
+use crate::{certificates, http, metrics, sys, websocket};
 
 /// How long open HTTP requests may take to finish when the program stops.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -35,19 +35,29 @@ pub struct House {
     telemetry: Arc<Telemetry>,
     feed: Arc<api::Feed>,
     running: Running,
+    tls: Vec<Arc<TlsServer>>,
     sys: Option<JoinHandle<()>>,
     events_stop: oneshot::Sender<()>,
     events_task: JoinHandle<()>,
-    http_stop: oneshot::Sender<()>,
-    http_task: Option<JoinHandle<std::io::Result<()>>>,
+    http_stop: watch::Sender<bool>,
+    http_tasks: Vec<JoinHandle<std::io::Result<()>>>,
+}
+
+/// A bound listener for HTTP.
+struct Http {
+    name: &'static str,
+    socket: std::net::TcpListener,
+    addr: SocketAddr,
+    transport: Transport,
 }
 
 impl House {
     /// Starts everything. Runs on the platform's runtime; the shards get threads of their own.
     pub async fn start(config: &Config, protocols: &[Protocol]) -> anyhow::Result<House> {
         // Ports first: an address in use is found before anything is touched on disk.
-        let listeners = bind(config, protocols)?;
-        let http = config.http.listen.map(|addr| net::bind("http", addr)).transpose()?;
+        let mut tls = Vec::new();
+        let listeners = bind(config, protocols, &mut tls)?;
+        let http = bind_http(config, &mut tls)?;
 
         let store = Arc::new(Store::open(&config.data)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -69,7 +79,7 @@ impl House {
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
 
         let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();
-        listening.extend(http.as_ref().map(|(_, addr)| ("http".to_owned(), *addr)));
+        listening.extend(http.iter().map(|http| (http.name.to_owned(), http.addr)));
         let info = api::Info {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: clock.unix(),
@@ -90,27 +100,31 @@ impl House {
         let running = shards.start(&listeners, gate, bus, clock.clone(), config.limits)?;
 
         let bridges = Bridges::start(&config.bridges, &shards, &clock);
-
-        let (http_stop, http_stopped) = oneshot::channel();
-        let http_task = http.map(|(socket, _)| {
-            let of_bridges = bridges.clone();
-            let metrics: Vec<api::MetricsSource> = vec![
-                metrics::source(shards.clone(), events.clone(), store.clone()),
-                Box::new(move |out| of_bridges.metrics(out)),
-            ];
-            let app = api::App {
-                fleet: fleet.clone(),
-                push: push.clone(),
-                telemetry: telemetry.clone(),
-                feed: feed.clone(),
-                clock,
-                info,
-                metrics,
-                bridges: Box::new(move || bridges.status()),
-            };
-            let router = api::router(app).fallback_service(console::router());
-            tokio::spawn(http::serve(socket, router, async { drop(http_stopped.await) }, HTTP_GRACE))
-        });
+        let of_bridges = bridges.clone();
+        let metrics: Vec<api::MetricsSource> =
+            vec![metrics::source(shards.clone(), events.clone(), store.clone()), Box::new(move |out| of_bridges.metrics(out))];
+        let app = api::App {
+            fleet: fleet.clone(),
+            push: push.clone(),
+            telemetry: telemetry.clone(),
+            feed: feed.clone(),
+            clock,
+            info,
+            metrics,
+            bridges: Box::new(move || bridges.status()),
+        };
+        let mut router = api::router(app).fallback_service(console::router());
+        if let Some(mqtt) = protocols.iter().find(|p| p.name == "mqtt").copied() {
+            let upgrade = move |request| websocket::upgrade(shards.clone(), mqtt, request);
+            router = router.route(websocket::PATH, axum::routing::any(upgrade));
+        }
+        let (http_stop, http_stopped) = watch::channel(false);
+        let serve = |http: Http| {
+            let mut stopped = http_stopped.clone();
+            let stop = async move { drop(stopped.wait_for(|stop| *stop).await) };
+            tokio::spawn(http::serve(http.socket, http.transport, router.clone(), stop, HTTP_GRACE))
+        };
+        let http_tasks = http.into_iter().map(serve).collect();
         Ok(House {
             listeners: listening,
             fleet,
@@ -119,22 +133,33 @@ impl House {
             telemetry,
             feed,
             running,
+            tls,
             sys,
             events_stop,
             events_task,
             http_stop,
-            http_task,
+            http_tasks,
         })
+    }
+
+    /// Reads the certificates again; what cannot be read stays as it was. Open lines go on.
+    pub fn reload_certificates(&self) {
+        for server in &self.tls {
+            match server.reload() {
+                Ok(()) => tracing::info!("new connections of {} get the certificates that are there now", server.section()),
+                Err(error) => tracing::error!("{} keeps its certificates: {error}", server.section()),
+            }
+        }
     }
 
     /// Stops: no new requests, goodbye to the devices, every fact told and written, the store closed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.feed.close();
-        let _ = self.http_stop.send(());
+        let _ = self.http_stop.send(true);
         if let Some(sys) = self.sys {
             sys.abort();
         }
-        if let Some(http) = self.http_task {
+        for http in self.http_tasks {
             http.await??;
         }
         tokio::task::spawn_blocking(move || self.running.stop("the server is stopping")).await?;
@@ -148,13 +173,42 @@ impl House {
     }
 }
 
-fn bind(config: &Config, protocols: &[Protocol]) -> anyhow::Result<Vec<Listener>> {
+/// Binds every listener of the protocols; those for TLS add their certificates to `tls`.
+fn bind(config: &Config, protocols: &[Protocol], tls: &mut Vec<Arc<TlsServer>>) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for protocol in protocols {
-        let addr = config.listen.iter().find(|l| l.protocol == protocol.name).and_then(|l| l.addr);
-        if let Some(addr) = addr {
-            listeners.push(Listener::bind(protocol, addr)?);
+        let Some(listen) = config.listen.iter().find(|l| l.protocol == protocol.name) else { continue };
+        let proxy_protocol = listen.proxy_protocol;
+        if let Some(addr) = listen.addr {
+            let transport = Transport { proxy_protocol, tls: None };
+            listeners.push(Listener::bind_with(protocol.name, protocol, transport, addr)?);
+        }
+        if let Some(addr) = listen.tls.addr {
+            let name = format!("{}.tls", protocol.name);
+            let server = certificates::load(&name, &listen.tls, &config.data)?;
+            tls.push(server.clone());
+            let transport = Transport { proxy_protocol, tls: Some(server) };
+            listeners.push(Listener::bind_with(&name, protocol, transport, addr)?);
         }
     }
     Ok(listeners)
+}
+
+/// Binds HTTP and HTTPS.
+fn bind_http(config: &Config, tls: &mut Vec<Arc<TlsServer>>) -> anyhow::Result<Vec<Http>> {
+    let mut all = Vec::new();
+    let mut listen = |name, addr, transport| -> anyhow::Result<()> {
+        let (socket, addr) = net::bind(name, addr)?;
+        all.push(Http { name, socket, addr, transport });
+        Ok(())
+    };
+    if let Some(addr) = config.http.listen {
+        listen("http", addr, Transport::default())?;
+    }
+    if let Some(addr) = config.https.addr {
+        let server = certificates::load("https", &config.https, &config.data)?;
+        tls.push(server.clone());
+        listen("https", addr, Transport { proxy_protocol: false, tls: Some(server) })?;
+    }
+    Ok(all)
 }

@@ -1,4 +1,4 @@
-//! Carries HTTP: accepts connections for the API and the console, with limits that the framework leaves
+//! Carries HTTP, plain and in TLS: accepts connections for the API and the console, with limits that the framework leaves
 //! to its host (how many connections, how long a request may take to arrive), and ends them in order.
 
 use std::future::Future;
@@ -12,15 +12,17 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::limits;
+use net::{Stream, Transport};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
-/// Serves `router` until `stop` is done; then lets open requests finish within `grace`.
+/// Serves `router` in `transport` until `stop` is done; then lets open requests finish within `grace`.
 pub async fn serve(
     listener: std::net::TcpListener,
+    transport: Transport,
     router: Router,
     stop: impl Future<Output = ()>,
     grace: Duration,
@@ -48,12 +50,22 @@ pub async fn serve(
         if let Err(error) = tune(&stream) {
             tracing::debug!(%error, "cannot tune a socket");
         }
-        let service = router.clone().map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(ConnectInfo::<SocketAddr>(remote));
-            request.map(axum::body::Body::new)
-        });
-        let mut stopped = stopped.clone();
+        let (router, transport, mut stopped) = (router.clone(), transport.clone(), stopped.clone());
         tokio::spawn(async move {
+            let stream = tokio::select! {
+                entered = net::enter(&stream, &transport, remote) => match entered {
+                    Ok(entered) => Stream::new(stream, entered),
+                    Err(close) => {
+                        tracing::debug!(%remote, fault = close.fault.as_str(), "{}", close.why);
+                        return;
+                    }
+                },
+                () = async { drop(stopped.wait_for(|stop| *stop).await) } => return,
+            };
+            let service = router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(ConnectInfo::<SocketAddr>(remote));
+                request.map(axum::body::Body::new)
+            });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_S_MAX))

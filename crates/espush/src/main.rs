@@ -3,6 +3,7 @@
 
 mod assemble;
 mod bridges;
+mod certificates;
 mod cli;
 mod config;
 mod demo;
@@ -12,6 +13,7 @@ mod metrics;
 mod migrate;
 mod serve;
 mod sys;
+mod websocket;
 
 fn main() -> std::process::ExitCode {
     cli::main()

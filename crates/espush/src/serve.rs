@@ -1,4 +1,4 @@
-//! `espush serve`: runs the server until it is told to stop. Tells on stdout what it listens on, for
+//! `espush serve`: runs the server until it is told to stop; SIGHUP makes it read its certificates again. Tells on stdout what it listens on, for
 //! people and scripts; logs go to stderr.
 
 use std::fs;
@@ -36,6 +36,7 @@ pub fn run(config: Config, demo: bool) -> anyhow::Result<()> {
 async fn serve(config: &Config, demo: bool) -> anyhow::Result<()> {
     // Before anything is bound: a stop that comes early is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let house = House::start(config, protocols::ALL).await?;
     house.fleet.ensure_local_token(&config.data).await.context("cannot make the local owner token")?;
     let lamp = if demo { crate::demo::start(&house).await? } else { None };
@@ -61,9 +62,12 @@ async fn serve(config: &Config, demo: bool) -> anyhow::Result<()> {
     writeln!(out, "ready")?;
     out.flush()?;
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => house.reload_certificates(),
+        }
     }
     tracing::info!("stopping");
     if let Some(lamp) = lamp {

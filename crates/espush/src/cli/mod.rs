@@ -18,6 +18,7 @@ mod sim;
 mod sse;
 mod table;
 mod tail;
+mod tls;
 mod token;
 
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Virtual boards, one or thousands
     Sim(sim::Args),
+    /// Certificates for TLS listeners
+    Tls(tls::Args),
     /// Check that everything is in order, in plain sentences
     Doctor(doctor::Args),
 }
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Tls(args) => tls::run(args),
         Command::Doctor(args) => doctor::run(args),
     };
     ending.unwrap_or_else(|error| {

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use contract::Protocol;
-use model::limits::QueuePolicy;
+use model::limits::{self, QueuePolicy};
 use tracing::level_filters::LevelFilter;
 
 use super::sources::Table;
-use super::{Config, bridges};
+use super::{Config, Listen, bridges};
 
 /// A value as a source gave it. Variables and `--set` have only text; a file has types.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub enum Raw {
     Bool(bool),
     /// A whole number in a file, as written.
     Integer(String),
+    /// A list of texts in a file.
+    List(Vec<String>),
     /// A list of tables in a file.
     Tables(Vec<Table>),
     /// Anything else in a file, by its TOML name: no key takes it.
@@ -37,7 +39,61 @@ struct Key {
 
 const ADDRESS: &str = "an address with a port, such as \"0.0.0.0:1883\" (port 0 takes a free one), or \"\" for off";
 
-const KEYS: [Key; 17] = [
+/// One key of every protocol: `<protocol>.<name>`.
+struct ListenKey {
+    name: &'static str,
+    expected: &'static str,
+    about: &'static str,
+    set: fn(&mut Listen, &Raw) -> Option<()>,
+}
+
+const FILES: &str = "a PEM file, or several in a list (in text: with commas between)";
+const YES_OR_NO: &str = "true or false";
+
+const LISTEN_KEYS: &[ListenKey] = &[
+    ListenKey {
+        name: "listen",
+        expected: ADDRESS,
+        about: "devices that speak it",
+        set: |l, raw| address(raw).map(|a| l.addr = a),
+    },
+    ListenKey {
+        name: "proxy_protocol",
+        expected: YES_OR_NO,
+        about: "want the header of a load balancer that tells the peer's address (PROXY v1 or v2)",
+        set: |l, raw| boolean(raw).map(|b| l.proxy_protocol = b),
+    },
+    ListenKey {
+        name: "tls.listen",
+        expected: ADDRESS,
+        about: "the same in TLS",
+        set: |l, raw| address(raw).map(|a| l.tls.addr = a),
+    },
+    ListenKey {
+        name: "tls.certificate",
+        expected: FILES,
+        about: "its certificate; without: what `espush tls self-signed` made",
+        set: |l, raw| files(raw).map(|f| l.tls.certificate = f),
+    },
+    ListenKey {
+        name: "tls.key",
+        expected: FILES,
+        about: "the certificate's key",
+        set: |l, raw| files(raw).map(|f| l.tls.key = f),
+    },
+    ListenKey {
+        name: "tls.record_bytes_max",
+        expected: "a number from 64 to 16384",
+        about: "most payload bytes of one TLS record, for boards with small buffers",
+        set: |l, raw| {
+            let most = number(raw).filter(|n| (64..=limits::TLS_RECORD_BYTES_MAX).contains(n))?;
+            l.tls.record_bytes_max = most;
+            Some(())
+        },
+    },
+];
+
+const KEYS: &[Key] = &[
     Key {
         name: "data",
         expected: "a directory",
@@ -57,8 +113,21 @@ const KEYS: [Key; 17] = [
         set: |c, raw| base_url(raw).map(|url| c.http.base_url = url),
     },
     Key {
+        name: "https.listen",
+        expected: ADDRESS,
+        about: "console and API in TLS, such as 0.0.0.0:8443",
+        set: |c, raw| address(raw).map(|a| c.https.addr = a),
+    },
+    Key {
+        name: "https.certificate",
+        expected: FILES,
+        about: "its certificate; without: what `espush tls self-signed` made",
+        set: |c, raw| files(raw).map(|f| c.https.certificate = f),
+    },
+    Key { name: "https.key", expected: FILES, about: "the certificate's key", set: |c, raw| files(raw).map(|f| c.https.key = f) },
+    Key {
         name: "auth.anonymous",
-        expected: "true or false",
+        expected: YES_OR_NO,
         about: "let any MQTT client in, for free topics only",
         set: |c, raw| boolean(raw).map(|b| c.auth.anonymous = b),
     },
@@ -159,9 +228,11 @@ pub fn apply(config: &mut Config, key: &str, raw: &Raw) -> Result<(), Misfit> {
     if let Some(known) = KEYS.iter().find(|known| known.name == key) {
         return (known.set)(config, raw).ok_or_else(|| Misfit::Value(unfit(key, known.expected, raw)));
     }
-    if let Some(listen) = config.listen.iter_mut().find(|l| key.strip_suffix(".listen") == Some(l.protocol)) {
-        listen.addr = address(raw).ok_or_else(|| Misfit::Value(unfit(key, ADDRESS, raw)))?;
-        return Ok(());
+    if let Some((protocol, name)) = key.split_once('.')
+        && let Some(listen) = config.listen.iter_mut().find(|l| l.protocol == protocol)
+        && let Some(known) = LISTEN_KEYS.iter().find(|known| known.name == name)
+    {
+        return (known.set)(listen, raw).ok_or_else(|| Misfit::Value(unfit(key, known.expected, raw)));
     }
     Err(Misfit::Key(unknown(key, &names(config))))
 }
@@ -192,18 +263,26 @@ pub fn help(protocols: &[Protocol]) -> String {
         let value = if value.is_empty() { String::new() } else { format!(" [{value}]") };
         text.push_str(&format!("  {name:<33} {about}{value}\n"));
     };
-    for key in &KEYS {
+    for key in KEYS {
         line(key.name, key.about, &default(key.name));
     }
     for protocol in protocols {
-        line(&format!("{}.listen", protocol.name), &format!("devices that speak {}", protocol.name), protocol.listen_default);
+        for key in LISTEN_KEYS {
+            let default = match key.name {
+                "listen" => protocol.listen_default.to_owned(),
+                "proxy_protocol" => false.to_string(),
+                "tls.record_bytes_max" => limits::TLS_RECORD_BYTES_DEFAULT.to_string(),
+                _ => String::new(),
+            };
+            line(&format!("{}.{}", protocol.name, key.name), key.about, &default);
+        }
     }
     line(bridges::KEY, bridges::ABOUT, "");
     text
 }
 
 fn names(config: &Config) -> Vec<String> {
-    let listen = config.listen.iter().map(|l| format!("{}.listen", l.protocol));
+    let listen = config.listen.iter().flat_map(|l| LISTEN_KEYS.iter().map(move |k| format!("{}.{}", l.protocol, k.name)));
     KEYS.iter().map(|k| k.name.to_owned()).chain(listen).chain([bridges::KEY.to_owned()]).collect()
 }
 
@@ -214,6 +293,7 @@ fn unfit(key: &str, expected: &str, raw: &Raw) -> String {
         Raw::Text(text) => format!("{text:?}"),
         Raw::Bool(value) => value.to_string(),
         Raw::Integer(digits) => digits.clone(),
+        Raw::List(items) => format!("{items:?}"),
         Raw::Tables(_) => "a list of tables".to_owned(),
         Raw::Other(name) => format!("a TOML {name}"),
     };
@@ -246,6 +326,14 @@ fn distance(a: &str, b: &str) -> usize {
 pub(super) fn text(raw: &Raw) -> Option<&str> {
     match raw {
         Raw::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn files(raw: &Raw) -> Option<Vec<PathBuf>> {
+    match raw {
+        Raw::Text(text) => Some(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(PathBuf::from).collect()),
+        Raw::List(names) => Some(names.iter().map(PathBuf::from).collect()),
         _ => None,
     }
 }

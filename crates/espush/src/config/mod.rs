@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use contract::Protocol;
-use model::limits::Limits;
+use model::limits::{self, Limits};
 use tracing::level_filters::LevelFilter;
 
 pub use bridges::Bridge;
@@ -26,6 +26,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The console and API.
     pub http: Http,
+    /// The same in TLS.
+    pub https: TlsListen,
     /// Where each protocol listens, in the order of the registration.
     pub listen: Vec<Listen>,
     /// Who may come in.
@@ -58,6 +60,29 @@ pub struct Listen {
     pub protocol: &'static str,
     /// Where it listens; `None` = off.
     pub addr: Option<SocketAddr>,
+    /// A load balancer tells by a PROXY header who the peer is.
+    pub proxy_protocol: bool,
+    /// The same protocol in TLS.
+    pub tls: TlsListen,
+}
+
+/// A listener for TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsListen {
+    /// Where it listens; `None` = off.
+    pub addr: Option<SocketAddr>,
+    /// Certificate chains in PEM. With no certificate and no key, what `espush tls self-signed` made.
+    pub certificate: Vec<PathBuf>,
+    /// Their keys, in the same order.
+    pub key: Vec<PathBuf>,
+    /// Most payload bytes of one record.
+    pub record_bytes_max: usize,
+}
+
+impl TlsListen {
+    fn off(record_bytes_max: usize) -> TlsListen {
+        TlsListen { addr: None, certificate: Vec::new(), key: Vec::new(), record_bytes_max }
+    }
 }
 
 /// Who may come in.
@@ -101,10 +126,14 @@ impl Config {
             protocol: p.name,
             // A protocol's own default is ours to get right; one that does not parse is off.
             addr: p.listen_default.parse().ok(),
+            proxy_protocol: false,
+            tls: TlsListen::off(limits::TLS_RECORD_BYTES_DEFAULT),
         };
         Config {
             data: PathBuf::from("./espush-data"),
             http: Http { listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))), base_url: None },
+            // Browsers have memory for the largest records.
+            https: TlsListen::off(limits::TLS_RECORD_BYTES_MAX),
             listen: protocols.iter().map(listen).collect(),
             auth: Auth::default(),
             shards: 0,

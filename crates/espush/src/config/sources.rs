@@ -143,6 +143,9 @@ fn flatten(table: &DeTable<'_>, prefix: &str, place: &impl Fn(usize) -> String, 
             DeValue::String(text) => Raw::Text(text.to_string()),
             DeValue::Boolean(value) => Raw::Bool(*value),
             DeValue::Integer(number) if number.radix() == 10 => Raw::Integer(number.as_str().to_owned()),
+            DeValue::Array(items) if !items.is_empty() && items.iter().all(|item| item.get_ref().is_str()) => {
+                Raw::List(items.iter().filter_map(|item| item.get_ref().as_str()).map(str::to_owned).collect())
+            }
             DeValue::Array(items) => tables(items, place).map_or(Raw::Other("array"), Raw::Tables),
             other => Raw::Other(other.type_str()),
         };

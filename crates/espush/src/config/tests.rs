@@ -122,6 +122,34 @@ fn variables_that_are_not_settings_are_let_be() {
 }
 
 #[test]
+fn files_come_as_a_list_or_as_text_with_commas() {
+    let file =
+        "[mqtt.tls]\nlisten = '0.0.0.0:8883'\ncertificate = ['a.pem', 'b.pem']\nkey = 'a.key, b.key'\nrecord_bytes_max = 1024\n";
+    let set = [
+        "mqtt.tls.listen=0.0.0.0:8883",
+        "mqtt.tls.certificate=a.pem,b.pem",
+        "mqtt.tls.key=a.key,b.key",
+        "mqtt.tls.record_bytes_max=1024",
+    ];
+    let config = load(Some(file), &[], &[]).unwrap();
+    assert_eq!(config, load(None, &[], &set).unwrap());
+    assert_eq!(config.listen[0].tls.key, [PathBuf::from("a.key"), PathBuf::from("b.key")]);
+    assert_eq!(config.listen[1].tls, TlsListen::off(512), "what is set for one protocol is not set for another");
+    let error = load(None, &[], &["mqtt.tls.record_bytes_max=9"]).unwrap_err();
+    assert!(error.ends_with("mqtt.tls.record_bytes_max takes a number from 64 to 16384; found \"9\""), "{error}");
+    let error = load(Some("mqtt.tls.key = [1]\n"), &[], &[]).unwrap_err();
+    assert!(error.contains("mqtt.tls.key takes a PEM file"), "{error}");
+    let error = load(None, &[], &["mqtt.tls.lisen=1"]).unwrap_err();
+    assert!(error.contains("did you mean \"mqtt.tls.listen\"?"), "{error}");
+}
+
+#[test]
+fn a_load_balancer_may_stand_before_one_protocol() {
+    let config = load(None, &[("ESPUSH_MQTT__PROXY_PROTOCOL", "true")], &[]).unwrap();
+    assert!(config.listen[0].proxy_protocol && !config.listen[1].proxy_protocol);
+}
+
+#[test]
 fn localhost_is_an_address() {
     assert_eq!(mqtt(&load(None, &[], &["mqtt.listen=localhost:0"]).unwrap()).unwrap(), "127.0.0.1:0");
 }
