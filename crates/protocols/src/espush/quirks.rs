@@ -66,16 +66,19 @@ pub fn device_id_text(field: &[u8]) -> String {
 /// shows a day before the protocol existed, or later than tomorrow, is no clock either.
 ///
 /// The clock has whole seconds and is set by our 03 at most every few minutes, so near the present ours is
-/// the better one: a sample from now gets our milliseconds. Otherwise two samples of one second would have the same time, the
-/// second in place of the first, and one without a clock could seem newer than the next.
-pub fn sample_time(device_s: u32, now: UnixMs) -> Option<UnixMs> {
+/// the better one: a sample from now gets our milliseconds, and one without a clock never seems newer than the next.
+///
+/// An older sample comes from the device's offline queue. Two of one second must not have the same time,
+/// else the second would take the place of the first, which was acknowledged: the msgid, which the device
+/// counts up, gives the milliseconds that its clock lacks.
+pub fn sample_time(device_s: u32, msgid: u32, now: UnixMs) -> Option<UnixMs> {
     const BORN_MS: i64 = 1_430_438_400_000; // 2015-05-01
     const CLOCK_ERROR_MS: u64 = 3_000;
     let at = i64::from(device_s) * 1000;
     if !(BORN_MS..=now.0.saturating_add(POINT_AHEAD_S_MAX as i64 * 1000)).contains(&at) {
         return None;
     }
-    Some(if at.abs_diff(now.0) < CLOCK_ERROR_MS { now } else { UnixMs(at) })
+    Some(if at.abs_diff(now.0) < CLOCK_ERROR_MS { now } else { UnixMs(at + i64::from(msgid % 1000)) })
 }
 
 /// Text from the device. The original service spoke GBK on the wire (S); we do so where the app says so.
@@ -119,11 +122,11 @@ mod tests {
     #[test]
     fn h9_a_clock_that_was_never_set_is_no_clock() {
         let now = UnixMs(1_466_599_600_000);
-        assert_eq!(sample_time(0, now), None);
-        assert_eq!(sample_time(0x576a_88a4, now), Some(UnixMs(1_466_599_588_000)));
-        assert_eq!(sample_time(77, now), None, "seconds since power-on");
-        assert_eq!(sample_time(u32::MAX, now), None);
-        assert_eq!(sample_time(1, UnixMs(i64::MAX)), None);
+        assert_eq!(sample_time(0, 0, now), None);
+        assert_eq!(sample_time(0x576a_88a4, 0, now), Some(UnixMs(1_466_599_588_000)));
+        assert_eq!(sample_time(77, 0, now), None, "seconds since power-on");
+        assert_eq!(sample_time(u32::MAX, 0, now), None);
+        assert_eq!(sample_time(1, 0, UnixMs(i64::MAX)), None);
     }
 
     #[test]
@@ -131,11 +134,18 @@ mod tests {
         let device_s = 0x576a_88a4;
         for ms in [-2_999, 0, 1, 999, 2_999] {
             let now = UnixMs(1_466_599_588_000 + ms);
-            assert_eq!(sample_time(device_s, now), Some(now));
+            assert_eq!(sample_time(device_s, 7, now), Some(now));
         }
         for ms in [-3_000, 3_000, 60_000] {
-            assert_eq!(sample_time(device_s, UnixMs(1_466_599_588_000 + ms)), Some(UnixMs(1_466_599_588_000)));
+            assert_eq!(sample_time(device_s, 0, UnixMs(1_466_599_588_000 + ms)), Some(UnixMs(1_466_599_588_000)));
         }
+    }
+
+    #[test]
+    fn samples_of_one_second_from_the_offline_queue_have_times_of_their_own() {
+        let now = UnixMs(1_466_599_688_000);
+        let at = |msgid| sample_time(0x576a_88a4, msgid, now).map(|at| at.0 - 1_466_599_588_000);
+        assert_eq!([at(998), at(999), at(1_003), at(u32::MAX)], [Some(998), Some(999), Some(3), Some(295)]);
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub(super) fn take(cx: &mut Context<'_>, frame: &Frame<'_>, gbk: bool) {
     let Ok(upload) = Upload::read(frame.body) else {
         return cx.close(Fault::Peer, "an upload of less than six bytes; 2018 firmware belongs on port 10001");
     };
-    let (topic, payload) = points(&upload_text(upload.data, gbk), sample_time(upload.time_s, cx.unix));
+    let (topic, payload) = points(&upload_text(upload.data, gbk), sample_time(upload.time_s, frame.msgid, cx.unix));
     let publish =
         Publish { topic: &topic, payload: payload.as_bytes(), qos: Qos::AtLeastOnce, token: frame.msgid, ..Publish::default() };
     match cx.hub.publish(publish) {
