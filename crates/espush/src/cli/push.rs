@@ -21,7 +21,7 @@ use super::{say, say_json};
 #[command(after_help = "Exit codes:\n  \
     0  delivered (the protocol acknowledged it), or applied (the device answered)\n  \
     1  not pushed: no server, no such device, no right; the sentence says which\n  \
-    2  queued: the device gets it when it is back, until --ttl ends\n  \
+    2  on its way: queued until the device is back or --ttl ends, or sent and not acknowledged\n  \
     3  refused, failed, expired, replaced or cancelled\n  \
     4  an answer was wanted and none came in time; the push itself goes on\n  \
     64 wrong usage")]
