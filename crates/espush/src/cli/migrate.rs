@@ -1,7 +1,10 @@
 //! `espush migrate`: shows what another broker's installation becomes here, line by line, writes our
 //! configuration file, and with `--apply` makes the accounts on the running server.
 
-use std::path::PathBuf;
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,7 +15,7 @@ use ureq::http::Method;
 use super::client::{Client, Reach};
 use super::table::plain;
 use super::{FAILED, account, say, say_json};
-use crate::migrate::{Plan, PlannedAccount, plan};
+use crate::migrate::{HEADING, Plan, PlannedAccount, plan};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,12 +44,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let From::Mosquitto { file, out, apply } = args.from;
     let plan = plan(&file)?;
     if let Some(out) = &out {
-        std::fs::write(out, plan.toml()).with_context(|| format!("cannot write {}", out.display()))?;
+        let known = std::fs::read_to_string(out).unwrap_or_default();
+        let ours = known.is_empty() || known.starts_with(HEADING);
+        anyhow::ensure!(ours, "{} is there already and was written by somebody else; choose another --out", out.display());
+        write(out, &plan.toml(true)).with_context(|| format!("cannot write {}", out.display()))?;
     }
     let client = if apply { Some(Client::find(&args.reach)?) } else { None };
     if args.reach.json {
         let mut report = serde_json::to_value(&plan)?;
-        report["config"] = plan.toml().into();
+        report["config"] = plan.toml(false).into();
         say_json(&report);
     } else {
         show(&plan, out.is_none() && !apply, !apply);
@@ -68,10 +74,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
+/// For its owner only: there may be passwords of bridges in it.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
+}
+
 /// The configuration on stdout, so that it can be piped; all else on stderr.
 fn show(plan: &Plan, with_config: bool, with_accounts: bool) {
     if with_config {
-        say(plan.toml().trim_end());
+        say(plan.toml(false).trim_end());
     }
     for planned in plan.accounts.iter().filter(|_| with_accounts) {
         let rules = match planned.rules.len() {

@@ -17,6 +17,14 @@ pub struct Directive {
     pub value: String,
 }
 
+impl Directive {
+    /// The line as it is shown: a bridge's password is nobody's to read.
+    pub fn shown(&self) -> String {
+        let value = if self.key.ends_with("password") { "…" } else { &self.value };
+        format!("{} {value}", self.key).trim_end().to_owned()
+    }
+}
+
 /// All directives of a file and of what it includes.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Directive>> {
     let mut all = Vec::new();

@@ -3,12 +3,17 @@
 //! stands. Reads files and writes nothing; the command line shows the plan and carries it out.
 
 mod acl;
+mod bridge;
 mod conf;
 mod mosquitto;
 
+use bridge::PlannedBridge;
 use serde::Serialize;
 
 pub use mosquitto::plan;
+
+/// The first line of what we write, by which it is known when it is written again.
+pub const HEADING: &str = "# Written by `espush migrate mosquitto`.";
 
 /// What becomes of a line that is not carried over as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -112,6 +117,8 @@ pub struct PlannedAccount {
 pub struct Plan {
     /// For our configuration file.
     pub settings: Vec<Setting>,
+    /// Lines out to other brokers, for our configuration file.
+    pub bridges: Vec<PlannedBridge>,
     /// For the running server.
     pub accounts: Vec<PlannedAccount>,
     /// What is to be said of lines that are not carried over as they stand.
@@ -119,13 +126,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Our configuration file.
-    pub fn toml(&self) -> String {
-        let mut text = String::from("# Written by `espush migrate mosquitto`.\n");
+    /// Our configuration file. Passwords of bridges stand in it only with `secrets`.
+    pub fn toml(&self, secrets: bool) -> String {
+        let mut text = format!("{HEADING}\n");
         for Setting { key, value, from } in &self.settings {
             // Text in JSON's spelling is text in TOML's: both escape alike what a setting can hold.
             text.push_str(&format!("\n# {from}\n{key} = {value}\n"));
         }
+        text.extend(self.bridges.iter().map(|bridge| bridge.toml(secrets)));
         text
     }
 }

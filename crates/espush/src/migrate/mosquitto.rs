@@ -10,6 +10,7 @@ use model::{Rule, limits};
 use serde_json::Value;
 
 use super::acl::Acl;
+use super::bridge::{self, Block};
 use super::conf::{self, Directive};
 use super::{Notes, Plan, PlannedAccount, Setting};
 use crate::config::{Config, Sources};
@@ -50,33 +51,20 @@ pub fn plan(path: &Path) -> anyhow::Result<Plan> {
     let beside = path.parent().unwrap_or(Path::new("."));
     let mut plan = Plan::default();
     let mut gathered = Gathered::default();
-    let mut bridge = None;
+    // The lines after a `connection` that speak of bridges are its; all others are the broker's, wherever they stand.
+    let mut blocks: Vec<Block> = Vec::new();
     for directive in conf::read(path)? {
-        if directive.key == "connection" {
-            bridge = Some(directive.value.clone());
-        } else if directive.key == "listener" {
-            bridge = None;
-        }
-        match &bridge {
-            Some(name) if directive.key == "connection" || is_bridge_key(&directive.key) => {
-                let why = format!("bridge {name:?}: bridges are not carried over; set one up again as the documentation says");
-                plan.notes.left_out(&directive.place, &whole(&directive), &why);
-            }
+        match blocks.last_mut() {
+            _ if directive.key == "connection" => blocks.push(vec![directive]),
+            Some(block) if is_bridge_key(&directive.key) => block.push(directive),
             _ => gather(directive, beside, &mut gathered, &mut plan),
         }
     }
     listen(&mut gathered, &mut plan);
     people(gathered, &mut plan)?;
     refuse_unknown(&mut plan);
+    plan.bridges = blocks.iter().filter_map(|block| bridge::plan(block, &mut plan.notes)).collect();
     Ok(plan)
-}
-
-/// The line as it is shown: a bridge's password is nobody's to read.
-fn whole(directive: &Directive) -> String {
-    if directive.key.ends_with("password") {
-        return format!("{} …", directive.key);
-    }
-    format!("{} {}", directive.key, directive.value).trim_end().to_owned()
 }
 
 fn is_bridge_key(key: &str) -> bool {
@@ -105,7 +93,7 @@ fn is_bridge_key(key: &str) -> bool {
 
 fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &mut Plan) {
     let Directive { place, key, value } = &directive;
-    let line = whole(&directive);
+    let line = directive.shown();
     let notes = &mut plan.notes;
     let named = || Named { place: place.clone(), line: line.clone(), path: conf::locate(beside, value) };
     let mut set = |key: &'static str, value: Value| plan.settings.push(Setting { key, value, from: format!("{place}: {line}") });
@@ -279,7 +267,7 @@ fn tls_settings(address: String, from: String, tls: &BTreeMap<String, Directive>
     for directive in tls.values() {
         notes.left_out(
             &directive.place,
-            &whole(directive),
+            &directive.shown(),
             "TLS is not carried over; set it up as docs/en/configuration.md says",
         );
     }
@@ -434,7 +422,7 @@ mod tests {
         let left: Vec<&str> =
             plan.notes.iter().filter(|note| note.outcome == Outcome::LeftOut).map(|note| note.line.as_str()).collect();
         assert_eq!(left, ["plain", "123", "user gone"], "{:?}", plan.notes);
-        assert!(plan.toml().contains("mqtt.listen = \"127.0.0.1:1884\""));
+        assert!(plan.toml(false).contains("mqtt.listen = \"127.0.0.1:1884\""));
     }
 
     #[test]
@@ -456,8 +444,7 @@ mod tests {
     #[test]
     fn every_line_that_is_not_carried_over_is_told() {
         let conf = "listener 1883\nlistener 1885\nlistener 9001\nprotocol websockets\nlistener 0 /run/socket\n\
-                    max_queued_messages 0\nplugin /x.so\nplugin_opt_a b\nsomething new\nconnection up\naddress a.example:1883\n\
-                    topic # both\nremote_password geheim\n";
+                    max_queued_messages 0\nplugin /x.so\nplugin_opt_a b\nsomething new\n";
         let plan = planned(&[("mosquitto.conf", conf)]);
         let lines: Vec<&str> = plan.notes.iter().map(|note| note.line.as_str()).collect();
         for line in [
@@ -468,9 +455,6 @@ mod tests {
             "plugin /x.so",
             "plugin_opt_a b",
             "something new",
-            "connection up",
-            "address a.example:1883",
-            "remote_password …",
         ] {
             assert!(lines.contains(&line), "{line}: {lines:?}");
         }
@@ -479,12 +463,17 @@ mod tests {
     /// The file that is written is one that the server takes.
     #[test]
     fn the_configuration_that_is_written_can_be_read() {
-        let plan = planned(&[("mosquitto.conf", "listener 1884 ::1\nmax_queued_messages 500\nallow_anonymous true\n")]);
+        let bridge =
+            "connection up\naddress a.example\ntopic # both 2\nmax_queued_messages 500\nremote_username a\nremote_password b\n";
+        let plan = planned(&[("mosquitto.conf", &format!("listener 1884 ::1\nallow_anonymous true\n{bridge}"))]);
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("espush.toml");
-        std::fs::write(&file, plan.toml()).unwrap();
+        std::fs::write(&file, plan.toml(true)).unwrap();
         let config = Config::load(protocols::ALL, &Sources { file: Some(file), ..Sources::default() }).unwrap();
         assert!(config.auth.anonymous);
+        assert_eq!(config.limits.queue_messages, 500, "which stands below the bridge, but is none of its lines");
+        assert_eq!((config.bridges.len(), config.bridges[0].address.as_str()), (1, "a.example:1883"));
+        assert_eq!(config.bridges[0].plan.password.as_deref(), Some("b"));
         let mqtt = config.listen.iter().find(|listen| listen.protocol == "mqtt").unwrap();
         assert_eq!(mqtt.addr.unwrap().to_string(), "[::1]:1884");
     }
