@@ -314,3 +314,172 @@ fn a_message_beyond_the_devices_buffer_is_refused_and_its_owner_told() {
     rig.deliver(&saying("ok", Qos::AtMostOnce, None, false));
     assert_ne!(rig.written(), b"", "what fits goes on");
 }
+
+// ---- level 5: what needs a hub that answers later, or a clock ----
+
+/// The same client at level 5, without wishes but request problem information = 0.
+const CONNECT_5: &[u8] = b"\x10\x10\0\x04MQTT\x05\x02\0\0\x02\x17\0\0\x01c";
+/// One that wants words and is to be kept for a minute.
+const CONNECT_5_KEPT: &[u8] = b"\x10\x13\0\x04MQTT\x05\0\0\x0a\x05\x11\0\0\0\x3c\0\x01c";
+
+#[test]
+fn a_level_5_connect_becomes_a_hello() {
+    let mut rig = Rig::new();
+    // Receive maximum 2, session expiry 60 s; a will with a delay, an expiry and a user property.
+    rig.send(
+        b"\x10\x2e\0\x04MQTT\x05\x04\0\0\x08\x21\0\x02\x11\0\0\0\x3c\0\x01c\x11\x18\0\0\0\x05\x02\0\0\0\x09\x26\0\x01a\0\x01b\0\x01w\0\x01x",
+    );
+    let hello = rig.hub.hello.take().unwrap();
+    assert_eq!((hello.login, hello.clean, hello.keep_s, hello.inflight_max), (Login::Anonymous, false, 60, 2));
+    let will = hello.will.unwrap();
+    assert_eq!((will.delay_s, will.expiry_s), (5, Some(9)));
+    assert_eq!(will.props.unwrap().user, [("a".to_owned(), "b".to_owned())]);
+}
+
+#[test]
+fn refusals_have_their_reasons_at_level_5() {
+    for (refusal, reason) in [
+        (Refusal::NoCredentials, 0x87),
+        (Refusal::BadAppKey, 0x86),
+        (Refusal::BadChipId, 0x85),
+        (Refusal::Quota, 0x97),
+        (Refusal::Unavailable, 0x88),
+    ] {
+        let mut rig = Rig::new();
+        rig.send(CONNECT_5);
+        rig.answer(Answer::Refused(refusal));
+        assert_eq!((rig.written(), rig.closing.is_some()), (vec![0x20, 3, 0, reason, 0], true), "{refusal:?}");
+    }
+}
+
+#[test]
+fn a_level_5_client_is_told_why_it_ends() {
+    for (ending, reason) in [(Ending::TakenOver, 0x8e), (Ending::Removed, 0x98), (Ending::QueueFull, 0x97)] {
+        let mut rig = Rig::open(CONNECT_5);
+        let why = format!("{ending:?}");
+        rig.answer(Answer::Closing { ending, close: Close { fault: Fault::Nobody, why: "why".into() } });
+        assert_eq!(rig.written(), [0xe0, 1, reason], "{why}");
+    }
+    // To a client that can be sent elsewhere, where to (section 4.11); to the older levels nothing can be said.
+    let stopping = || Ending::Stopping { go_to: Some("b.example:1883".into()) };
+    for (connect, want) in [(CONNECT_5, &b"\xe0\x13\x9c\x11\x1c\0\x0eb.example:1883"[..]), (CONNECT, b"")] {
+        let mut rig = Rig::open(connect);
+        rig.answer(Answer::Closing { ending: stopping(), close: Close { fault: Fault::Nobody, why: "why".into() } });
+        assert_eq!((rig.written(), rig.closing.is_some()), (want.to_vec(), true));
+    }
+    // While the gate is being asked, in the CONNACK that the client waits for [MQTT-3.14.0-1].
+    let mut rig = Rig::new();
+    rig.send(CONNECT_5);
+    rig.answer(Answer::Closing { ending: Ending::Removed, close: Close { fault: Fault::Nobody, why: "why".into() } });
+    assert_eq!(rig.written(), b"\x20\x03\0\x88\0");
+}
+
+#[test]
+fn the_gates_silence_and_the_clients_have_reasons() {
+    let mut rig = Rig::new();
+    rig.send(CONNECT_5);
+    rig.wait_ms(20_000);
+    assert_eq!((rig.fault(), rig.written()), (Some("internal"), b"\x20\x03\0\x88\0".to_vec()));
+
+    let mut rig = Rig::open(CONNECT_5_KEPT);
+    rig.wait_ms(15_000);
+    assert_eq!(rig.fault(), Some("line"));
+    let words = "silent for one and a half times its keep-alive of 10 s";
+    assert_eq!(rig.written(), [b"\xe0\x3b\x8d\x39\x1f\0\x36", words.as_bytes()].concat(), "with words for one that wants them");
+
+    let mut rig = Rig::open(CONNECT_5);
+    rig.send(b"\x30\x10\0");
+    rig.wait_ms(120_000);
+    assert_eq!((rig.fault(), rig.written()), (Some("line"), b"\xe0\x01\x80".to_vec()), "a packet that is never finished");
+}
+
+#[test]
+fn what_cannot_be_kept_has_its_reason_and_the_line_stays() {
+    for (refusal, reason) in
+        [(Refusal::Unavailable, 0x83), (Refusal::Quota, 0x97), (Refusal::BadPayload, 0x99), (Refusal::NotAllowed, 0x87)]
+    {
+        let mut rig = Rig::open(CONNECT_5);
+        rig.hub.accepts = Accepted::Later;
+        rig.send(b"\x32\x07\0\x01a\0\x07\0x\x34\x07\0\x01a\0\x08\0x");
+        assert_eq!(rig.written(), b"");
+        rig.published(Err(refusal));
+        rig.published(Err(refusal));
+        assert_eq!(rig.written(), [0x40, 3, 0, 7, reason, 0x50, 3, 0, 8, reason], "{refusal:?}");
+        assert_eq!(rig.fault(), None);
+    }
+}
+
+#[test]
+fn publishes_that_wait_to_be_kept_are_open() {
+    let mut rig = Rig::open(CONNECT_5);
+    rig.hub.accepts = Accepted::Later;
+    for id in 1..=limits::MQTT_RECEIVE_MAX as u8 {
+        rig.send(&[0x32, 7, 0, 1, b'a', 0, id, 0, b'x']);
+    }
+    rig.published(Ok(()));
+    assert_eq!(rig.written(), b"\x40\x02\0\x01");
+    rig.send(b"\x32\x07\0\x01a\x01\0\0x");
+    assert_eq!(rig.fault(), None, "one was acknowledged");
+    rig.send(b"\x32\x07\0\x01a\x01\x01\0x");
+    assert_eq!((rig.written(), rig.fault()), (b"\xe0\x01\x93".to_vec(), Some("peer")));
+}
+
+#[test]
+fn a_pubrel_that_comes_too_early_is_a_protocol_error() {
+    let mut rig = Rig::open(CONNECT_5);
+    rig.hub.releases = Released::TooEarly;
+    rig.send(b"\x62\x02\0\x08");
+    assert_eq!((rig.written(), rig.fault()), (b"\xe0\x01\x82".to_vec(), Some("peer")));
+}
+
+#[test]
+fn what_a_publisher_says_reaches_the_hub_as_it_was_said() {
+    let mut rig = Rig::open(CONNECT_5);
+    rig.send(b"\x30\x26\0\x01a\x21\x01\x01\x02\0\0\0\x3c\x03\0\x01c\x08\0\x01r\x09\0\x01d\x26\0\x01b\0\x011\x26\0\x01a\0\x012x");
+    let (expiry_s, props) = rig.hub.said.clone();
+    let props = props.unwrap();
+    assert_eq!((expiry_s, props.utf8), (Some(60), true));
+    assert_eq!((props.content_type.as_deref(), props.response_topic.as_deref()), (Some("c"), Some("r")));
+    assert_eq!(props.correlation.as_deref(), Some(&b"d"[..]));
+    let user = [("b", "1"), ("a", "2")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(props.user, user, "in their order");
+    rig.send(b"\x30\x05\0\x01a\0x");
+    assert_eq!(rig.hub.said, (None, None), "nothing said takes no memory");
+}
+
+#[test]
+fn the_wishes_of_a_level_5_subscribe_reach_the_hub() {
+    let mut rig = Rig::open(CONNECT_5);
+    rig.send(b"\x82\x09\0\x01\x02\x0b\x07\0\x01a\x1d");
+    let wanted = rig.hub.options.unwrap();
+    assert_eq!((wanted.qos, wanted.no_local, wanted.as_published, wanted.id), (Qos::AtLeastOnce, true, true, Some(7)));
+    assert_eq!(wanted.retained, contract::RetainedWanted::IfNew);
+}
+
+#[test]
+fn a_level_5_goodbye_has_a_reason_and_an_expiry() {
+    let bye = |bytes: &[u8]| {
+        let mut rig = Rig::open(CONNECT_5_KEPT);
+        rig.send(bytes);
+        rig.hub.calls.last().cloned().unwrap()
+    };
+    assert_eq!(bye(b"\xe0\x00"), "bye Bye { with_will: false, keep_s: None }");
+    assert_eq!(bye(b"\xe0\x01\x04"), "bye Bye { with_will: true, keep_s: None }");
+    assert_eq!(bye(b"\xe0\x07\0\x05\x11\0\0\0\x09"), "bye Bye { with_will: false, keep_s: Some(9) }");
+}
+
+#[test]
+fn the_devices_own_words_for_a_refusal_reach_the_owner() {
+    let mut rig = Rig::open(CONNECT_5);
+    rig.send(b"\x40\x0a\0\x05\x99\x06\x1f\0\x03odd");
+    assert_eq!(rig.hub.calls[1], "settle 5 Failed(\"the device says: payload format invalid: odd\", b\"\")");
+    rig.hub.knows = false;
+    rig.send(b"\x50\x02\0\x09");
+    assert_eq!(rig.written(), b"\x62\x03\0\x09\x92");
+}
+
+#[test]
+fn only_level_5_pays_for_terms() {
+    assert!(Rig::open(CONNECT).machine.terms.is_none());
+    assert!(Rig::open(CONNECT_5).machine.terms.is_some());
+}
