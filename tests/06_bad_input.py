@@ -4,6 +4,7 @@ row for the owner; never the server, never another's line."""
 import random
 import select
 import socket
+import struct
 
 import pytest
 
@@ -13,10 +14,11 @@ from mqtt_wire import PING, PONG, Client, connect, packet, publish, subscribe, t
 
 @pytest.fixture(autouse=True)
 def others_do_not_notice(server):
-    """Through every test here another device keeps its line."""
-    with Client(server, server.device()) as bystander:
+    """Through every test here other devices keep their lines, one on each of the server's two shards."""
+    with Client(server, server.device()) as even, Client(server, server.device()) as odd:
         yield
-        bystander.send(PING).expect(PONG)
+        for bystander in (even, odd):
+            bystander.send(PING).expect(PONG)
     assert server.running()
 
 
@@ -168,12 +170,14 @@ def test_http_that_makes_no_sense_is_answered(server):
 
 
 def test_a_reader_who_does_not_read_is_not_waited_for(server):
-    """A subscriber that stops reading loses messages of QoS 0; who publishes notices nothing."""
+    """A subscriber that stops reading loses messages of QoS 0; who publishes notices nothing. Then its line breaks
+    with all that it never read."""
     deaf, speaker = Client(server, server.device()), Client(server, server.device())
     deaf.subscribe(("flood", 0))
     for _ in range(400):
         speaker.send(publish("flood", bytes(32 * 1024)))
     speaker.send(PING).expect(PONG)
+    deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     deaf.close()
     speaker.close()
 

@@ -189,8 +189,13 @@ impl Sockets {
                         unsent.sent += n;
                         wrote += n;
                     }
-                    // A broken line is noticed by the reader.
-                    Err(_) => break,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    // The reader notices a broken line and ends the connection. Until it had its turn a
+                    // broken socket counts as writable: to try again would keep the shard from all else.
+                    Err(_) => {
+                        socket.dead = true;
+                        return None;
+                    }
                 }
             }
             left = unsent.bytes.len() - unsent.sent;
