@@ -322,12 +322,15 @@ pub enum Answer {
 }
 
 /// Why the hub ends a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// A newer connection of the same client.
     TakenOver,
-    /// The program stops.
-    Stopping,
+    /// The program stops. `go_to` is the `host:port` at which its peers are awaited meanwhile.
+    Stopping {
+        /// Where to go.
+        go_to: Option<Arc<str>>,
+    },
     /// The owner removed the device or token, or gave it another secret.
     Removed,
     /// What waits for the peer is more than its queue holds.

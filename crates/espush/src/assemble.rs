@@ -35,6 +35,7 @@ pub struct House {
     telemetry: Arc<Telemetry>,
     feed: Arc<api::Feed>,
     running: Running,
+    go_to: Option<String>,
     tls: Vec<Arc<TlsServer>>,
     sys: Option<JoinHandle<()>>,
     events_stop: oneshot::Sender<()>,
@@ -133,6 +134,7 @@ impl House {
             telemetry,
             feed,
             running,
+            go_to: config.mqtt_go_to.clone(),
             tls,
             sys,
             events_stop,
@@ -162,7 +164,7 @@ impl House {
         for http in self.http_tasks {
             http.await??;
         }
-        tokio::task::spawn_blocking(move || self.running.stop("the server is stopping")).await?;
+        tokio::task::spawn_blocking(move || self.running.stop(self.go_to.as_deref(), "the server is stopping")).await?;
         let _ = self.events_stop.send(());
         self.events_task.await?;
         self.push.flush().await;

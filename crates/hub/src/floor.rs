@@ -3,6 +3,7 @@
 //! time, and is the [`Wire`] that bytes leave by. The sockets of `net` and the tests drive the same code.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use contract::session::Peer;
 use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Protocol, Session};
@@ -245,12 +246,12 @@ impl Floor {
         }
     }
 
-    /// Says goodbye to everyone.
-    pub fn close_all(&mut self, close: &Close, wire: &mut impl Wire) {
+    /// Says goodbye to everyone, and where to go.
+    pub fn close_all(&mut self, go_to: Option<&Arc<str>>, close: &Close, wire: &mut impl Wire) {
         for index in 0..self.seats.len() {
             let Seat { generation, line: Some(_) } = &self.seats[index] else { continue };
             let conn = ConnId { index: index as u32, generation: *generation };
-            let answer = Answer::Closing { ending: Ending::Stopping, close: close.clone() };
+            let answer = Answer::Closing { ending: Ending::Stopping { go_to: go_to.cloned() }, close: close.clone() };
             self.call(conn, |machine, cx| machine.on_answer(cx, answer));
             self.wind_up(conn, wire);
             self.finish(conn, close.clone(), wire);

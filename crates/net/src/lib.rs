@@ -145,10 +145,11 @@ impl Shards {
 }
 
 impl Running {
-    /// Says goodbye to every peer and waits for the threads.
-    pub fn stop(self, why: &'static str) {
+    /// Says goodbye to every peer, tells those that understand it to go to `go_to`, and waits for the threads.
+    pub fn stop(self, go_to: Option<&str>, why: &'static str) {
+        let go_to: Option<Arc<str>> = go_to.map(Arc::from);
         for shard in 0..self.shards.inboxes.len() {
-            self.shards.post(shard, Post::Stop(Close { fault: Fault::Nobody, why: why.into() }));
+            self.shards.post(shard, Post::Stop(go_to.clone(), Close { fault: Fault::Nobody, why: why.into() }));
         }
         for thread in self.threads {
             if thread.join().is_err() {
@@ -193,7 +194,7 @@ pub(crate) enum Post {
     Arrival(Box<Arrival>),
     Dial(Box<Dial>),
     /// Say goodbye to everyone and end.
-    Stop(Close),
+    Stop(Option<Arc<str>>, Close),
 }
 
 impl Post {

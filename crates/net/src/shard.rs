@@ -426,9 +426,9 @@ async fn read_inbox(ctx: Rc<Ctx>) {
                     }
                 }
                 Post::Dial(dial) => drop(spawn_local(dial::keep(ctx.clone(), *dial))),
-                Post::Stop(close) => {
+                Post::Stop(go_to, close) => {
                     ctx.stopping.set(true);
-                    ctx.turn(|floor, sockets| floor.close_all(&close, sockets));
+                    ctx.turn(|floor, sockets| floor.close_all(go_to.as_ref(), &close, sockets));
                     // Let the flusher carry the goodbyes out before the thread ends.
                     tokio::task::yield_now().await;
                     tokio::task::yield_now().await;

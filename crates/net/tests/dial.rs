@@ -131,7 +131,7 @@ fn a_remote_that_refuses_and_is_left_is_dialled_until_it_stays() {
     expect(&mut line, b"hi");
     line.write_all(b"there").unwrap();
     expect(&mut line, b"there");
-    let stopping = std::thread::spawn(move || running.stop("the test is over"));
+    let stopping = std::thread::spawn(move || running.stop(None, "the test is over"));
     expect(&mut line, b"bye");
     drop(line);
     stopping.join().unwrap();

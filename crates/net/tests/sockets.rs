@@ -100,7 +100,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.stop("the test is over");
+            running.stop(None, "the test is over");
         }
     }
 }

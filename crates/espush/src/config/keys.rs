@@ -202,6 +202,17 @@ const KEYS: &[Key] = &[
         set: |c, raw| number(raw).filter(|n| (1..=68719476736).contains(n)).map(|n| c.limits.retained_bytes = n),
     },
     Key {
+        name: "mqtt.go_to",
+        expected: "host:port of another server, or \"\" for none",
+        about: "where MQTT 5.0 clients are told to go when this server stops",
+        set: |c, raw| {
+            let server =
+                text(raw).filter(|t| t.is_empty() || t.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()))?;
+            c.mqtt_go_to = (!server.is_empty()).then(|| server.to_owned());
+            Some(())
+        },
+    },
+    Key {
         name: "sys.interval_s",
         expected: "a number of seconds from 0 (off) to 3600",
         about: "how often $SYS/broker/… is published",

@@ -34,6 +34,8 @@ pub struct Config {
     pub auth: Auth,
     /// Threads that carry connections; 0 = one per core.
     pub shards: usize,
+    /// Where clients that understand it are told to go when the server stops.
+    pub mqtt_go_to: Option<String>,
     /// What peers may make grow.
     pub limits: Limits,
     /// Seconds between two publications of `$SYS/broker/…`; 0 is off.
@@ -137,6 +139,7 @@ impl Config {
             listen: protocols.iter().map(listen).collect(),
             auth: Auth::default(),
             shards: 0,
+            mqtt_go_to: None,
             limits: Limits::default(),
             sys_interval_s: 10,
             bridges: Vec::new(),

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use contract::{Context, Ending, Fault};
+use contract::{Close, Context, Ending, Fault};
 
 use super::codec::{Ack, Connack, Disconnect, Kind, Level, Properties, Property, Reason, TooLong};
 use super::session::{Machine, Stage};
@@ -64,6 +64,24 @@ impl Machine {
         cx.close(fault, why);
     }
 
+    /// The hub ends the connection.
+    pub(super) fn end_by_hub(&mut self, cx: &mut Context<'_>, ending: &Ending, close: Close) {
+        if let (Ending::Stopping { go_to: Some(server) }, Stage::Open, Some(terms)) = (ending, self.stage, &mut self.terms) {
+            // Section 4.11: the client should go to the server that the reference names.
+            terms.props.clear();
+            let from = cx.out.len();
+            let put = terms.props.push(Property::ServerReference(server)).and_then(|()| {
+                let disconnect = Disconnect { reason: reason(ending), props: terms.props.view() };
+                disconnect.encode(Level::V5, Kind::Disconnect, cx.out)
+            });
+            if put.is_ok() && cx.out.len() - from <= terms.packet_bytes_max {
+                return cx.close(close.fault, close.why);
+            }
+            cx.out.truncate(from);
+        }
+        self.end(cx, reason(ending), close.fault, close.why);
+    }
+
     /// A CONNACK with a refusal, followed by the end [MQTT-3.2.2-5], in 5.0 [MQTT-3.2.2-7].
     pub(super) fn refuse(&mut self, cx: &mut Context<'_>, reason: Reason, fault: Fault, why: impl Into<Cow<'static, str>>) {
         let why = why.into();
@@ -75,10 +93,11 @@ impl Machine {
 }
 
 /// What the client is told when the hub ends its connection.
-pub(super) fn ending(ending: Ending) -> Reason {
+fn reason(ending: &Ending) -> Reason {
     match ending {
         Ending::TakenOver => Reason::TakenOver, // [MQTT-3.1.4-3]
-        Ending::Stopping => Reason::ShuttingDown,
+        Ending::Stopping { go_to: None } => Reason::ShuttingDown,
+        Ending::Stopping { go_to: Some(_) } => Reason::UseAnother,
         Ending::Removed => Reason::Administrative,
         Ending::QueueFull => Reason::Quota,
     }

@@ -13,7 +13,7 @@ use model::{Millis, limits};
 use super::codec::{Connect, DecodeError, Head, Kind, Level, Packet, Reason, put_empty};
 use super::quirks::Firmware;
 use super::terms::Terms;
-use super::{connect, deliver, disconnect, publish, quirks, reply, subscribe};
+use super::{connect, deliver, disconnect, publish, quirks, subscribe};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Session for Machine {
             Answer::Welcome(welcome) => connect::on_welcome(self, cx, &welcome),
             Answer::Refused(refusal) => connect::on_refused(self, cx, refusal),
             Answer::Published { token, result } => publish::on_published(self, cx, token, result),
-            Answer::Closing { ending, close } => self.end(cx, reply::ending(ending), close.fault, close.why),
+            Answer::Closing { ending, close } => self.end_by_hub(cx, &ending, close),
         }
         self.cut(cx, from);
     }
