@@ -59,6 +59,21 @@ export interface Token {
 	expires: string | null;
 }
 
+export interface Account {
+	id: number;
+	name: string;
+	/** By which method the password is kept; `none` when nobody can log in by one. */
+	password_kind: string;
+	/** One a line, in the order in which they are asked. */
+	rules: string[];
+	created: string;
+}
+
+/** An account whose password was just made; it is shown once. */
+export interface NewAccount extends Account {
+	password?: string;
+}
+
 export type Value = number | boolean | string;
 
 export interface Point {

@@ -306,6 +306,23 @@ export const en = {
 		listeners: 'Listening on',
 		devicesCount: 'Devices'
 	},
+	accounts: {
+		title: 'MQTT accounts',
+		lead: 'For programs and people that use this server as a plain MQTT broker. Devices need none.',
+		create: 'New account',
+		name: 'User name',
+		nameHint: '“anonymous” holds the rules of clients without a password, where those are let in.',
+		rules: 'Rules',
+		rulesHint:
+			'One a line: allow or deny, then publish, subscribe or both, then a topic filter. %u is the user name, %c the client id. The first that fits decides; without rules every free topic is allowed. New rules end the account’s connections.',
+		count: (count: number) => (count === 0 ? 'all free topics' : count === 1 ? '1 rule' : `${count} rules`),
+		edit: (name: string) => `Rules of ${name}`,
+		newPassword: 'New password',
+		passwordOnce: 'The password, shown only now:',
+		delete: (name: string) => `Delete the account “${name}”?`,
+		deleteWarn: 'Its connections end, and its clients are refused from then on.',
+		none: 'No accounts yet.'
+	},
 	/** Translations of what the server says, by a problem's code and by the sentence; English needs none. */
 	problems: {} as Record<string, string>,
 	phrases: [] as [said: string | RegExp, translated: string][]

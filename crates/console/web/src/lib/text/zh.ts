@@ -305,6 +305,23 @@ export const zh: Text = {
 		listeners: '监听地址',
 		devicesCount: '设备'
 	},
+	accounts: {
+		title: 'MQTT 账号',
+		lead: '给把本服务器当作普通 MQTT 代理使用的程序和人。设备不需要账号。',
+		create: '新建账号',
+		name: '用户名',
+		nameHint: '“anonymous” 保存的是不带密码的客户端的规则（在允许它们连接时）。',
+		rules: '规则',
+		rulesHint:
+			'每行一条：allow 或 deny，然后是 publish、subscribe 或 both，最后是主题过滤器。%u 是用户名，%c 是客户端 ID。第一条相符的规则决定；没有规则时允许全部自由主题。更换规则会结束该账号的连接。',
+		count: (count: number) => (count === 0 ? '全部自由主题' : `${count} 条规则`),
+		edit: (name: string) => `${name} 的规则`,
+		newPassword: '新密码',
+		passwordOnce: '密码，只显示这一次：',
+		delete: (name: string) => `删除账号“${name}”？`,
+		deleteWarn: '它的连接会结束，它的客户端从此被拒绝。',
+		none: '还没有账号。'
+	},
 	problems: {
 		unreachable: '无法连接到服务器。',
 		bad_code: '登录码无效、已用过或已过期。',
@@ -315,6 +332,10 @@ export const zh: Text = {
 		no_such_app: '没有这个应用。',
 		no_such_token: '没有这个令牌。',
 		no_such_push: '没有这条推送。',
+		no_such_account: '没有这个账号。',
+		bad_account_name: '账号名不能全是数字，不能是 token，不能含有 +、# 或控制字符。',
+		account_name_taken: '已有同名的账号或设备，请换一个名字。',
+		bad_rule: '有一行不是规则：请写 allow 或 deny，然后 publish、subscribe 或 both，再写主题过滤器。',
 		device_id_taken: '这个设备 ID 已被使用，请换一个。',
 		bad_device_id: '设备 ID 由 1 到 64 个字母、数字、点、短横线、下划线组成，且不能全是数字。',
 		reserved_device_id: '这个 ID 是保留字，请换一个。',
