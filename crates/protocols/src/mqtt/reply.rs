@@ -56,6 +56,8 @@ impl Machine {
         }
         match self.stage {
             Stage::Open if self.terms.is_some() => {
+                // What only a CONNACK may say is about a second CONNECT.
+                let reason = if reason.may_stand_in(Kind::Disconnect) { reason } else { Reason::ProtocolError };
                 self.put(cx.out, &why, |level, props, out| Disconnect { reason, props }.encode(level, Kind::Disconnect, out));
             }
             Stage::Asked(Level::V5) => return self.refuse(cx, reason, fault, why),

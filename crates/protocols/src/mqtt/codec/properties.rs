@@ -242,12 +242,11 @@ impl<'a> Properties<'a> {
         let mut inside = Cursor::new(bytes);
         let mut seen = 0u64; // by identifier; all that exist are below 64
         let (mut method, mut data) = (false, false);
-        while !inside.is_empty() {
-            let property = Property::read(&mut inside)?;
-            let id = property.id();
+        while let Some(&id) = inside.rest().first() {
             if !place.takes(id) {
                 return Err(DecodeError::Property(id));
             }
+            let property = Property::read(&mut inside)?;
             if seen & 1 << id != 0 && !place.takes_many(id) {
                 return Err(DecodeError::PropertyTwice(id));
             }
