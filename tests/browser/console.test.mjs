@@ -332,6 +332,35 @@ test('apps and tokens: made, used, taken away', async () => {
 	});
 });
 
+test('an MQTT account: made with its rules, given others, taken away', async () => {
+	await visit({}, async (page) => {
+		const name = `gateway ${run}`;
+		const account = () => page.evaluate(async (name) => (await (await fetch('/api/v1/accounts')).json()).items.find((one) => one.name === name), name);
+		await page.goto('/settings');
+		await button(page, 'New account').click();
+		const dialog = page.getByRole('dialog');
+		await dialog.getByLabel('User name').fill(name);
+		await dialog.getByLabel('Rules').fill('deny both home/safe\n\n  allow both home/#\n');
+		await button(dialog, 'Create').click();
+		assert.match(await dialog.getByTestId('secret').innerText(), /^\S{32}$/);
+		await button(dialog, 'Close').last().click();
+		await page.getByTestId('accounts').getByText(name).waitFor();
+		assert.deepEqual((await account()).rules, ['deny both home/safe', 'allow both home/#']);
+
+		await button(page, `Rules of ${name}`).click();
+		await shot(page, 'account-desk');
+		await dialog.getByLabel('Rules').fill('allow subscribe %u/news');
+		await button(dialog, 'Save').click();
+		await dialog.waitFor({ state: 'detached' });
+		assert.deepEqual((await account()).rules, ['allow subscribe %u/news']);
+
+		await button(page, `Delete the account “${name}”?`).click();
+		await button(dialog, 'Delete').click();
+		await page.getByTestId('accounts').getByText(name).waitFor({ state: 'detached' });
+		assert.equal(await account(), undefined);
+	});
+});
+
 test('one who may only read is told so', async () => {
 	const token = await visit({}, async (page) => {
 		await page.goto('/');
