@@ -229,7 +229,7 @@ impl Feed {
     fn tell(&self, event: &Event) {
         match event {
             Event::Up { message, .. } => self.message(owner(message), message, Direction::Up, message.at),
-            Event::Down { message, .. } => self.message(owner(message), message, Direction::Down, self.clock.unix()),
+            Event::Down { message, at, .. } => self.message(owner(message), message, Direction::Down, *at),
             Event::Passed { message } => {
                 let source = message.source.and_then(|number| self.fleet.id_of(number));
                 self.message(source.as_ref().map(|id| id.as_str()), message, Direction::Up, message.at);

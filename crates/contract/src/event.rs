@@ -87,6 +87,8 @@ pub enum Event {
         device: DeviceNumber,
         /// The message.
         message: SharedMessage,
+        /// When it was given.
+        at: UnixMs,
     },
     /// A message on a free topic passed, told only while somebody watches.
     Passed {

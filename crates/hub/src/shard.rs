@@ -514,7 +514,7 @@ impl Shard {
                         && message.source != Some(*number)
                     {
                         let device = *number;
-                        self.work.events.push(Event::Down { device, message: message.clone() });
+                        self.work.events.push(Event::Down { device, message: message.clone(), at: unix });
                         if message.receipt.is_some_and(|r| r.device == device) {
                             self.step(message, Step::Sent, unix);
                         }

@@ -145,8 +145,8 @@ impl Consumer for Telemetry {
                 }
             }
             // A push may have been made days before it is given: what counts here is when it passed.
-            Event::Down { device, message } => {
-                self.log.lock().add(*device, Logged::of(message, Direction::Down, self.clock.unix()));
+            Event::Down { device, message, at } => {
+                self.log.lock().add(*device, Logged::of(message, Direction::Down, *at));
             }
             Event::DeviceChanged { device, change: Change::Removed } => {
                 self.log.lock().forget(*device);

@@ -277,7 +277,7 @@ async fn messages_of_both_ways_are_remembered_until_the_device_is_removed() {
     let room = world.room();
     up(&room, "log", b"booted", None);
     let push = Message::new(Topic::of_device("lamp", "push"), &b"on"[..], UnixMs(5));
-    room.on_event(&Event::Down { device: LAMP, message: Arc::new(push) });
+    room.on_event(&Event::Down { device: LAMP, message: Arc::new(push), at: NOW });
     let seen: Vec<_> = room.messages(LAMP).into_iter().map(|m| (m.direction, m.topic.to_string(), m.at)).collect();
     assert_eq!(seen, [(Direction::Up, "dev/lamp/log".to_owned(), NOW), (Direction::Down, "dev/lamp/push".to_owned(), NOW)]);
     room.on_event(&Event::DeviceChanged { device: LAMP, change: Change::Removed });
