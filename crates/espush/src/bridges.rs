@@ -68,6 +68,7 @@ fn dial(bridge: &Bridge, shards: &Shards, clock: Arc<dyn Clock>) -> Arc<Kept> {
     shards.dial(Dial {
         protocol: LABEL,
         addr: bridge.address.clone(),
+        tls: None,
         session: plan.session(),
         reserve: Reserve::new(plan.clone()).map(|machine| Box::new(machine) as Box<dyn Session>),
         open: Box::new(move |peer| {

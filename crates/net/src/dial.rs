@@ -13,7 +13,11 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::shard::{Ctx, seat};
+use crate::entrance::{shake_hands, write_all};
+use crate::layer::Layers;
+use crate::shard::{Ctx, seat_in};
+use crate::tls::Tls;
+use crate::trust::TlsClient;
 
 /// How long a remote may take to answer a connection request.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
@@ -35,6 +39,8 @@ pub struct Dial {
     pub protocol: &'static str,
     /// `host:port`; a name is looked up at each attempt, so that the remote may move.
     pub addr: String,
+    /// Speak TLS on it.
+    pub tls: Option<TlsClient>,
     /// The name of the session that its machine will say hello with: decides the shard, so that the
     /// connection need not be handed over.
     pub session: String,
@@ -55,9 +61,9 @@ pub(crate) async fn keep(ctx: Rc<Ctx>, mut dial: Dial) {
     }
     let mut pauses = Pauses::default();
     while !ctx.stopping.get() {
-        let (close, life) = match connect(&dial.addr).await {
+        let (close, life) = match connect(&dial).await {
             Ok(_) if ctx.stopping.get() => return,
-            Ok((stream, remote)) => live(&ctx, &dial, stream, remote).await,
+            Ok(made) => live(&ctx, &dial, made).await,
             Err(why) => (Close { fault: Fault::Line, why: why.into() }, Duration::ZERO),
         };
         if ctx.stopping.get() {
@@ -69,24 +75,47 @@ pub(crate) async fn keep(ctx: Rc<Ctx>, mut dial: Dial) {
     }
 }
 
-async fn connect(addr: &str) -> Result<(TcpStream, SocketAddr), String> {
+/// A connection that has come about.
+struct Made {
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: Option<Tls>,
+    /// What the remote has already said for the machine.
+    plain: Vec<u8>,
+}
+
+async fn connect(dial: &Dial) -> Result<Made, String> {
+    let addr = &dial.addr;
     let connecting = async {
-        let stream = TcpStream::connect(addr).await?;
-        let remote = stream.peer_addr()?;
-        Ok::<_, std::io::Error>((stream, remote))
+        let unreachable = |error: std::io::Error| format!("cannot reach {addr}: {error}");
+        let stream = TcpStream::connect(addr).await.map_err(unreachable)?;
+        let remote = stream.peer_addr().map_err(unreachable)?;
+        let mut made = Made { stream, remote, tls: None, plain: Vec::new() };
+        if let Some(client) = &dial.tls {
+            let failed = |close: Close| format!("no TLS with {addr}: {}", close.why);
+            let mut hello = Vec::new();
+            let tls = client.call(&mut hello).map_err(|error| format!("no TLS with {addr}: {error}"))?;
+            write_all(&made.stream, &hello).await.map_err(failed)?;
+            made.tls = Some(shake_hands(&made.stream, tls, Vec::new(), &mut made.plain).await.map_err(failed)?);
+        }
+        Ok(made)
     };
-    match timeout(CONNECT_MAX, connecting).await {
-        Ok(Ok(made)) => Ok(made),
-        Ok(Err(error)) => Err(format!("cannot reach {addr}: {error}")),
-        Err(_) => Err(format!("{addr} did not answer within {} s", CONNECT_MAX.as_secs())),
-    }
+    let late = || format!("{addr} did not answer within {} s", CONNECT_MAX.as_secs());
+    timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// One connection, from its seat to its end: why it ended and how long it lived.
-async fn live(ctx: &Rc<Ctx>, dial: &Dial, stream: TcpStream, remote: SocketAddr) -> (Close, Duration) {
+async fn live(ctx: &Rc<Ctx>, dial: &Dial, made: Made) -> (Close, Duration) {
+    let Made { stream, remote, tls, plain } = made;
     let begun = Instant::now();
     let machine = (dial.open)(Peer { remote, now: ctx.clock.millis(), limits: ctx.limits() });
-    let conn = seat(ctx, stream, remote, |floor, sockets| floor.open_machine(dial.protocol, machine, remote, sockets));
+    let layers = tls.map(|tls| Box::new(Layers::of(tls)));
+    let conn = seat_in(ctx, stream, remote, layers, Vec::new(), |floor, sockets, conn| {
+        floor.open_machine(dial.protocol, machine, remote, sockets);
+        if !plain.is_empty() {
+            floor.bytes(conn, &plain, sockets);
+        }
+    });
     let (tell, ended) = oneshot::channel();
     // Its end, even one that has come already, is told by the flusher, which has not run since.
     ctx.state.borrow_mut().dialled.insert(conn, tell);

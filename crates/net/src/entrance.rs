@@ -81,8 +81,8 @@ async fn read_header(stream: &TcpStream, remote: SocketAddr) -> Result<(SocketAd
     }
 }
 
-/// Does the handshake. What the client sends right behind it goes into `plain`.
-async fn shake_hands(stream: &TcpStream, mut tls: Tls, early: Vec<u8>, plain: &mut Vec<u8>) -> Result<Tls, Close> {
+/// Does the handshake. What the peer sends right behind it goes into `plain`.
+pub(crate) async fn shake_hands(stream: &TcpStream, mut tls: Tls, early: Vec<u8>, plain: &mut Vec<u8>) -> Result<Tls, Close> {
     let (mut input, mut answer) = (early, Vec::new());
     loop {
         if input.is_empty() {
@@ -117,7 +117,7 @@ async fn read_more(stream: &TcpStream, input: &mut Vec<u8>) -> Result<(), Close>
     }
 }
 
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> Result<(), Close> {
+pub(crate) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> Result<(), Close> {
     while !bytes.is_empty() {
         stream.writable().await.map_err(|_| line("the line broke"))?;
         match stream.try_write(bytes) {

@@ -17,6 +17,7 @@ mod sockets;
 mod stats;
 mod stream;
 mod tls;
+mod trust;
 mod websocket;
 
 use std::io;
@@ -43,6 +44,7 @@ pub use crate::stats::ShardStats;
 use crate::stats::Stats;
 pub use crate::stream::Stream;
 pub use crate::tls::Tls;
+pub use crate::trust::{TlsClient, TrustError};
 pub use crate::websocket::{WebSocket, websocket_accept};
 
 /// The way to the shards: what the platform holds. Exists before the shards run, because the gate that

@@ -178,12 +178,12 @@ fn begin(floor: &mut Floor, sockets: &mut Sockets, conn: ConnId, protocol: &Prot
 }
 
 /// Gives a socket its seat and its reading task.
-pub(crate) fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce(&mut Floor, &mut Sockets)) -> ConnId {
+fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce(&mut Floor, &mut Sockets)) -> ConnId {
     seat_in(ctx, stream, remote, None, Vec::new(), |floor, sockets, _| enter(floor, sockets))
 }
 
 /// The same for a socket with layers, and with bytes that it could not send before.
-fn seat_in(
+pub(crate) fn seat_in(
     ctx: &Rc<Ctx>,
     stream: TcpStream,
     remote: SocketAddr,

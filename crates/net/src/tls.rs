@@ -9,13 +9,16 @@ use std::io::{self, Read, Write};
 use contract::{Close, Fault};
 use openssl::error::ErrorStack;
 use openssl::ssl::{Error, ErrorCode, Ssl, SslContextRef, SslStream};
+use openssl::x509::X509VerifyResult;
 
 use crate::layer::{Flow, Layer};
 
+/// Most payload bytes of a record (RFC 8446, 5.1): a broker takes them all, unlike a board.
+const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// A record's first byte while a handshake begins (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
 
-/// The server's side of one TLS connection.
+/// Our side of one TLS connection: the server's, or the caller's on a line that the house dials.
 pub struct Tls {
     stream: SslStream<Pipe>,
     stage: Stage,
@@ -66,8 +69,21 @@ impl Write for Pipe {
 impl Tls {
     /// Awaits a client. At most `record_bytes_max` payload bytes are put into one record.
     pub(crate) fn new(context: &SslContextRef, record_bytes_max: usize) -> Result<Tls, ErrorStack> {
-        let stream = SslStream::new(Ssl::new(context)?, Pipe::default())?;
+        let mut ssl = Ssl::new(context)?;
+        ssl.set_accept_state();
+        let stream = SslStream::new(ssl, Pipe::default())?;
         Ok(Tls { stream, stage: Stage::Fresh, record_bytes_max: record_bytes_max.max(1) })
+    }
+
+    /// Calls a server: what is said first goes into `down`.
+    pub(crate) fn call(mut ssl: Ssl, down: &mut Vec<u8>) -> Result<Tls, ErrorStack> {
+        ssl.set_connect_state();
+        let stream = SslStream::new(ssl, Pipe::default())?;
+        let mut tls = Tls { stream, stage: Stage::Handshake, record_bytes_max: RECORD_BYTES_MAX };
+        // "Not done yet" is no error: the server is to answer first.
+        let _ = tls.stream.do_handshake();
+        tls.collect(down);
+        Ok(tls)
     }
 
     /// Whether the handshake is done.
@@ -77,10 +93,10 @@ impl Tls {
 
     fn advance(&mut self, length: usize, up: &mut Vec<u8>) -> Result<Flow, Close> {
         if self.stage == Stage::Handshake {
-            match self.stream.accept() {
+            match self.stream.do_handshake() {
                 Ok(()) => self.stage = Stage::Open,
                 Err(error) if error.code() == ErrorCode::WANT_READ => return Ok(Flow::Open),
-                Err(error) => return Err(fault("the TLS handshake failed", &error)),
+                Err(error) => return Err(self.distrust().unwrap_or_else(|| fault("the TLS handshake failed", &error))),
             }
         }
         loop {
@@ -96,6 +112,15 @@ impl Tls {
                 Err(error) => return Err(fault("the TLS line broke", &error)),
             }
         }
+    }
+
+    /// Why we do not trust the certificate that the server showed us, if that is so.
+    fn distrust(&self) -> Option<Close> {
+        let verdict = self.stream.ssl().verify_result();
+        let why = verdict.error_string();
+        let what =
+            format!("its certificate is not trusted ({why}); name the certificate of its CA, and a host that stands in it");
+        (verdict != X509VerifyResult::OK).then(|| Close { fault: Fault::Peer, why: what.into() })
     }
 
     /// Takes what OpenSSL wrote, and gives memory back.

@@ -3,13 +3,15 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Sender, channel};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{Answer, Bus, Context, Delivery, Event, Fault, Gate, Hello, Login, Session};
 use model::limits::Limits;
-use net::{Dial, Shards, SystemClock};
+use net::{Dial, Running, Shards, SystemClock, TlsClient, TrustError, self_signed};
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 use socket2::{Domain, Socket, Type};
 use testkit::TestGate;
 
@@ -86,11 +88,38 @@ impl Bus for NoBus {
     }
 }
 
-fn expect(line: &mut TcpStream, wanted: &[u8]) {
+fn expect(line: &mut impl Read, wanted: &[u8]) {
     let mut got = vec![0; wanted.len()];
-    line.set_read_timeout(Some(PATIENCE)).unwrap();
     line.read_exact(&mut got).unwrap();
     assert_eq!(got, wanted);
+}
+
+fn accept(listener: &TcpListener) -> TcpStream {
+    let (line, _) = listener.accept().unwrap();
+    line.set_read_timeout(Some(PATIENCE)).unwrap();
+    line
+}
+
+fn start(shards: &Arc<Shards>) -> Running {
+    let gate: Arc<dyn Gate> = Arc::new(TestGate::default());
+    shards.start(&[], gate, Arc::new(NoBus), Arc::new(SystemClock::new()), Limits::default()).unwrap()
+}
+
+/// Has `addr` dialled over TLS with an [`Echo`]; what is told comes out at the end of the channel.
+fn dial_tls(addr: &str, ca: &Path) -> (Running, Receiver<String>) {
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let shards = Shards::new(1);
+    shards.dial(Dial {
+        protocol: "bridge",
+        addr: addr.to_owned(),
+        tls: Some(TlsClient::new(addr, Some(ca)).unwrap()),
+        session: "bridge-shed".into(),
+        reserve: None,
+        open: Box::new(|_| Box::new(Echo)),
+        told: Box::new(move |close, _| drop(tell.lock().unwrap().send(close.why.to_string()))),
+    });
+    (start(&shards), told)
 }
 
 #[test]
@@ -107,13 +136,13 @@ fn a_remote_that_refuses_and_is_left_is_dialled_until_it_stays() {
     shards.dial(Dial {
         protocol: "bridge",
         addr: addr.clone(),
+        tls: None,
         session: "bridge-shed".into(),
         reserve: Some(Box::new(Reserve(told_reserve))),
         open: Box::new(|_| Box::new(Echo)),
         told: Box::new(move |close, _| tell.lock().unwrap().send(format!("{} {}", close.fault.as_str(), close.why)).unwrap()),
     });
-    let gate: Arc<dyn Gate> = Arc::new(TestGate::default());
-    let running = shards.start(&[], gate, Arc::new(NoBus), Arc::new(SystemClock::new()), Limits::default()).unwrap();
+    let running = start(&shards);
     let next = || told.recv_timeout(PATIENCE).unwrap();
 
     assert_eq!(next(), "reserved bridge-shed", "on the shard that is its home, for it was not handed over");
@@ -122,12 +151,12 @@ fn a_remote_that_refuses_and_is_left_is_dialled_until_it_stays() {
 
     remote.listen(4).unwrap();
     let listener: TcpListener = remote.into();
-    let (mut line, _) = listener.accept().unwrap();
+    let mut line = accept(&listener);
     expect(&mut line, b"hi");
     line.write_all(b"q").unwrap();
     assert_eq!(next(), "refused the remote said q", "what its own machine says");
 
-    let (mut line, _) = listener.accept().unwrap();
+    let mut line = accept(&listener);
     expect(&mut line, b"hi");
     line.write_all(b"there").unwrap();
     expect(&mut line, b"there");
@@ -136,4 +165,54 @@ fn a_remote_that_refuses_and_is_left_is_dialled_until_it_stays() {
     drop(line);
     stopping.join().unwrap();
     assert!(told.try_recv().is_err(), "a stop is no loss");
+}
+
+#[test]
+fn over_tls_only_the_host_with_the_right_certificate_is_spoken_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    for name in ["localhost", "elsewhere.test"] {
+        let pair = self_signed(&[name.to_owned()], now).unwrap().remove(0);
+        std::fs::write(file(&format!("{name}.crt")), pair.certificate).unwrap();
+        std::fs::write(file(&format!("{name}.key")), pair.key).unwrap();
+    }
+    let acceptor = |name: &str| {
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        acceptor.set_certificate_file(file(&format!("{name}.crt")), SslFiletype::PEM).unwrap();
+        acceptor.set_private_key_file(file(&format!("{name}.key")), SslFiletype::PEM).unwrap();
+        acceptor.build()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = format!("localhost:{}", listener.local_addr().unwrap().port());
+
+    let (running, _told) = dial_tls(&addr, &file("localhost.crt"));
+    let mut line = acceptor("localhost").accept(accept(&listener)).unwrap();
+    expect(&mut line, b"hi");
+    let long = vec![b'x'; 40_000];
+    line.write_all(&long).unwrap();
+    expect(&mut line, &long);
+    drop(line);
+    running.stop(None, "the test is over");
+
+    // Whoever has another's certificate, or one that nobody vouches for, or none, gets nothing but the greeting of TLS.
+    for (shown, trusted, says) in
+        [("elsewhere.test", "elsewhere.test", "hostname mismatch"), ("localhost", "elsewhere.test", "is not trusted")]
+    {
+        let (running, told) = dial_tls(&addr, &file(&format!("{trusted}.crt")));
+        assert!(acceptor(shown).accept(accept(&listener)).is_err());
+        let why = told.recv_timeout(PATIENCE).unwrap();
+        assert!(why.starts_with(&format!("no TLS with {addr}: ")) && why.contains(says), "{why}");
+        running.stop(None, "the test is over");
+    }
+    let (running, told) = dial_tls(&addr, &file("localhost.crt"));
+    accept(&listener).write_all(b"\x20\x02\x00\x00plain as can be").unwrap();
+    let why = told.recv_timeout(PATIENCE).unwrap();
+    assert!(why.starts_with("no TLS with"), "{why}");
+    running.stop(None, "the test is over");
+
+    std::fs::write(file("empty"), "").unwrap();
+    for name in ["empty", "absent", "localhost.key"] {
+        assert!(matches!(TlsClient::new(&addr, Some(&file(name))), Err(TrustError::File { .. })), "{name}");
+    }
 }
