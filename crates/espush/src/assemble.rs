@@ -76,7 +76,7 @@ impl House {
         };
         let fleet = Fleet::open(store.clone(), line.clone(), bus.clone(), settings).await.context("cannot load the fleet")?;
         let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
-        let telemetry = Telemetry::open(store.clone(), line, bus.clone(), clock.clone());
+        let telemetry = Telemetry::open(store.clone(), line, bus.clone());
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
 
         let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use contract::event::Change;
 use contract::store::{Latest, Page, PointQuery, Points, StoreError};
-use contract::{Bus, Clock, Consumer, Event, Line, Refusal};
+use contract::{Bus, Consumer, Event, Line, Refusal};
 use model::topic::Space;
 use model::{DeviceNumber, Point, UnixMs, limits};
 use parking_lot::Mutex;
@@ -48,7 +48,6 @@ struct Counts {
 pub struct Telemetry {
     store: Arc<dyn Points>,
     line: Arc<dyn Line>,
-    clock: Arc<dyn Clock>,
     commands: mpsc::UnboundedSender<Command>,
     counts: Arc<Counts>,
     log: Mutex<Log>,
@@ -56,12 +55,12 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Starts the room's task on the current runtime.
-    pub fn open(store: Arc<dyn Points>, line: Arc<dyn Line>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Arc<Telemetry> {
+    pub fn open(store: Arc<dyn Points>, line: Arc<dyn Line>, bus: Arc<dyn Bus>) -> Arc<Telemetry> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counts = Arc::new(Counts::default());
         tokio::spawn(Intake::new(store.clone(), line.clone(), bus, counts.clone()).run(inbox));
         let log = Mutex::new(Log::new(limits::MESSAGE_LOG_BYTES_MAX));
-        Arc::new(Telemetry { store, line, clock, commands, counts, log })
+        Arc::new(Telemetry { store, line, commands, counts, log })
     }
 
     /// Keeps readings that came at `received` by another way than the device's topic, and tells the house

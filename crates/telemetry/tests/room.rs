@@ -28,7 +28,7 @@ impl World {
     }
 
     fn room(self: &Arc<World>) -> Arc<Telemetry> {
-        Telemetry::open(self.clone(), self.clone(), self.clone(), self.clone())
+        Telemetry::open(self.clone(), self.clone(), self.clone())
     }
 
     fn take(&self) -> Vec<String> {
