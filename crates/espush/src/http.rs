@@ -19,6 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(limits::LOGIN_S_MAX);
+
 /// Serves `router` in `transport` until `stop` is done; then lets open requests finish within `grace`.
 pub async fn serve(
     listener: std::net::TcpListener,
@@ -53,7 +56,7 @@ pub async fn serve(
         let (router, transport, mut stopped) = (router.clone(), transport.clone(), stopped.clone());
         tokio::spawn(async move {
             let stream = tokio::select! {
-                entered = net::enter(&stream, &transport, remote) => match entered {
+                entered = net::enter(&stream, &transport, remote, HANDSHAKE) => match entered {
                     Ok(entered) => Stream::new(stream, entered),
                     Err(close) => {
                         tracing::debug!(%remote, fault = close.fault.as_str(), "{}", close.why);

@@ -1,5 +1,5 @@
-//! `espush serve`: runs the server until it is told to stop; SIGHUP makes it read its certificates again. Tells on stdout what it listens on, for
-//! people and scripts; logs go to stderr.
+//! `espush serve`: runs the server until it is told to stop; SIGHUP makes it read its certificates again.
+//! Tells on stdout what it listens on, for people and scripts; logs go to stderr.
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -45,13 +45,15 @@ async fn serve(config: &Config, demo: bool) -> anyhow::Result<()> {
     for (name, addr) in &house.listeners {
         writeln!(out, "listening {name} {addr}")?;
     }
-    let http = house.listeners.iter().find(|(name, _)| name == "http").map(|(_, addr)| *addr);
-    if let Some(http) = http {
+    let listener = |name: &'static str| house.listeners.iter().find(|(n, _)| n == name).map(|(_, addr)| (name, *addr));
+    if let Some((_, http)) = listener("http") {
         let local = format!("http://{}", SocketAddr::new(reachable(http.ip(), Ipv4Addr::LOCALHOST.into()), http.port()));
         fs::write(config.data.join(URL_FILE), &local).context("cannot write server.url into the data directory")?;
+    }
+    if let Some((scheme, http)) = listener("http").or_else(|| listener("https")) {
         let base = config.http.base_url.clone().unwrap_or_else(|| {
             let host = if http.ip().is_unspecified() { "localhost".to_owned() } else { http.ip().to_string() };
-            format!("http://{host}:{}", http.port())
+            format!("{scheme}://{host}:{}", http.port())
         });
         let code = house.fleet.new_signin(Role::Owner).code;
         writeln!(out, "console {base}/signin#{code}   (works once, for 15 minutes; a new link: espush token signin)")?;

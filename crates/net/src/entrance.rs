@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Close, Fault};
-use model::limits;
 use tokio::net::TcpStream;
 
 use crate::certificates::TlsServer;
@@ -45,8 +44,8 @@ pub struct Entered {
     pub plain: Vec<u8>,
 }
 
-/// Does what `transport` wants before the protocol's first byte.
-pub async fn enter(stream: &TcpStream, transport: &Transport, remote: SocketAddr) -> Result<Entered, Close> {
+/// Does what `transport` wants before the protocol's first byte, `within` so long.
+pub async fn enter(stream: &TcpStream, transport: &Transport, remote: SocketAddr, within: Duration) -> Result<Entered, Close> {
     let entering = async {
         let mut entered = Entered { remote, tls: None, plain: Vec::new() };
         if transport.proxy_protocol {
@@ -58,11 +57,11 @@ pub async fn enter(stream: &TcpStream, transport: &Transport, remote: SocketAddr
         }
         Ok(entered)
     };
-    match tokio::time::timeout(Duration::from_secs(limits::LOGIN_S_MAX), entering).await {
+    match tokio::time::timeout(within, entering).await {
         Ok(result) => result,
         Err(_) => {
             let awaited = if transport.tls.is_some() { "TLS handshake" } else { "PROXY header" };
-            let why = format!("sent no whole {awaited} within {} s", limits::LOGIN_S_MAX);
+            let why = format!("sent no whole {awaited} within {} s", within.as_secs());
             Err(Close { fault: Fault::Line, why: why.into() })
         }
     }

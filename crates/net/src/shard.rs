@@ -155,7 +155,8 @@ async fn accept(ctx: Rc<Ctx>, door: Door) {
 /// A connection that must show a PROXY header or do a TLS handshake before its protocol begins.
 async fn come_in(ctx: Rc<Ctx>, protocol: Protocol, transport: Transport, stream: TcpStream, remote: SocketAddr) {
     tune(&stream);
-    match entrance::enter(&stream, &transport, remote).await {
+    let within = Duration::from_secs(ctx.limits().login_s.into());
+    match entrance::enter(&stream, &transport, remote, within).await {
         Ok(Entered { remote, tls, plain }) => {
             let layers = tls.map(|tls| Box::new(Layers::of(tls)));
             seat_in(&ctx, stream, remote, layers, Vec::new(), |floor, sockets, conn| {

@@ -37,7 +37,12 @@ struct Unsent {
 }
 
 impl Unsent {
+    /// The bytes, for someone else to send. The task that waited to do so holds the socket open (for ever,
+    /// if the peer never reads), so it ends.
     fn rest(self) -> Vec<u8> {
+        if let Some(drainer) = self.drainer {
+            drainer.abort();
+        }
         if self.sent == 0 { self.bytes } else { self.bytes[self.sent..].to_vec() }
     }
 }
@@ -227,8 +232,8 @@ impl Wire for Sockets {
         if let Some(reader) = socket.reader {
             reader.abort();
         }
+        let mut unsent = socket.unsent.map(|unsent| unsent.rest()).unwrap_or_default();
         if !socket.dead {
-            let mut unsent = socket.unsent.map(|unsent| unsent.rest()).unwrap_or_default();
             if let Some(mut layers) = socket.layers {
                 layers.close(&mut unsent);
             }
@@ -240,10 +245,6 @@ impl Wire for Sockets {
         let Some(socket) = self.take(conn) else { return };
         if let Some(reader) = socket.reader {
             reader.abort();
-        }
-        // Whoever takes the socket must be its only holder: the task that waits to send more goes, too.
-        if let Some(drainer) = socket.unsent.as_ref().and_then(|unsent| unsent.drainer.as_ref()) {
-            drainer.abort();
         }
         let unsent = socket.unsent.map(|unsent| unsent.rest()).unwrap_or_default();
         self.leaving.push(Leaving { to, moving, stream: socket.stream, remote: socket.remote, layers: socket.layers, unsent });

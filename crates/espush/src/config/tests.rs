@@ -219,7 +219,8 @@ fn a_bridges_password_may_stand_in_a_file() {
 fn the_pages_about_bridges_show_what_is_taken() {
     for page in [include_str!("../../../../docs/en/bridge.md"), include_str!("../../../../docs/zh/bridge.md")] {
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let file: String = example.lines().filter(|line| !line.starts_with("password_file")).map(|line| format!("{line}\n")).collect();
+        let file: String =
+            example.lines().filter(|line| !line.starts_with("password_file")).map(|line| format!("{line}\n")).collect();
         let config = load(Some(&file), &[], &[]).unwrap();
         assert_eq!(config.bridges[0].plan.topics[1].to_local("sensors/shed/temp").as_deref(), Some("old/shed/temp"));
     }
