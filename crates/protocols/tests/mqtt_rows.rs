@@ -1,4 +1,4 @@
-//! The wire rows of MQTT 3.1.1, on one shard and on two, whole and byte by byte.
+//! The wire rows of MQTT 3.1.1 and 5.0, on one shard and on two, whole and byte by byte.
 
 /// Names a test after each file of `mqtt/vectors/` and runs its cases.
 macro_rules! files {
