@@ -1,5 +1,5 @@
-//! Mosquitto's `connection` blocks as our `[[bridge]]` tables. A bridge that spoke TLS is left out whole:
-//! a part of it would send in the clear what was sealed before.
+//! Mosquitto's `connection` blocks as our `[[bridge]]` tables. A bridge whose TLS is of a kind that bridges
+//! do not have here is left out whole: a part of it would send in the clear what was sealed before.
 
 use protocols::mqtt::bridge::{BridgeTopic, Direction};
 use serde::Serialize;
@@ -27,6 +27,9 @@ pub struct PlannedBridge {
     try_private: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     notification_topic: Option<String>,
+    /// Set with TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<String>,
     topics: Vec<PlannedTopic>,
 }
 
@@ -42,23 +45,24 @@ struct PlannedTopic {
 /// The lines of one `connection` block, itself first.
 pub type Block = Vec<Directive>;
 
-const TLS: [&str; 9] = [
+/// TLS of other kinds than trusting the CA of a file.
+const OTHER_TLS: [&str; 8] = [
     "bridge_alpn",
-    "bridge_cafile",
     "bridge_capath",
     "bridge_certfile",
     "bridge_identity",
+    "bridge_insecure",
     "bridge_keyfile",
     "bridge_psk",
     "bridge_require_ocsp",
-    "bridge_tls_version",
 ];
 
 /// What becomes of a block.
 pub fn plan(block: &Block, notes: &mut Notes) -> Option<PlannedBridge> {
     let (first, rest) = block.split_first()?;
-    if let Some(tls) = rest.iter().find(|directive| TLS.contains(&directive.key.as_str())) {
-        let why = "bridges speak plain MQTT here, so the whole bridge is left out; use a tunnel, and set it up by hand";
+    let other = |directive: &&Directive| OTHER_TLS.contains(&directive.key.as_str()) && directive.value != "false";
+    if let Some(tls) = rest.iter().find(other) {
+        let why = "bridges trust the CA of a file and nothing else here, so the whole bridge is left out; set it up by hand";
         notes.left_out(&tls.place, &tls.shown(), why);
         return None;
     }
@@ -100,6 +104,9 @@ fn line(directive: &Directive, bridge: &mut PlannedBridge, notes: &mut Notes) {
         "try_private" => bridge.try_private = flag(),
         "keepalive_interval" => bridge.keep_alive_s = value.parse().ok(),
         "notification_topic" => bridge.notification_topic = Some(value.clone()),
+        "bridge_cafile" => bridge.ca = Some(value.clone()),
+        "bridge_insecure" | "bridge_require_ocsp" => {}
+        "bridge_tls_version" => notes.not_needed(place, &directive.shown(), "TLS 1.2 and 1.3 are spoken here"),
         "notifications" if value == "true" => {
             notes.differs(
                 place,
@@ -156,6 +163,8 @@ impl PlannedBridge {
         line("keep_alive_s", self.keep_alive_s.map(|s| s.to_string()));
         line("try_private", self.try_private.map(|private| private.to_string()));
         line("notification_topic", self.notification_topic.as_deref().map(json));
+        line("tls", self.ca.as_ref().map(|_| "true".to_owned()));
+        line("ca", self.ca.as_deref().map(json));
         text.push_str("topics = [\n");
         for PlannedTopic { pattern, direction, qos, local_prefix, remote_prefix } in &self.topics {
             text.push_str(&format!("  {{ pattern = {}, direction = {}, qos = {qos}", json(pattern), json(direction)));
@@ -201,10 +210,22 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_that_spoke_tls_or_says_nothing_is_left_out_whole() {
-        for lines in
-            ["connection a\naddress x\ntopic #\nbridge_cafile ca.crt\n", "connection a\ntopic #\n", "connection a\naddress x\n"]
-        {
+    fn a_bridge_that_trusts_the_ca_of_a_file_still_does() {
+        let mut notes = Notes::default();
+        let lines = "connection a\naddress x:8883\ntopic #\nbridge_cafile /etc/ca.crt\nbridge_insecure false\n";
+        let text = plan(&block(lines), &mut notes).unwrap().toml(true);
+        assert!(text.contains("\ntls = true\nca = \"/etc/ca.crt\"\n"), "{text}");
+        assert_eq!(notes.places().count(), 0);
+    }
+
+    #[test]
+    fn a_bridge_with_tls_of_another_kind_or_that_says_nothing_is_left_out_whole() {
+        for lines in [
+            "connection a\naddress x\ntopic #\nbridge_cafile ca.crt\nbridge_insecure true\n",
+            "connection a\naddress x\ntopic #\nbridge_psk 00ff\n",
+            "connection a\ntopic #\n",
+            "connection a\naddress x\n",
+        ] {
             let mut notes = Notes::default();
             assert_eq!(plan(&block(lines), &mut notes), None);
             assert_eq!(notes.places().count(), 1, "{lines}");

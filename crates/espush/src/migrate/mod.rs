@@ -5,7 +5,9 @@
 mod acl;
 mod bridge;
 mod conf;
+mod listeners;
 mod mosquitto;
+mod people;
 
 use bridge::PlannedBridge;
 use serde::Serialize;

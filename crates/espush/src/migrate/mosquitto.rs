@@ -1,49 +1,23 @@
 //! What each line of a Mosquitto installation becomes. Written against the manual page of Mosquitto 2.0;
 //! a key that is not listed here is told as left out, never passed over in silence.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context;
-use model::account::{ANONYMOUS, is_account_name};
-use model::{Rule, limits};
+use model::limits;
 use serde_json::Value;
 
-use super::acl::Acl;
 use super::bridge::{self, Block};
 use super::conf::{self, Directive};
-use super::{Notes, Plan, PlannedAccount, Setting};
+use super::listeners::{Listener, Listeners, listen};
+use super::people::{Doors, Named, people};
+use super::{Plan, Setting};
 use crate::config::{Config, Sources};
-
-/// A listener, its lines gathered.
-#[derive(Default)]
-struct Listener {
-    place: String,
-    line: String,
-    port: u16,
-    host: String,
-    websockets: bool,
-    /// The lines about TLS, by their key.
-    tls: BTreeMap<String, Directive>,
-}
-
-/// A file that another line names.
-struct Named {
-    place: String,
-    line: String,
-    path: PathBuf,
-}
 
 /// Everything that more than one line has a part in.
 #[derive(Default)]
 struct Gathered {
-    /// The listener that `port` and `bind_address` speak of.
-    default: Option<Listener>,
-    listeners: Vec<Listener>,
-    anonymous: Option<bool>,
-    password_files: Vec<Named>,
-    acl_files: Vec<Named>,
-    other_gates: bool,
+    listeners: Listeners,
+    doors: Doors,
 }
 
 /// Reads an installation by its `mosquitto.conf`.
@@ -60,8 +34,13 @@ pub fn plan(path: &Path) -> anyhow::Result<Plan> {
             _ => gather(directive, beside, &mut gathered, &mut plan),
         }
     }
-    listen(&mut gathered, &mut plan);
-    people(gathered, &mut plan)?;
+    let Gathered { listeners, mut doors } = gathered;
+    if listeners.is_empty() {
+        // Then Mosquitto serves this machine only, and lets anybody in.
+        doors.anonymous.get_or_insert(true);
+    }
+    listen(listeners, beside, &mut plan);
+    people(doors, &mut plan)?;
     refuse_unknown(&mut plan);
     plan.bridges = blocks.iter().filter_map(|block| bridge::plan(block, &mut plan.notes)).collect();
     Ok(plan)
@@ -100,7 +79,7 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
     let number = value.parse::<u64>().ok();
     match key.as_str() {
         "port" | "bind_address" => {
-            let listener = gathered.default.get_or_insert_with(|| Listener { port: 1883, ..Listener::default() });
+            let listener = gathered.listeners.default_one();
             (listener.place, listener.line) = (place.clone(), line);
             match key.as_str() {
                 "port" => listener.port = value.parse().unwrap_or(1883),
@@ -110,10 +89,10 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
         "listener" => {
             let (port, host) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
             let (port, host) = (port.parse().unwrap_or(0), host.trim().to_owned());
-            gathered.listeners.push(Listener { place: place.clone(), line, port, host, ..Listener::default() });
+            gathered.listeners.add(Listener { place: place.clone(), line, port, host, ..Listener::default() });
         }
         "protocol" => {
-            let listener = current(gathered);
+            let listener = gathered.listeners.current();
             match value.as_str() {
                 "mqtt" => {}
                 "websockets" => listener.websockets = true,
@@ -122,17 +101,17 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
         }
         "cafile" | "capath" | "certfile" | "keyfile" | "require_certificate" => {
             let key = key.clone();
-            current(gathered).tls.insert(key, directive);
+            gathered.listeners.current().tls.insert(key, directive);
         }
-        "allow_anonymous" => gathered.anonymous = Some(value == "true"),
-        "password_file" => gathered.password_files.push(named()),
-        "acl_file" => gathered.acl_files.push(named()),
+        "allow_anonymous" => gathered.doors.anonymous = Some(value == "true"),
+        "password_file" => gathered.doors.password_files.push(named()),
+        "acl_file" => gathered.doors.acl_files.push(named()),
         "psk_file" | "psk_hint" | "use_identity_as_username" | "use_subject_as_username" | "crlfile" => {
-            gathered.other_gates = true;
+            gathered.doors.others = true;
             notes.left_out(place, &line, "keys and certificates as user names are not carried over; give these clients accounts");
         }
         "plugin" | "auth_plugin" => {
-            gathered.other_gates = true;
+            gathered.doors.others = true;
             notes.left_out(place, &line, "espush has no plugins; make the accounts it knows with `espush account add`");
         }
         _ if key.starts_with("auth_opt_") || key.starts_with("plugin_opt_") => {
@@ -203,166 +182,6 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
     }
 }
 
-/// The listener that a line speaks of: the last one, or the default one while there is none.
-fn current(gathered: &mut Gathered) -> &mut Listener {
-    if gathered.listeners.is_empty() {
-        return gathered.default.get_or_insert_with(|| Listener { port: 1883, ..Listener::default() });
-    }
-    gathered.listeners.last_mut().expect("it is not empty")
-}
-
-/// Listeners to addresses. There is one of each kind here; further ones are told.
-fn listen(gathered: &mut Gathered, plan: &mut Plan) {
-    if gathered.default.is_none() && gathered.listeners.is_empty() {
-        // Without a listener Mosquitto serves this machine only, and lets anybody in.
-        gathered.anonymous.get_or_insert(true);
-        let from = "no listener: this machine only".to_owned();
-        plan.settings.push(Setting { key: "mqtt.listen", value: "127.0.0.1:1883".into(), from });
-        return;
-    }
-    let all = gathered.default.take().into_iter().chain(std::mem::take(&mut gathered.listeners));
-    let (mut plain, mut sealed) = (false, false);
-    for listener in all {
-        let Listener { place, line, port, host, websockets, tls } = listener;
-        if websockets {
-            let why = "MQTT over WebSocket is at the console's address (http.listen), path /mqtt; tell the clients that address";
-            plan.notes.left_out(&place, &line, why);
-            continue;
-        }
-        let Some(address) = address(&host, port) else {
-            plan.notes.left_out(&place, &line, "this is no address and port that espush can listen on");
-            continue;
-        };
-        let encrypted = tls.contains_key("certfile");
-        let taken = if encrypted { &mut sealed } else { &mut plain };
-        if std::mem::replace(taken, true) {
-            plan.notes.left_out(&place, &line, "espush has one listener of this kind; let the clients use the first one's port");
-            continue;
-        }
-        let from = format!("{place}: {line}");
-        match encrypted {
-            false => plan.settings.push(Setting { key: "mqtt.listen", value: address.into(), from }),
-            true => plan.settings.extend(tls_settings(address, from, &tls, &mut plan.notes)),
-        }
-    }
-    if !plain {
-        let from = "no listener without TLS".to_owned();
-        plan.settings.push(Setting { key: "mqtt.listen", value: "".into(), from });
-    }
-}
-
-/// `host:port` as a socket address; an empty host is all addresses.
-fn address(host: &str, port: u16) -> Option<String> {
-    if port == 0 {
-        return None;
-    }
-    match host {
-        "" => Some(format!("0.0.0.0:{port}")),
-        "localhost" => Some(format!("127.0.0.1:{port}")),
-        host => host.parse().ok().map(|ip: std::net::IpAddr| std::net::SocketAddr::new(ip, port).to_string()),
-    }
-}
-
-fn tls_settings(address: String, from: String, tls: &BTreeMap<String, Directive>, notes: &mut Notes) -> Vec<Setting> {
-    for directive in tls.values() {
-        notes.left_out(
-            &directive.place,
-            &directive.shown(),
-            "TLS is not carried over; set it up as docs/en/configuration.md says",
-        );
-    }
-    let why = format!("an MQTT listener with TLS at {address} is not carried over");
-    notes.left_out(&from, "", &why);
-    Vec::new()
-}
-
-/// Password and ACL files to accounts.
-fn people(gathered: Gathered, plan: &mut Plan) -> anyhow::Result<()> {
-    let anonymous = gathered.anonymous.unwrap_or(false);
-    let from = match gathered.anonymous {
-        Some(_) => "allow_anonymous",
-        None => "allow_anonymous is false unless said otherwise",
-    };
-    plan.settings.push(Setting { key: "auth.anonymous", value: anonymous.into(), from: from.to_owned() });
-
-    let mut acl_files = gathered.acl_files.into_iter();
-    let acl = acl_files.next().map(|file| -> anyhow::Result<Acl> {
-        Ok(Acl::read(&file.path.display().to_string(), &read(&file.path)?, &mut plan.notes))
-    });
-    let acl = acl.transpose()?;
-    for file in acl_files {
-        plan.notes.left_out(&file.place, &file.line, "only the first ACL file is carried over; add its rules by hand");
-    }
-    let mut passwords: Vec<(String, String, String)> = Vec::new();
-    for file in &gathered.password_files {
-        let name = file.path.display().to_string();
-        for (number, line) in read(&file.path)?.lines().enumerate() {
-            if line.trim().is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let place = format!("{name}:{}", number + 1);
-            match line.trim_end().split_once(':') {
-                Some((user, hash)) if hash.starts_with("$7$") || hash.starts_with("$6$") => {
-                    passwords.push((place, user.to_owned(), hash.to_owned()));
-                }
-                Some((user, _)) => {
-                    plan.notes.left_out(&place, user, "the password is not hashed; run `mosquitto_passwd -U FILE` first");
-                }
-                None => plan.notes.left_out(&place, "…", "this is no line of a password file"),
-            }
-        }
-    }
-    if gathered.password_files.is_empty() && !gathered.other_gates {
-        let why = match anonymous {
-            true => {
-                "without a password file Mosquitto takes any user name and password; espush refuses names that it does \
-                     not know, so let the clients send none, or make accounts"
-            }
-            false => "without a password file nobody can come in; make accounts with `espush account add`",
-        };
-        plan.notes.differs("(no password_file)", "", why);
-    }
-    if anonymous && let Some(acl) = &acl {
-        add(plan, "(anonymous clients)", ANONYMOUS, None, acl.rules_of_anonymous());
-    }
-    for (place, user, hash) in &passwords {
-        let rules = acl.as_ref().map_or(Vec::new(), |acl| acl.rules_of(user));
-        if user == ANONYMOUS {
-            plan.notes.left_out(place, user, "espush calls clients without credentials so; give this user another name");
-        } else if !is_account_name(user) {
-            plan.notes.left_out(
-                place,
-                user,
-                "no account can have this name: digits alone are app ids, `token` is for API tokens, + and # are wildcards",
-            );
-        } else if plan.accounts.iter().any(|account| account.name == *user) {
-            plan.notes.left_out(place, user, "the user stands in the password file twice");
-        } else {
-            add(plan, place, user, Some(hash.clone()), rules);
-        }
-    }
-    for user in acl.iter().flat_map(Acl::users) {
-        if !passwords.iter().any(|(_, name, _)| name == user) {
-            plan.notes.left_out(
-                "(acl_file)",
-                &format!("user {user}"),
-                "has no line in the password file, so nobody can log in so",
-            );
-        }
-    }
-    Ok(())
-}
-
-fn add(plan: &mut Plan, place: &str, name: &str, password_hash: Option<String>, rules: Vec<Rule>) {
-    if rules.len() > limits::RULES_PER_ACCOUNT_MAX {
-        let why = format!("{} rules are more than the {} an account may have", rules.len(), limits::RULES_PER_ACCOUNT_MAX);
-        plan.notes.left_out(place, name, &why);
-        return;
-    }
-    let rules = rules.iter().map(Rule::to_string).collect();
-    plan.accounts.push(PlannedAccount { name: name.to_owned(), password_hash, rules });
-}
-
 /// A setting that our own configuration would refuse is told here, not at the next start.
 fn refuse_unknown(plan: &mut Plan) {
     let Plan { settings, notes, .. } = plan;
@@ -377,11 +196,6 @@ fn refuse_unknown(plan: &mut Plan) {
             }
         }
     });
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -458,6 +272,24 @@ mod tests {
         ] {
             assert!(lines.contains(&line), "{line}: {lines:?}");
         }
+    }
+
+    #[test]
+    fn a_listener_with_tls_comes_along_unless_it_wants_certificates() {
+        let plan = planned(&[
+            (
+                "mosquitto.conf",
+                "listener 8883\ncafile /no/ca.crt\ncertfile /no/such/place/own.crt\nkeyfile /no/such/place/own.key\n",
+            ),
+            ("own.crt", ""),
+        ]);
+        assert_eq!(setting(&plan, "mqtt.tls.listen"), Some("0.0.0.0:8883".into()));
+        assert!(setting(&plan, "mqtt.tls.certificate").unwrap().as_str().unwrap().ends_with("/own.crt"));
+        assert_eq!(setting(&plan, "mqtt.tls.key"), Some("/no/such/place/own.key".into()));
+        assert_eq!(setting(&plan, "mqtt.listen"), Some("".into()), "nothing in the clear that was not so before");
+        let plan = planned(&[("mosquitto.conf", "listener 8883\ncertfile a\nkeyfile b\nrequire_certificate true\n")]);
+        assert_eq!(setting(&plan, "mqtt.tls.listen"), None);
+        assert!(plan.notes.iter().any(|note| note.line == "listener 8883" && note.outcome == Outcome::LeftOut));
     }
 
     /// The file that is written is one that the server takes.
