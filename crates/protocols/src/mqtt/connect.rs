@@ -52,7 +52,10 @@ pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &
 
 fn will_of(will: &codec::Will<'_>) -> Result<Will, (Reason, String)> {
     Topic::parse(will.topic).map_err(|error| (Reason::BadTopic, error.to_string()))?;
-    let said = Said::read(&will.props).map_err(|refused| (refusal::publish_reason(refused), refused.to_string()))?;
+    let said = Said::read(&will.props);
+    if said.too_much {
+        return Err((Reason::Quota, Refusal::Quota.to_string()));
+    }
     Ok(Will {
         topic: will.topic.to_owned(),
         payload: Bytes::copy_from_slice(will.payload),

@@ -18,10 +18,9 @@ pub(super) fn on_publish(machine: &mut Machine, cx: &mut Context<'_>, publish: &
         Ok(topic) => topic,
         Err((reason, why)) => return machine.end(cx, reason, Fault::Peer, why),
     };
-    let said = match said {
-        Ok(said) => said,
-        Err(refused) => return on_refused(machine, cx, token, refused),
-    };
+    if said.too_much {
+        return on_refused(machine, cx, token, Refusal::Quota);
+    }
     let accepted = cx.hub.publish(contract::Publish {
         topic: topic.as_ref().map_or(publish.topic, Topic::as_str),
         payload: publish.payload,
@@ -40,13 +39,11 @@ pub(super) fn on_publish(machine: &mut Machine, cx: &mut Context<'_>, publish: &
 }
 
 /// What a level 5 client must keep to. Answers the topic where an alias stands for it.
-fn keep_terms(machine: &mut Machine, publish: &Publish<'_>, said: &Result<Said, Refusal>) -> Result<Option<Topic>, Breach> {
+fn keep_terms(machine: &mut Machine, publish: &Publish<'_>, said: &Said) -> Result<Option<Topic>, Breach> {
     let Some(terms) = &mut machine.terms else { return Ok(None) };
     if publish.qos != Qos::AtMostOnce && !terms.begin() {
         return Err((Reason::ReceiveMax, "more unacknowledged publishes than the CONNACK allows"));
     }
-    // Of a message that is refused for what it says nothing more is asked.
-    let Ok(said) = said else { return Ok(None) };
     if said.subscription {
         return Err((Reason::ProtocolError, "a subscription id in a PUBLISH to the server")); // [MQTT-3.3.4-6]
     }

@@ -3,7 +3,6 @@
 //! [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20].
 
 use bytes::Bytes;
-use contract::Refusal;
 use model::limits;
 use model::message::Props;
 
@@ -22,11 +21,13 @@ pub(super) struct Said {
     pub subscription: bool,
     /// How long a will waits.
     pub delay_s: u32,
+    /// Whether there are more user properties than we carry: the message is to be refused.
+    pub too_much: bool,
 }
 
 impl Said {
-    /// Reads them. A message with more user properties than we carry is refused.
-    pub fn read(properties: &Properties<'_>) -> Result<Said, Refusal> {
+    /// Reads them.
+    pub fn read(properties: &Properties<'_>) -> Said {
         let mut said = Said::default();
         let mut props = Props::default();
         for property in properties.iter() {
@@ -36,7 +37,7 @@ impl Said {
                 Property::ContentType(text) => props.content_type = Some(text.to_owned()),
                 Property::ResponseTopic(topic) => props.response_topic = Some(topic.to_owned()),
                 Property::CorrelationData(data) => props.correlation = Some(Bytes::copy_from_slice(data)),
-                Property::User(..) if props.user.len() >= limits::MQTT_USER_PROPERTIES_MAX => return Err(Refusal::Quota),
+                Property::User(..) if props.user.len() >= limits::MQTT_USER_PROPERTIES_MAX => said.too_much = true,
                 Property::User(name, value) => props.user.push((name.to_owned(), value.to_owned())),
                 Property::TopicAlias(alias) => said.alias = Some(alias),
                 Property::SubscriptionId(_) => said.subscription = true,
@@ -45,7 +46,7 @@ impl Said {
             }
         }
         said.props = (!props.is_empty()).then(|| Box::new(props));
-        Ok(said)
+        said
     }
 }
 
