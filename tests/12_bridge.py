@@ -5,21 +5,26 @@ import shutil
 import socket
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from harness import PATIENCE_S, Server, clean_environment
+from harness import PATIENCE_S, PROGRAM, Server, clean_environment
 from mqtt_wire import Client, puback, pubcomp, publish, pubrec, pubrel
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 class Mosquitto:
     """The other broker, on a port of its own, which it keeps over restarts together with its sessions."""
 
     def __init__(self, home, *lines):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.ports = {"mqtt": self.port}
         self.config = home / "mosquitto.conf"
         own = [f"listener {self.port} 127.0.0.1", "user root", "persistence true", f"persistence_location {home}/"]
@@ -77,10 +82,10 @@ def bridged(tmp_path):
     """Makes an espush with a bridge to a broker."""
     made = []
 
-    def make(remote, more="", topics=TOPICS):
+    def make(remote, more="", topics=TOPICS, host="127.0.0.1"):
         config = tmp_path / "espush.toml"
         config.write_text(
-            f'[[bridge]]\nname = "old"\naddress = "127.0.0.1:{remote.port}"\nnotification_topic = "bridge/state"\n{more}\n{topics}'
+            f'[[bridge]]\nname = "old"\naddress = "{host}:{remote.port}"\nnotification_topic = "bridge/state"\n{more}\n{topics}'
         )
         arguments = ["--config", str(config)]
         made.append(Server(tmp_path / "data", settings={"auth.anonymous": "true"}, program_arguments=arguments))
@@ -221,6 +226,27 @@ def test_a_remote_that_lets_nobody_in_is_a_sentence(tmp_path, bridged):
         assert "not-this-one" not in new.log()
     finally:
         closed.stop()
+
+
+def test_over_tls_the_right_certificate_is_asked_for(tmp_path, bridged):
+    command = [str(PROGRAM), "tls", "self-signed", "--data", str(tmp_path / "ca"), "--name", "localhost"]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S, env=clean_environment())
+    certificate, key = (next((tmp_path / "ca").rglob(f"*p256*.{kind}")) for kind in ("crt", "key"))
+    secure = SimpleNamespace(port=free_port())
+    plain = Mosquitto(
+        tmp_path, "allow_anonymous true", f"listener {secure.port} 127.0.0.1", f"certfile {certificate}", f"keyfile {key}"
+    ).start()
+    try:
+        distrusted = bridged(secure, more="tls = true", host="localhost")
+        until(distrusted, lambda bridge: "certificate is not trusted" in bridge["why"])
+        distrusted.stop()
+        new = bridged(secure, more=f'tls = true\nca = "{certificate}"', host="localhost")
+        connected(plain)
+        there = Client(plain, client="there").subscribe(("from-new/#", 2))
+        put(Client(new, client="here"), "new/lamp", "x" * 100_000, 2)
+        assert take(there) == ("from-new/lamp", "x" * 100_000, 2)
+    finally:
+        plain.stop()
 
 
 def test_a_configuration_that_cannot_be_is_refused_with_its_place(tmp_path, old, bridged):

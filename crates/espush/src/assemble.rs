@@ -66,7 +66,7 @@ impl House {
         let shards = Shards::new(if config.shards == 0 { cores } else { config.shards }.min(usize::from(u16::MAX)) as u16);
         let line: Arc<dyn Line> = shards.clone();
         let watchers = Arc::new(AtomicUsize::new(0));
-        let events = Events::new(watchers.clone());
+        let events = Events::new(watchers.clone(), line.clone());
         let bus: Arc<dyn Bus> = events.clone();
 
         let settings = fleet::Settings {
@@ -98,9 +98,9 @@ impl House {
             let interval = Duration::from_secs(config.sys_interval_s as u64);
             tokio::spawn(sys::publish(shards.clone(), shards.clone(), clock.clone(), interval))
         });
+        let bridges = Bridges::start(&config.bridges, &shards, &clock)?;
         let running = shards.start(&listeners, gate, bus, clock.clone(), config.limits)?;
 
-        let bridges = Bridges::start(&config.bridges, &shards, &clock);
         let of_bridges = bridges.clone();
         let metrics: Vec<api::MetricsSource> =
             vec![metrics::source(shards.clone(), events.clone(), store.clone()), Box::new(move |out| of_bridges.metrics(out))];

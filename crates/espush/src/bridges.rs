@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use api::BridgeStatus;
 use contract::{Clock, Close, Session};
 use model::UnixMs;
-use net::{Dial, Shards};
+use net::{Dial, Shards, TlsClient};
 use parking_lot::Mutex;
 use protocols::mqtt::bridge::{Machine, Note, Reserve};
 
@@ -31,8 +32,13 @@ struct Kept {
 
 impl Bridges {
     /// Has every bridge dialled until the shards stop.
-    pub fn start(bridges: &[Bridge], shards: &Shards, clock: &Arc<dyn Clock>) -> Arc<Bridges> {
-        Arc::new(Bridges(bridges.iter().map(|bridge| dial(bridge, shards, clock.clone())).collect()))
+    pub fn start(bridges: &[Bridge], shards: &Shards, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Bridges>> {
+        let kept = bridges.iter().map(|bridge| {
+            let tls = bridge.tls.then(|| TlsClient::new(&bridge.address, bridge.ca.as_deref())).transpose();
+            let tls = tls.with_context(|| format!("bridge {}", bridge.plan.name))?;
+            Ok(dial(bridge, tls, shards, clock.clone()))
+        });
+        Ok(Arc::new(Bridges(kept.collect::<anyhow::Result<_>>()?)))
     }
 
     /// Each as it is now.
@@ -52,7 +58,7 @@ impl Bridges {
     }
 }
 
-fn dial(bridge: &Bridge, shards: &Shards, clock: Arc<dyn Clock>) -> Arc<Kept> {
+fn dial(bridge: &Bridge, tls: Option<TlsClient>, shards: &Shards, clock: Arc<dyn Clock>) -> Arc<Kept> {
     let plan = Arc::new(bridge.plan.clone());
     let status = BridgeStatus {
         name: plan.name.clone(),
@@ -68,7 +74,7 @@ fn dial(bridge: &Bridge, shards: &Shards, clock: Arc<dyn Clock>) -> Arc<Kept> {
     shards.dial(Dial {
         protocol: LABEL,
         addr: bridge.address.clone(),
-        tls: None,
+        tls,
         session: plan.session(),
         reserve: Reserve::new(plan.clone()).map(|machine| Box::new(machine) as Box<dyn Session>),
         open: Box::new(move |peer| {

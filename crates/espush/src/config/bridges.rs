@@ -2,6 +2,7 @@
 //! are Mosquitto's where it has one for the thing; docs/en/bridge.md shows both side by side.
 
 use std::fs;
+use std::path::PathBuf;
 
 use model::{Qos, Topic};
 use protocols::mqtt::bridge::{BridgePlan, BridgeTopic, Direction};
@@ -27,10 +28,12 @@ const BRIDGE_KEYS: &[&str] = &[
     "try_private",
     "notification_topic",
     "tls",
+    "ca",
     "topics",
 ];
 const TOPIC_KEYS: &[&str] = &["pattern", "direction", "qos", "local_prefix", "remote_prefix"];
-const PORT_DEFAULT: u16 = 1883;
+const PORT_PLAIN: u16 = 1883;
+const PORT_TLS: u16 = 8883;
 
 /// A bridge of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,10 @@ pub struct Bridge {
     pub plan: BridgePlan,
     /// The remote, `host:port`.
     pub address: String,
+    /// Speak TLS with it.
+    pub tls: bool,
+    /// The file with the certificate of its CA; else those count that the system trusts.
+    pub ca: Option<PathBuf>,
 }
 
 /// Whether a key speaks of bridges.
@@ -70,10 +77,13 @@ fn bridge(fields: &Fields<'_>) -> Result<Bridge, ConfigError> {
         let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         good.then(|| name.to_owned())
     })?;
-    let address = fields.need("address", "a host with or without a port, such as \"broker.example.org:1883\"", address)?;
-    if fields.get("tls", "true or false", boolean)? == Some(true) {
-        let what = "bridges speak plain MQTT in this version; leave tls out, and bridge over a trusted network or a tunnel";
-        return Err(fields.wrong("tls", what.to_owned()));
+    let tls = fields.get("tls", "true or false", boolean)?.unwrap_or(false);
+    let port = if tls { PORT_TLS } else { PORT_PLAIN };
+    let expected = "a host with or without a port, such as \"broker.example.org:1883\"";
+    let address = fields.need("address", expected, |raw| address(raw, port))?;
+    let ca = fields.get("ca", "the name of a file", |raw| short_text(raw, 1))?.map(PathBuf::from);
+    if ca.is_some() && !tls {
+        return Err(fields.wrong("ca", "there are certificates in TLS only; add tls = true".to_owned()));
     }
     let clean = fields.get("clean", "true or false", boolean)?.unwrap_or(false);
     let client_id = fields.get("client_id", "text of 1 to 256 bytes", |raw| short_text(raw, 1))?;
@@ -105,7 +115,7 @@ fn bridge(fields: &Fields<'_>) -> Result<Bridge, ConfigError> {
         notification_topic,
         topics,
     };
-    Ok(Bridge { plan, address })
+    Ok(Bridge { plan, address, tls, ca })
 }
 
 fn topic(fields: &Fields<'_>) -> Result<BridgeTopic, ConfigError> {
@@ -135,8 +145,8 @@ fn password(fields: &Fields<'_>) -> Result<Option<String>, ConfigError> {
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// `host:port`; a host alone means MQTT's port.
-fn address(raw: &Raw) -> Option<String> {
+/// `host:port`; a host alone means the usual port.
+fn address(raw: &Raw, port_usual: u16) -> Option<String> {
     let text = text(raw)?;
     if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
         return None;
@@ -144,10 +154,10 @@ fn address(raw: &Raw) -> Option<String> {
     match text.rsplit_once(':') {
         // An IPv6 address stands in brackets, else its end could be a port.
         Some((host, _)) if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) => {
-            text.ends_with(']').then(|| format!("{text}:{PORT_DEFAULT}"))
+            text.ends_with(']').then(|| format!("{text}:{port_usual}"))
         }
         Some((host, port)) => (!host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)).then(|| text.to_owned()),
-        None => Some(format!("{text}:{PORT_DEFAULT}")),
+        None => Some(format!("{text}:{port_usual}")),
     }
 }
 

@@ -179,6 +179,9 @@ fn bridges_are_read_with_mosquittos_defaults() {
     assert_eq!((topic.direction, topic.qos, topic.remote().as_str()), (Direction::Out, Qos::AtMostOnce, "lamps/#"));
     assert_eq!((site.address.as_str(), site.plan.username.as_deref()), ("[::1]:11883", Some("u")));
     assert_eq!(site.plan.topics[0].to_local("all/x").as_deref(), Some("site2/x"));
+    assert_eq!((site.tls, site.ca.as_deref()), (false, None));
+    let tls = load(Some(&BRIDGE.replace("name =", "tls = true\nca = '/ca.crt'\nname =")), &[], &[]).unwrap();
+    assert_eq!((tls.bridges[0].address.as_str(), tls.bridges[0].tls), ("broker.example.org:8883", true));
     assert!(!format!("{config:?}").contains("hidden one"), "the password must not be printed");
 }
 
@@ -191,7 +194,7 @@ fn a_bridge_that_cannot_be_is_refused_with_its_place() {
     assert_eq!(with("keep_alive_s = 4"), "espush.toml:3:16: keep_alive_s takes seconds from 5 to 65535, or 0 for none");
     assert!(with("password = 'p'").starts_with("espush.toml:3:12: MQTT 3.1.1 knows no password without a user name"));
     assert!(with("username = 'u'\npassword_file = '/no/such/file'").starts_with("espush.toml:4:17: cannot read the password"));
-    assert!(with("tls = true").contains("plain MQTT"));
+    assert_eq!(with("ca = '/ca.crt'"), "espush.toml:3:6: there are certificates in TLS only; add tls = true");
     assert!(error("[[bridge]]\nname = 'a b'\n").starts_with("espush.toml:2:8: name takes"));
     assert!(error("[[bridge]]\nname = 'a'\n").starts_with("espush.toml:1:1: address is missing here"));
     assert!(error(&format!("{BRIDGE}{BRIDGE}")).contains("two bridges called \"old\""));
