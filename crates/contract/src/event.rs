@@ -146,8 +146,10 @@ pub enum Change {
 /// A step of a push's message at a device's line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Written to the line.
+    /// Written to the line; the acknowledgement is to come.
     Sent,
+    /// Written to the line of a device that subscribed at QoS 0: nothing will acknowledge it.
+    SentAtMostOnce,
     /// The protocol acknowledged it.
     Delivered,
     /// The device answered that it did it.

@@ -1,11 +1,11 @@
-//! The way of events: shards and rooms emit, one task tells every room, in one order. Bounded: when the
-//! platform cannot keep up, messages that nobody waits for are dropped and counted; facts about lines,
-//! pushes and whatever carries a ticket never are.
+//! The way of events: shards and rooms emit, one task tells every room, in one order. Bounded by count and
+//! by bytes: when the platform cannot keep up, messages that nobody waits for are dropped and counted, and
+//! at last uploads are refused, which their senders are told; facts about lines and pushes are never lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use contract::{Bus, Consumer, Event};
+use contract::{Bus, Consumer, Event, Line, Refusal};
 use model::topic::Space;
 use model::{Message, limits};
 use net::Inbox;
@@ -14,16 +14,40 @@ use tokio::sync::oneshot;
 /// The queue of events.
 pub struct Events {
     inbox: Inbox<Event>,
+    /// How many events are in the inbox, and the bytes of their messages.
+    waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    line: Arc<dyn Line>,
     watchers: Arc<AtomicUsize>,
     dropped: AtomicU64,
 }
 
-fn may_be_lost(event: &Event) -> bool {
+/// What a full queue does with an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// Somebody would like to see it.
+    Shown,
+    /// Somebody waits for it: lost last, and told if that can be told.
+    Awaited,
+    /// A fact that others build on: never lost.
+    Fact,
+}
+
+fn worth(event: &Event) -> Worth {
     match event {
+        Event::Up { ticket: Some(_), .. } => Worth::Awaited,
         // An answer has somebody waiting for it, even when the device sent it at QoS 0.
-        Event::Up { ticket: None, message, .. } => !is_answer(message),
-        Event::Down { .. } | Event::Passed { .. } => true,
-        _ => false,
+        Event::Up { message, .. } if is_answer(message) => Worth::Awaited,
+        Event::Up { .. } | Event::Down { .. } | Event::Passed { .. } => Worth::Shown,
+        _ => Worth::Fact,
+    }
+}
+
+/// The bytes that an event holds in memory by its message.
+fn bytes_of(event: &Event) -> usize {
+    match event {
+        Event::Up { message, .. } | Event::Down { message, .. } | Event::Passed { message } => message.cost_bytes(),
+        _ => 0,
     }
 }
 
@@ -32,9 +56,39 @@ fn is_answer(message: &Message) -> bool {
 }
 
 impl Events {
-    /// A queue; `watchers` tells how many watch free topics.
-    pub fn new(watchers: Arc<AtomicUsize>) -> Arc<Events> {
-        Arc::new(Events { inbox: Inbox::new(limits::EVENTS_WAITING_MAX, may_be_lost), watchers, dropped: AtomicU64::new(0) })
+    /// A queue; `watchers` tells how many watch free topics, `line` is the way to tell a refusal.
+    pub fn new(watchers: Arc<AtomicUsize>, line: Arc<dyn Line>) -> Arc<Events> {
+        // The inbox drops nothing by itself: what is let in is decided here, where its bytes are counted.
+        let inbox = Inbox::new(usize::MAX, |_| false);
+        Arc::new(Events {
+            inbox,
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            line,
+            watchers,
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether there is room for `event`; one that wants to be kept and finds none is refused.
+    fn admit(&self, event: &Event) -> bool {
+        let bytes = bytes_of(event);
+        let (waiting, waiting_bytes) = (self.waiting.load(Ordering::Relaxed), self.waiting_bytes.load(Ordering::Relaxed) + bytes);
+        let full = match worth(event) {
+            Worth::Shown => waiting >= limits::EVENTS_WAITING_MAX || waiting_bytes > limits::EVENTS_WAITING_BYTES_MAX / 2,
+            Worth::Awaited => waiting_bytes > limits::EVENTS_WAITING_BYTES_MAX,
+            Worth::Fact => false,
+        };
+        if !full {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+            return true;
+        }
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Event::Up { ticket: Some(ticket), .. } = event {
+            self.line.published(*ticket, Err(Refusal::Unavailable));
+        }
+        false
     }
 
     /// How many events were dropped.
@@ -46,24 +100,30 @@ impl Events {
     pub async fn tell(self: Arc<Self>, rooms: Vec<Arc<dyn Consumer>>, mut stop: oneshot::Receiver<()>) {
         let mut batch = Vec::new();
         let mut stopping = false;
+        let mut told = 0;
         loop {
-            let dropped = if stopping {
-                let Some(dropped) = self.inbox.take_now(&mut batch) else { return };
-                dropped
+            if stopping {
+                if self.inbox.take_now(&mut batch).is_none() {
+                    return;
+                }
             } else {
                 tokio::select! {
-                    dropped = self.inbox.take(&mut batch) => dropped,
+                    _ = self.inbox.take(&mut batch) => {}
                     _ = &mut stop => {
                         stopping = true;
                         continue;
                     }
                 }
-            };
-            if dropped > 0 {
-                self.dropped.fetch_add(dropped, Ordering::Relaxed);
-                tracing::warn!("the platform cannot keep up: {dropped} messages are missing from logs and live views");
+            }
+            let dropped = self.dropped();
+            if dropped > told {
+                let missing = dropped - told;
+                tracing::warn!("the platform cannot keep up: {missing} messages were refused or are missing from live views");
+                told = dropped;
             }
             for event in batch.drain(..) {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.waiting_bytes.fetch_sub(bytes_of(&event), Ordering::Relaxed);
                 for room in &rooms {
                     room.on_event(&event);
                 }
@@ -76,10 +136,86 @@ impl Events {
 
 impl Bus for Events {
     fn emit(&self, batch: &mut Vec<Event>) {
-        self.inbox.post(batch.drain(..));
+        let admitted = batch.drain(..).filter(|event| self.admit(event));
+        self.inbox.post(admitted);
     }
 
     fn watched(&self) -> bool {
         self.watchers.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+
+    use contract::{Close, ConnId, Ticket, Verdict};
+    use model::{DeviceNumber, PartyKey, Topic, UnixMs};
+
+    use super::*;
+
+    /// Remembers which tickets were refused.
+    #[derive(Default)]
+    struct Refused(Mutex<Vec<u32>>);
+
+    impl Line for Refused {
+        fn publish(&self, _: Message) {}
+        fn push(&self, _: DeviceNumber, _: Message) {}
+        fn decide(&self, _: Ticket, _: Verdict) {}
+        fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
+            assert_eq!(result, Err(Refusal::Unavailable));
+            self.0.lock().unwrap().push(ticket.token);
+        }
+        fn kick(&self, _: PartyKey, _: Close, _: bool) {}
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<&'static str>>);
+
+    impl Consumer for Heard {
+        fn on_event(&self, event: &Event) {
+            self.0.lock().unwrap().push(match event {
+                Event::Up { ticket: Some(_), .. } => "upload",
+                Event::Up { .. } => "message",
+                _ => "fact",
+            });
+        }
+    }
+
+    fn up(ticket: Option<u32>, bytes: usize) -> Event {
+        let conn = ConnId { index: 0, generation: 0 };
+        let ticket = ticket.map(|token| Ticket { shard: 0, conn, session: None, token });
+        let message = Arc::new(Message::new(Topic::of_device("lamp", "data"), vec![0; bytes], UnixMs(0)));
+        Event::Up { device: DeviceNumber(1), message, ticket }
+    }
+
+    fn fact() -> Event {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        Event::LineOpened { device: DeviceNumber(1), protocol: "mqtt", remote, firmware: None, at: UnixMs(0) }
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_bounded_refused_in_words_and_loses_no_fact() {
+        let refused = Arc::new(Refused::default());
+        let events = Events::new(Arc::default(), refused.clone());
+        const BYTES: usize = 1024 * 1024;
+        let room = limits::EVENTS_WAITING_BYTES_MAX / BYTES;
+        for n in 0..room as u32 + 10 {
+            events.emit(&mut vec![up(None, BYTES), up(Some(n), BYTES), fact()]);
+        }
+        assert!(events.waiting_bytes.load(Ordering::Relaxed) <= limits::EVENTS_WAITING_BYTES_MAX);
+        let uploads_refused = refused.0.lock().unwrap().len();
+        assert!(uploads_refused >= 10, "whoever waits is told: {uploads_refused}");
+
+        let heard = Arc::new(Heard::default());
+        let (stop, stopped) = oneshot::channel();
+        stop.send(()).unwrap();
+        events.clone().tell(vec![heard.clone()], stopped).await;
+        let count = |what| heard.0.lock().unwrap().iter().filter(|heard| **heard == what).count();
+        assert_eq!(count("fact"), room + 10);
+        assert_eq!(count("upload") + uploads_refused, room + 10);
+        assert!(count("message") < room / 2 + 1, "what is only shown goes first");
+        assert_eq!((events.waiting.load(Ordering::Relaxed), events.waiting_bytes.load(Ordering::Relaxed)), (0, 0));
     }
 }

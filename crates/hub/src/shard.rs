@@ -507,7 +507,7 @@ impl Shard {
                 }
                 Next::Give(delivery) => {
                     self.counters.delivered += 1;
-                    if let Delivery::Message { message, retained: false, again: false, .. } = &delivery
+                    if let Delivery::Message { message, slot, retained: false, again: false, .. } = &delivery
                         && let (Party::Device { number, id, .. }, model::topic::Space::Device { id: whose, .. }) =
                             (&*session.party, message.topic.space())
                         && whose == id.as_str()
@@ -516,7 +516,8 @@ impl Shard {
                         let device = *number;
                         self.work.events.push(Event::Down { device, message: message.clone(), at: unix });
                         if message.receipt.is_some_and(|r| r.device == device) {
-                            self.step(message, Step::Sent, unix);
+                            let step = if slot.is_some() { Step::Sent } else { Step::SentAtMostOnce };
+                            self.step(message, step, unix);
                         }
                     }
                     return Some(delivery);

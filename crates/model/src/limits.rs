@@ -86,6 +86,9 @@ pub const RETAINED_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub const SESSIONS_AWAY_MAX: usize = 1_000_000;
 /// Messages that may wait in one shard's inbox from its neighbours before QoS 0 ones are dropped.
 pub const INBOX_MAIL_MAX: usize = 100_000;
+/// Bytes of messages that may wait for the platform. Beyond half of it those that nobody waits for are
+/// dropped, beyond all of it uploads are refused: a device floods no faster than its points are written.
+pub const EVENTS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events that may wait for the platform before those that nobody waits for are dropped.
 pub const EVENTS_WAITING_MAX: usize = 200_000;
 /// Bytes a connection's socket may leave unsent before its deliveries wait in the session queue.
@@ -207,13 +210,15 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 pub const PASSWORD_CHECKS_AT_ONCE_MAX: usize = 2;
 /// Passwords that may wait for their check; a further one is told to come again. About ten seconds' worth.
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 512;
-/// Seconds that a password found good is taken without checking it again: a fleet that shares an account
-/// comes back at once after a restart, and costs one check.
+/// Connections that may wait for the check of one and the same password: a large fleet behind an account.
+pub const PASSWORD_CHECK_WAITERS_MAX: usize = 100_000;
+/// Seconds that a checked password counts without checking it again: a fleet that shares an account
+/// comes back at once, and costs one check.
 pub const PASSWORD_REMEMBERED_S: u64 = 300;
-/// Passwords remembered as good.
+/// Passwords remembered, at most half of them as wrong.
 pub const PASSWORDS_REMEMBERED_MAX: usize = 100_000;
 /// Failed logins to one account from one address, within [`LOGIN_FAILURES_S`], after which further ones
-/// are refused unlooked at. Enough for a misconfigured board to be seen, useless for guessing.
+/// are refused unlooked at. The same wrong password again is no further guess and not counted.
 pub const LOGIN_FAILURES_MAX: u8 = 10;
 /// Seconds in which failed logins are counted together.
 pub const LOGIN_FAILURES_S: u64 = 60;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::{Bus, Event, Fault, Gate, Line, Protocol, Refusal, Step};
+use contract::{Bus, Event, Fault, Gate, Line, Protocol, Refusal};
 use model::limits::Limits;
 use model::{DeviceNumber, Message, PartyKey, PushId, Qos, Receipt, Topic, UnixMs};
 use net::{Listener, Running, Shards, SystemClock};
@@ -28,31 +28,18 @@ struct Platform {
 impl Bus for Platform {
     fn emit(&self, batch: &mut Vec<Event>) {
         for event in batch.drain(..) {
-            match event {
-                Event::Up { ticket: Some(ticket), .. } => {
-                    let result = if *self.keep.lock().unwrap() { Ok(()) } else { Err(Refusal::Unavailable) };
-                    self.shards.published(ticket, result);
-                }
-                Event::Receipt { step, .. } => drop(self.steps.lock().unwrap().send(word(&step))),
-                _ => {}
+            if let Some(word) = rows::step_word(&event) {
+                let _ = self.steps.lock().unwrap().send(word);
+            }
+            if let Event::Up { ticket: Some(ticket), .. } = event {
+                let result = if *self.keep.lock().unwrap() { Ok(()) } else { Err(Refusal::Unavailable) };
+                self.shards.published(ticket, result);
             }
         }
     }
 
     fn watched(&self) -> bool {
         false
-    }
-}
-
-fn word(step: &Step) -> &'static str {
-    match step {
-        Step::Sent => "sent",
-        Step::Delivered => "delivered",
-        Step::Applied(_) => "applied",
-        Step::Failed(..) => "failed",
-        Step::Refused(_) => "refused",
-        Step::Nobody { .. } => "nobody",
-        Step::Lost => "lost",
     }
 }
 

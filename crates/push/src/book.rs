@@ -44,7 +44,7 @@ pub(crate) struct Touched {
     pub changed: bool,
     /// It is to be announced, but was stored already.
     pub created: bool,
-    /// It waits in the queue and nothing is under way.
+    /// It waits in the queue and nothing is under way, or nothing more can be heard of it.
     pub resting: bool,
     /// Its order wants an answer.
     pub wants_answer: bool,
@@ -62,9 +62,17 @@ struct Entry {
     due: UnixMs,
 }
 
+/// The word for a push that a device has, or has not, got: it subscribed at QoS 0.
+pub(crate) const AT_MOST_ONCE: &str = "the device subscribed with QoS 0 and acknowledges nothing; let it subscribe with QoS 1";
+
 impl Entry {
+    /// It was sent to a device that acknowledges nothing, and no answer is wanted.
+    fn is_let_go(&self) -> bool {
+        self.delivery.state == DeliveryState::Sent && self.delivery.detail == AT_MOST_ONCE && !self.order.wants_answer()
+    }
+
     fn touched(&self, changed: bool) -> Touched {
-        let resting = self.delivery.state == DeliveryState::Queued && !self.out;
+        let resting = (self.delivery.state == DeliveryState::Queued && !self.out) || self.is_let_go();
         let wants_answer = self.order.wants_answer();
         Touched { delivery: Arc::new(self.delivery.clone()), changed, created: false, resting, wants_answer }
     }
@@ -95,6 +103,13 @@ impl Book {
             return;
         }
         let online_only = push.expires.is_none();
+        if was == DeliveryState::Sent && delivery.detail == AT_MOST_ONCE {
+            // To send it again would be twice; whether it arrived was never to be known.
+            if push.order.wants_answer() {
+                self.insert(push, delivery);
+            }
+            return;
+        }
         if was == DeliveryState::Sent && !online_only {
             delivery.state = DeliveryState::Queued;
             delivery.at = now.unix;
@@ -133,6 +148,13 @@ impl Book {
         let Some(entry) = self.open.get_mut(&key) else { return };
         match step {
             Step::Sent => self.step(key, DeliveryState::Sent, at, "", None, todo),
+            Step::SentAtMostOnce => {
+                self.step(key, DeliveryState::Sent, at, AT_MOST_ONCE, None, todo);
+                // Nothing more will be heard of it, unless an answer is wanted.
+                if self.open.get(&key).is_some_and(Entry::is_let_go) {
+                    self.forget(key);
+                }
+            }
             Step::Delivered => self.step(key, DeliveryState::Delivered, at, "", None, todo),
             Step::Applied(body) => self.answered(key, body, None, at, todo),
             Step::Failed(why, body) => self.answered(key, body, Some(why), at, todo),

@@ -223,10 +223,11 @@ pub fn run(case: &Case, protocol: &Protocol, shards: u16, split: usize) -> Resul
     Ok(())
 }
 
-fn step_word(event: &Event) -> Option<&'static str> {
+/// The word for a push's step, as an `event` row names it; `None` for other events.
+pub fn step_word(event: &Event) -> Option<&'static str> {
     let Event::Receipt { step, .. } = event else { return None };
     Some(match step {
-        Step::Sent => "sent",
+        Step::Sent | Step::SentAtMostOnce => "sent",
         Step::Delivered => "delivered",
         Step::Applied(_) => "applied",
         Step::Failed(..) => "failed",

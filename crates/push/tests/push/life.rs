@@ -234,6 +234,27 @@ async fn a_flood_of_answers_is_refused_beyond_a_bound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nothing_will_acknowledge_is_let_go_and_not_sent_again_after_a_restart() {
+    let sent = "sent: the device subscribed with QoS 0 and acknowledges nothing; let it subscribe with QoS 1";
+    let world = World::new();
+    let room = world.room().await;
+    room.submit(new(Order::Message)).await.unwrap();
+    room.submit(new(Order::Ask)).await.unwrap();
+    step(&room, &world, P1, Step::SentAtMostOnce);
+    step(&room, &world, PushId(2), Step::SentAtMostOnce);
+    room.flush().await;
+    assert_eq!((world.stored(P1), world.stored(PushId(2))), (sent.to_owned(), sent.to_owned()));
+    assert_eq!(room.open_now(), 1, "only the ask has something to come");
+    drop(room);
+    world.take();
+    let room = world.room().await;
+    listening(&room);
+    room.flush().await;
+    assert_eq!(world.take(), Vec::<String>::new(), "neither goes out a second time");
+    assert_eq!(room.open_now(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_forgets_nothing_and_claims_nothing() {
     let world = World::new();
     let room = world.room().await;
