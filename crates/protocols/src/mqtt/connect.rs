@@ -73,14 +73,13 @@ pub(super) fn on_welcome(machine: &mut Machine, cx: &mut Context<'_>, welcome: &
     machine.firmware = Firmware::of(&welcome.settings);
     let shown = machine.firmware.as_ref().is_none_or(|firmware| firmware.shows_session_present());
     let session_present = welcome.resumed && shown && quirks::shows_session_present(level);
-    let mut connack = Connack { session_present, reason: Reason::Success, props: codec::Properties::NONE };
+    let connack = Connack { session_present, reason: Reason::Success, props: codec::Properties::NONE };
     let from = cx.out.len();
-    let said = match &mut machine.terms {
+    let said = match &machine.terms {
         None => connack.encode(level, cx.out),
-        Some(terms) => terms.answer(welcome, machine.packet_bytes_max).and_then(|()| {
-            connack.props = terms.props.view();
-            connack.encode(level, cx.out)
-        }),
+        Some(terms) => terms
+            .answer(welcome, machine.packet_bytes_max)
+            .and_then(|list| Connack { props: list.view(), ..connack }.encode(level, cx.out)),
     };
     let bytes_max = machine.terms.as_ref().map_or(usize::MAX, |terms| terms.packet_bytes_max);
     if said.is_err() || cx.out.len() - from > bytes_max {

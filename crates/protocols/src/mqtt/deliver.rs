@@ -6,7 +6,7 @@ use contract::{Context, Delivery, Outcome};
 use model::Qos;
 use model::message::Message;
 
-use super::codec::{Ack, Kind, Level, Properties, Property, Publish, Reason, put_ack};
+use super::codec::{Ack, Kind, Level, Properties, Property, PropertyList, Publish, Reason, put_ack};
 use super::said;
 use super::session::Machine;
 use super::terms::Terms;
@@ -69,14 +69,14 @@ fn put_on_terms(
 ) -> Result<(), String> {
     let (topic, from) = (publish.topic, out.len());
     let alias = terms.alias_of(topic);
-    terms.props.clear();
-    let mut put = said::write(&mut terms.props, expiry_s, message.props.as_deref(), ids);
+    let mut list = PropertyList::default();
+    let mut put = said::write(&mut list, expiry_s, message.props.as_deref(), ids);
     let mut shown = topic;
     if let Some((alias, known)) = alias {
-        put = put.and_then(|()| terms.props.push(Property::TopicAlias(alias)));
+        put = put.and_then(|()| list.push(Property::TopicAlias(alias)));
         shown = if known { "" } else { topic };
     }
-    let publish = Publish { topic: shown, props: terms.props.view(), ..publish };
+    let publish = Publish { topic: shown, props: list.view(), ..publish };
     put.and_then(|()| publish.encode(Level::V5, out)).map_err(|error| error.to_string())?;
     fits(out, from, bytes_max)?;
     if let Some((_, false)) = alias {

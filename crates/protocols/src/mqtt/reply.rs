@@ -5,31 +5,37 @@ use std::borrow::Cow;
 
 use contract::{Close, Context, Ending, Fault};
 
-use super::codec::{Ack, Connack, Disconnect, Kind, Level, Properties, Property, Reason, TooLong};
+use super::codec::{Ack, Connack, Disconnect, Kind, Level, Properties, Property, PropertyList, Reason, TooLong};
 use super::session::{Machine, Stage};
 
 impl Machine {
-    /// Appends an answer, with `why` in words if the client wants words and has room for them. Whether
-    /// the client takes a packet of that size at all [MQTT-3.1.2-24], [MQTT-3.1.2-25].
-    pub(super) fn put<E>(&mut self, out: &mut Vec<u8>, why: &str, encode: E) -> bool
+    /// Appends an answer, with `why` in words if the client wants words. Whether the client takes it.
+    pub(super) fn put<E>(&self, out: &mut Vec<u8>, why: &str, encode: E) -> bool
+    where
+        E: Fn(Level, Properties<'_>, &mut Vec<u8>) -> Result<(), TooLong>,
+    {
+        let mut words = PropertyList::default();
+        if !why.is_empty() && self.terms.as_ref().is_some_and(|terms| terms.wants_words) {
+            let _ = words.push(Property::ReasonString(why)); // [MQTT-3.1.2-29]; words beyond 64 KiB are left unsaid
+        }
+        self.put_with(out, &words, encode)
+    }
+
+    /// Appends an answer with `list`, or without it where it would be too much [MQTT-3.4.2-2]. Whether the
+    /// client takes a packet of that size at all [MQTT-3.1.2-24].
+    fn put_with<E>(&self, out: &mut Vec<u8>, list: &PropertyList, encode: E) -> bool
     where
         E: Fn(Level, Properties<'_>, &mut Vec<u8>) -> Result<(), TooLong>,
     {
         let (level, from) = (self.level(), out.len());
-        let Some(terms) = &mut self.terms else { return encode(level, Properties::NONE, out).is_ok() };
-        terms.props.clear();
-        // [MQTT-3.1.2-29]; the words are left out where they would not fit, as in [MQTT-3.4.2-2].
-        if terms.wants_words && !why.is_empty() && terms.props.push(Property::ReasonString(why)).is_ok() {
-            if encode(level, terms.props.view(), out).is_ok() && out.len() - from <= terms.packet_bytes_max {
-                return true;
+        let bytes_max = self.terms.as_ref().map_or(usize::MAX, |terms| terms.packet_bytes_max);
+        [list.view(), Properties::NONE].into_iter().any(|props| {
+            let fits = encode(level, props, out).is_ok() && out.len() - from <= bytes_max;
+            if !fits {
+                out.truncate(from);
             }
-            out.truncate(from);
-        }
-        if encode(level, Properties::NONE, out).is_ok() && out.len() - from <= terms.packet_bytes_max {
-            return true;
-        }
-        out.truncate(from);
-        false
+            fits
+        })
     }
 
     /// One of the four acknowledgements.
@@ -68,20 +74,15 @@ impl Machine {
 
     /// The hub ends the connection.
     pub(super) fn end_by_hub(&mut self, cx: &mut Context<'_>, ending: &Ending, close: Close) {
-        if let (Ending::Stopping { go_to: Some(server) }, Stage::Open, Some(terms)) = (ending, self.stage, &mut self.terms) {
+        let reason = reason(ending);
+        if let (Ending::Stopping { go_to: Some(server) }, Stage::Open, Some(_)) = (ending, self.stage, &self.terms) {
             // Section 4.11: the client should go to the server that the reference names.
-            terms.props.clear();
-            let from = cx.out.len();
-            let put = terms.props.push(Property::ServerReference(server)).and_then(|()| {
-                let disconnect = Disconnect { reason: reason(ending), props: terms.props.view() };
-                disconnect.encode(Level::V5, Kind::Disconnect, cx.out)
-            });
-            if put.is_ok() && cx.out.len() - from <= terms.packet_bytes_max {
-                return cx.close(close.fault, close.why);
-            }
-            cx.out.truncate(from);
+            let mut list = PropertyList::default();
+            let _ = list.push(Property::ServerReference(server)); // an address is far below 64 KiB
+            self.put_with(cx.out, &list, |level, props, out| Disconnect { reason, props }.encode(level, Kind::Disconnect, out));
+            return cx.close(close.fault, close.why);
         }
-        self.end(cx, reason(ending), close.fault, close.why);
+        self.end(cx, reason, close.fault, close.why);
     }
 
     /// A CONNACK with a refusal, followed by the end [MQTT-3.2.2-5], in 5.0 [MQTT-3.2.2-7].

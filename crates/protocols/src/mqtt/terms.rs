@@ -31,8 +31,6 @@ pub(super) struct Terms {
     alias_max: u16,
     /// What our aliases stand for.
     aliases_out: Vec<Box<str>>,
-    /// Scratch for the properties of what is sent.
-    pub props: PropertyList,
 }
 
 /// Why a PUBLISH breaks the terms: the reason on the wire and a sentence.
@@ -51,7 +49,6 @@ impl Terms {
             aliases_in: Vec::new(),
             alias_max: 0,
             aliases_out: Vec::new(),
-            props: PropertyList::default(),
         };
         for property in props.iter() {
             match property {
@@ -66,17 +63,18 @@ impl Terms {
         terms
     }
 
-    /// Puts our own terms into the scratch, for the CONNACK. What is left out is the default: all of QoS,
+    /// Our own terms, for the CONNACK. What is left out is the default: all of QoS,
     /// retained messages, wildcards, subscription ids and shared subscriptions are there, and the client's
     /// keep-alive and session expiry are taken as they are.
-    pub fn answer(&mut self, welcome: &Welcome, packet_bytes_max: u32) -> Result<(), TooLong> {
-        self.props.clear();
+    pub fn answer(&self, welcome: &Welcome, packet_bytes_max: u32) -> Result<PropertyList, TooLong> {
+        let mut list = PropertyList::default();
         if self.nameless {
-            self.props.push(Property::AssignedClientId(&welcome.client))?; // [MQTT-3.1.3-7]
+            list.push(Property::AssignedClientId(&welcome.client))?; // [MQTT-3.1.3-7]
         }
-        self.props.push(Property::ReceiveMax(limits::MQTT_RECEIVE_MAX))?;
-        self.props.push(Property::PacketBytesMax(packet_bytes_max.saturating_add(HEAD_BYTES)))?;
-        self.props.push(Property::TopicAliasMax(limits::MQTT_TOPIC_ALIASES_MAX))
+        list.push(Property::ReceiveMax(limits::MQTT_RECEIVE_MAX))?;
+        list.push(Property::PacketBytesMax(packet_bytes_max.saturating_add(HEAD_BYTES)))?;
+        list.push(Property::TopicAliasMax(limits::MQTT_TOPIC_ALIASES_MAX))?;
+        Ok(list)
     }
 
     /// The client begins a publish above QoS 0. Whether it may have one more open [MQTT-3.3.4-7].
