@@ -21,6 +21,6 @@ pub trait Line: Send + Sync {
     /// Answers a publish that had to wait: `Ok` only when it is kept.
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>);
 
-    /// Ends the lines of a device or token; `forget` also drops its kept sessions.
+    /// Ends the lines of a device, a token, an account or of all anonymous clients; `forget` also drops its kept sessions.
     fn kick(&self, whom: PartyKey, why: Close, forget: bool);
 }

@@ -1,9 +1,10 @@
 //! Password checks of broker accounts. One costs tens of milliseconds on purpose, so it never runs on a
 //! shard: the gate answers later, a few checks run at a time, and as many wait as the limits say. Many
-//! connections with the same password wait for one check, and a password found good is remembered for
-//! some minutes, so that a fleet that shares an account comes back at once.
+//! connections with the same password wait for one check, and how it ended is remembered for some
+//! minutes: a fleet that shares an account comes back at once, and a board that keeps trying an old
+//! password costs nothing and counts as no guess.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ pub(crate) struct Logins {
 
 #[derive(Default)]
 struct Inner {
-    /// Passwords found good, until when that counts.
-    good: HashMap<(u64, Proof), Millis>,
+    /// Passwords checked, whether they were good, and until when that counts.
+    known: HashMap<(u64, Proof), (bool, Millis)>,
     /// Who waits for which check.
     waiting: HashMap<(u64, Proof), Vec<(Ticket, IpAddr)>>,
     failed: HashMap<(u64, IpAddr), Failures>,
@@ -69,21 +70,26 @@ impl Logins {
         secrets::hash(&[&self.salt, password].concat())
     }
 
-    /// Forgets what was found good for an account.
+    /// Forgets what was found of an account's passwords.
     pub(crate) fn forget(&self, account: u64) {
-        self.inner.lock().good.retain(|(whose, _), _| *whose != account);
+        self.inner.lock().known.retain(|(whose, _), _| *whose != account);
     }
 
     fn look(&self, key: (u64, Proof), place: IpAddr, ticket: Ticket, now: Millis) -> Known {
         let mut inner = self.inner.lock();
-        if inner.good.get(&key).is_some_and(|until| now < *until) {
-            return Known::Good;
+        match inner.known.get(&key).filter(|(_, until)| now < *until) {
+            Some((true, _)) => return Known::Good,
+            Some((false, _)) => return Known::Refused(Refusal::BadCredentials),
+            None => {}
         }
         let failures = inner.failed.get(&(key.0, place)).filter(|failures| failures.counts(now));
         if failures.is_some_and(|failures| failures.count >= limits::LOGIN_FAILURES_MAX) {
             return Known::Refused(Refusal::Quota);
         }
         if let Some(waiters) = inner.waiting.get_mut(&key) {
+            if waiters.len() >= limits::PASSWORD_CHECK_WAITERS_MAX {
+                return Known::Refused(Refusal::Unavailable);
+            }
             waiters.push((ticket, place));
             return Known::Joined;
         }
@@ -94,20 +100,21 @@ impl Logins {
         Known::Begun
     }
 
-    /// Notes how a check ended; gives back who waited for it.
-    fn checked(&self, key: (u64, Proof), good: bool, now: Millis) -> Vec<Ticket> {
+    /// Notes how a check ended; gives back who waited for it. One against a password that was changed
+    /// meanwhile says nothing about the one of now.
+    fn checked(&self, key: (u64, Proof), good: bool, current: bool, now: Millis) -> Vec<Ticket> {
         let mut inner = self.inner.lock();
         let waiters = inner.waiting.remove(&key).unwrap_or_default();
-        if good {
-            if inner.good.len() >= limits::PASSWORDS_REMEMBERED_MAX {
-                inner.good.retain(|_, until| now < *until);
-            }
-            if inner.good.len() < limits::PASSWORDS_REMEMBERED_MAX {
-                inner.good.insert(key, now.plus_s(limits::PASSWORD_REMEMBERED_S));
-            }
+        // Half of the room is for good ones, whatever strangers try.
+        let room = if good { limits::PASSWORDS_REMEMBERED_MAX } else { limits::PASSWORDS_REMEMBERED_MAX / 2 };
+        if inner.known.len() >= room {
+            inner.known.retain(|_, (_, until)| now < *until);
         }
-        for (_, place) in &waiters {
-            let whose = (key.0, *place);
+        if current && inner.known.len() < room {
+            inner.known.insert(key, (good, now.plus_s(limits::PASSWORD_REMEMBERED_S)));
+        }
+        let places: HashSet<IpAddr> = waiters.iter().map(|(_, place)| *place).collect();
+        for whose in places.into_iter().map(|place| (key.0, place)) {
             if good {
                 inner.failed.remove(&whose);
                 continue;
@@ -183,9 +190,10 @@ impl Fleet {
         let (waiters, verdict) = {
             // Held until it is remembered: a password that is changed now is forgotten after that.
             let accounts = self.accounts.read();
-            good = good && hash.is_some() && accounts.hash(key.0) == hash;
+            let current = hash.is_some() && accounts.hash(key.0) == hash;
+            good = good && current;
             let verdict = accounts.admission(key.0).filter(|_| good).ok_or(Refusal::BadCredentials);
-            (self.logins.checked(key, good, self.clock.millis()), verdict)
+            (self.logins.checked(key, good, current, self.clock.millis()), verdict)
         };
         for ticket in waiters {
             self.line.decide(ticket, verdict.clone());

@@ -97,6 +97,22 @@ async fn guessing_is_refused_unlooked_at_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_board_that_keeps_trying_an_old_password_costs_one_check_and_locks_nobody_out() {
+    let mut house = House::new().await;
+    let id = account(&house, "ann", "correct horse", &[]).await;
+    for time in 0..3 * u32::from(limits::LOGIN_FAILURES_MAX) {
+        let (at_once, verdict) = login(&mut house, "ann", "old horse", ticket(time)).await;
+        assert_eq!((at_once, verdict.unwrap_err()), (time > 0, Refusal::BadCredentials));
+    }
+    assert!(login(&mut house, "ann", "correct horse", ticket(99)).await.1.is_ok());
+    let edit = AccountEdit { password: Some(Password::Chosen("old horse".into())), ..AccountEdit::default() };
+    house.fleet.edit_account(id, edit).await.unwrap();
+    kick(house.said.recv().await);
+    assert!(login(&mut house, "ann", "old horse", ticket(99)).await.1.is_ok(), "what was wrong may be right now");
+    assert!(login(&mut house, "ann", "correct horse", ticket(99)).await.1.is_err());
+}
+
+#[tokio::test]
 async fn more_checks_than_may_wait_are_told_to_come_again() {
     let house = House::new().await;
     account(&house, "ann", "correct horse", &[]).await;
