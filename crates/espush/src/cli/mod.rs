@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
     };
     ending.unwrap_or_else(|error| {
-        eprintln!("espush: {error:#}");
+        eprintln!("espush: {}", sentence(&error));
         ExitCode::from(FAILED)
     })
 }
@@ -126,6 +126,14 @@ fn pairs(texts: &[String]) -> anyhow::Result<serde_json::Value> {
         None => Err(anyhow::anyhow!("{text:?} is not NAME=VALUE (such as espush.text=gbk)")),
     };
     texts.iter().map(pair).collect::<anyhow::Result<serde_json::Map<_, _>>>().map(serde_json::Value::from)
+}
+
+/// An error with its causes, each said once: many already stand in the sentence of what they caused.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |said, cause| {
+        let cause = cause.to_string();
+        if said.contains(&cause) { said } else { format!("{said}: {cause}") }
+    })
 }
 
 #[cfg(test)]
