@@ -99,6 +99,16 @@ impl Kept {
                 tracing::warn!("bridge {}: {why}", status.name);
                 status.why = Some(why);
             }
+            Note::LeftOut { topic, bytes } => {
+                let topic: String = topic.chars().take(80).collect();
+                let what = format!("a message on {topic:?} is left out");
+                // A camera sends one a second.
+                if !status.why.as_ref().is_some_and(|why| why.starts_with(&what)) {
+                    let why = format!("{what}: it has {bytes} bytes; raise limits.packet_bytes");
+                    tracing::warn!("bridge {}: {why}", status.name);
+                    status.why = Some(why);
+                }
+            }
             Note::NoBridges => self.private.store(false, Ordering::Relaxed),
         }
     }
@@ -151,6 +161,9 @@ mod tests {
         let now = all.status().remove(0);
         assert!(now.connected && now.since > UnixMs(0) && now.why.is_none() && now.next.is_none());
         assert!(metrics().ends_with("espush_bridge_connected{name=\"old\"} 1\n"));
+        kept.note(Note::LeftOut { topic: "camera", bytes: 300_000 });
+        kept.note(Note::LeftOut { topic: "camera", bytes: 300_001 });
+        assert!(all.status()[0].why.as_deref().unwrap().contains("300000 bytes; raise"), "the first is told");
         kept.note(Note::NotGranted("a/#"));
         assert!(all.status()[0].connected && all.status()[0].why.as_deref().unwrap().contains("\"a/#\""));
     }

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use contract::kit::Cursor;
 use contract::session::Peer;
 use contract::{
     Accepted, Answer, Context, Delivery, Fault, Hello, Login, Outcome, Refusal, Released, RetainedWanted, Session,
@@ -37,6 +38,13 @@ pub enum Note<'a> {
     Connected,
     /// The remote does not grant this filter.
     NotGranted(&'a str),
+    /// A message of the remote that is larger than what is taken here (`limits.packet_bytes`).
+    LeftOut {
+        /// Its topic there.
+        topic: &'a str,
+        /// Its size.
+        bytes: usize,
+    },
     /// The remote does not know the bit: call again without.
     NoBridges,
 }
@@ -61,6 +69,9 @@ pub struct Machine {
     private: bool,
     tell: Tell,
     stage: Stage,
+    packet_bytes_max: usize,
+    /// Bytes still to come of a message that is left out.
+    skip_bytes: usize,
     /// When the remote last said something; before the login, when the line came about.
     seen: Millis,
     /// When we last said something.
@@ -112,7 +123,8 @@ fn retained_wanted(direction: Direction) -> RetainedWanted {
 impl Machine {
     /// A machine for a connection that has just come about. `private`: say that a bridge calls.
     pub fn new(plan: Arc<BridgePlan>, peer: Peer, private: bool, tell: Tell) -> Machine {
-        Machine { plan, private, tell, stage: Stage::Called, seen: peer.now, sent: peer.now }
+        let packet_bytes_max = peer.limits.packet_bytes;
+        Machine { plan, private, tell, stage: Stage::Called, packet_bytes_max, skip_bytes: 0, seen: peer.now, sent: peer.now }
     }
 
     /// A quarter of the keep-alive: how often the machine looks whether something should be said.
@@ -122,9 +134,13 @@ impl Machine {
 
     fn try_packet(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize, DecodeError> {
         let Some(head) = Head::read(LEVEL, input)? else { return Ok(0) };
-        if head.body_bytes > limits::MQTT_PACKET_BYTES_MAX {
-            let (bytes, most) = (head.body_bytes, limits::MQTT_PACKET_BYTES_MAX);
-            cx.close(Fault::Lack, format!("the remote sent a packet of {bytes} bytes; at most {most} are taken here"));
+        if head.body_bytes > self.packet_bytes_max {
+            if head.kind == Kind::Publish && self.stage == Stage::Open {
+                return self.leave_out(cx, &head, input);
+            }
+            let (bytes, most) = (head.body_bytes, self.packet_bytes_max);
+            let why = format!("the remote sent a packet of {bytes} bytes; at most {most} are taken here (limits.packet_bytes)");
+            cx.close(Fault::Lack, why);
             return Ok(0);
         }
         let Some(packet) = head.packet(input)? else { return Ok(0) };
@@ -134,6 +150,26 @@ impl Machine {
             (_, packet) => self.on_packet(cx, packet),
         }
         Ok(head.packet_bytes())
+    }
+
+    /// A message that is too large for this house: it is acknowledged, so that the remote does not send it
+    /// again and again before everything else, and the rest of it is skipped as it comes. Returns how many
+    /// bytes its beginning has, 0 while that is not whole.
+    fn leave_out(&mut self, cx: &mut Context<'_>, head: &Head, input: &[u8]) -> Result<usize, DecodeError> {
+        let qos = Qos::from_u8(head.flags >> 1 & 3).ok_or(DecodeError::Qos)?;
+        let Some(Ok(topic_bytes)) = input.get(head.head_bytes..).map(|body| Cursor::new(body).u16()) else { return Ok(0) };
+        let id_bytes = if qos == Qos::AtMostOnce { 0 } else { 2 };
+        let begun_bytes = head.head_bytes + 2 + usize::from(topic_bytes) + id_bytes;
+        if begun_bytes > head.packet_bytes() {
+            return Err(DecodeError::Short);
+        }
+        let Some(begun) = input.get(..begun_bytes) else { return Ok(0) };
+        let (topic, id) = begun.split_at(begun_bytes - id_bytes);
+        let topic = topic.get(head.head_bytes + 2..).unwrap_or_default();
+        (self.tell)(Note::LeftOut { topic: &String::from_utf8_lossy(topic), bytes: head.body_bytes });
+        acknowledge(cx, qos, Cursor::new(id).u16().unwrap_or_default());
+        self.skip_bytes = head.packet_bytes() - begun_bytes;
+        Ok(begun_bytes)
     }
 
     fn on_packet(&mut self, cx: &mut Context<'_>, packet: Packet<'_>) {
@@ -315,6 +351,9 @@ impl Session for Machine {
         self.seen = cx.now;
         let mut rest = input;
         while !rest.is_empty() && !cx.is_closing() && !matches!(self.stage, Stage::Entering { .. }) {
+            let skipped = self.skip_bytes.min(rest.len());
+            self.skip_bytes -= skipped;
+            rest = rest.get(skipped..).unwrap_or_default();
             match self.try_packet(cx, rest) {
                 Ok(0) => break,
                 Ok(used) => rest = rest.get(used..).unwrap_or_default(),

@@ -313,8 +313,35 @@ fn a_remote_that_is_no_broker_or_says_nothing_is_left() {
     bench.house.send(greeter, b"\xd0\x00");
     assert!(bench.house.closed(greeter).unwrap().why.contains("is it an MQTT broker?"));
     let remote = bench.connected(CONNACK);
-    bench.house.send(remote, &[0x30, 0xff, 0xff, 0xff, 0x7f]);
+    bench.house.send(remote, &[0x90, 0xff, 0xff, 0xff, 0x7f]);
     assert_eq!(bench.house.closed(remote).unwrap().fault, Fault::Lack, "before the rest of it has come");
+}
+
+#[test]
+fn a_message_that_is_too_large_does_not_stand_before_the_others() {
+    let mut bench = Bench::new(plan(vec![topic("#", Direction::In, 2, "", "")]));
+    let client = bench.client("c", &["#"]);
+    let remote = bench.connected(CONNACK);
+    bench.house.received(remote);
+    let large = vec![b'x'; 300_000];
+    for (qos, answer) in [(0, &[][..]), (1, &["puback 7"]), (2, &["pubrec 7"])] {
+        let bytes = [publish("picture", qos, 7, false, &large), publish("small", 0, 0, false, b"v")].concat();
+        for piece in bytes.chunks(7_777) {
+            bench.house.send(remote, piece);
+        }
+        assert_eq!(bench.seen(remote), answer);
+        assert_eq!(bench.seen(client), ["small v qos 0 id 0"]);
+    }
+    bench.ack(remote, Kind::Pubrel, 7);
+    assert_eq!(bench.seen(remote), ["pubcomp 7"]);
+    assert!(bench.notes().contains(&"LeftOut { topic: \"picture\", bytes: 300011 }".to_owned()));
+    let mut bytes = publish("picture", 1, 8, false, &large);
+    bytes.truncate(4);
+    for byte in bytes.into_iter().chain(*b"\x00\x01a\x00\x09") {
+        bench.house.send(remote, &[byte]);
+    }
+    assert_eq!(bench.seen(remote), ["puback 9"], "as soon as its beginning is there, byte by byte");
+    bench.house.cut(remote);
 }
 
 #[test]
