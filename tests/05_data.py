@@ -49,6 +49,16 @@ def test_points_that_were_buffered_keep_their_own_time(server):
     assert [item["value"] for item in inside] == [1]
 
 
+def test_values_that_come_at_once_are_all_kept(server):
+    device = server.device()
+    with Client(server, device) as client:
+        client.send(b"".join(publish("me/data/n", str(number), qos=1, number=number) for number in range(1, 201)))
+        for number in range(1, 201):
+            client.expect(puback(number))
+    kept = points(server, device, stream="n", limit=1000)["items"]
+    assert [item["value"] for item in kept] == list(range(1, 201))
+
+
 def test_an_acknowledged_upload_survives_kill_9(fresh):
     server = fresh()
     device = server.device()
