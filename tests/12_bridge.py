@@ -228,6 +228,21 @@ def test_a_remote_that_lets_nobody_in_is_a_sentence(tmp_path, bridged):
         closed.stop()
 
 
+def test_a_remote_that_knows_no_bridges_is_called_as_by_an_ordinary_client(tmp_path, bridged):
+    with Server(tmp_path / "remote", settings={"auth.anonymous": "true"}) as other:
+        other.port = other.ports["mqtt"]
+        new = bridged(other)
+        connected(other)
+        here = Client(new, client="here").subscribe(("old/#", 2))
+        there = Client(other, client="there").subscribe(("from-new/#", 2))
+        put(Client(new, client="c"), "new/lamp", "out", 2)
+        assert take(there) == ("from-new/lamp", "out", 2)
+        put(Client(other, client="c"), "to-new/lamp", "in", 2)
+        assert take(here) == ("old/lamp", "in", 2)
+        assert "called again as by an ordinary client" in new.log()
+        new.stop()
+
+
 def test_over_tls_the_right_certificate_is_asked_for(tmp_path, bridged):
     command = [str(PROGRAM), "tls", "self-signed", "--data", str(tmp_path / "ca"), "--name", "localhost"]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S, env=clean_environment())
