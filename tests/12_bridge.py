@@ -240,6 +240,8 @@ def test_a_remote_that_knows_no_bridges_is_called_as_by_an_ordinary_client(tmp_p
         put(Client(other, client="c"), "to-new/lamp", "in", 2)
         assert take(here) == ("old/lamp", "in", 2)
         assert "called again as by an ordinary client" in new.log()
+        here.close()
+        there.close()
         new.stop()
 
 
