@@ -187,7 +187,9 @@ impl Shard {
                 self.work.answers.push((id, Answer::Refused(refusal)));
             }
             Ok(admission) => {
-                let home = home_shard(&admission.party, &hello.client, shards);
+                // Without a name there is no session to go on with: any shard will do, and this one is near.
+                let nameless = hello.client.is_empty() && admission.party.device().is_none();
+                let home = if nameless { index } else { home_shard(&admission.party, &hello.client, shards) };
                 if home == index {
                     self.enter(id, hello, admission, now, unix);
                 } else {
@@ -198,14 +200,21 @@ impl Shard {
         }
     }
 
+    /// A name for a client that has none. One that leads back here: a client that is told its name may come
+    /// again with it.
+    fn new_name(&mut self, party: &Party) -> Arc<str> {
+        loop {
+            self.names_given += 1;
+            let name = format!("auto-{}-{}", self.index, self.names_given);
+            if home_shard(party, &name, self.shards) == self.index {
+                return name.into();
+            }
+        }
+    }
+
     /// The peer belongs here and may come in.
     fn enter(&mut self, id: ConnId, hello: Hello, admission: Admission, now: Millis, unix: UnixMs) {
-        let client: Arc<str> = if hello.client.is_empty() {
-            self.names_given += 1;
-            format!("auto-{}-{}", self.index, self.names_given).into()
-        } else {
-            hello.client.into()
-        };
+        let client: Arc<str> = if hello.client.is_empty() { self.new_name(&admission.party) } else { hello.client.into() };
         let party = admission.party.as_client(&client);
         let key = SessionKey::new(&party, client.clone());
         let mut known = self.by_key.get(&key).copied();

@@ -3,7 +3,7 @@
 
 use model::{PartyKey, Qos};
 use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{Connect, Level, Options, Packet, Properties, Publish, Subscribe, Will};
+use protocols::mqtt::codec::{Connect, Level, Options, Packet, Properties, Property, PropertyList, Publish, Subscribe, Will};
 use testkit::{House, LineId};
 
 struct Client {
@@ -170,4 +170,37 @@ fn anonymous_clients_can_be_ended_together() {
         house.kick_party(PartyKey::Anonymous, "rules now", true);
         assert!(lines.iter().all(|client| house.closed(client.line).is_some()));
     });
+}
+
+/// MQTT 5.0 tells the name that was given, and a client may come again with it [MQTT-3.2.2-16]. The house
+/// accepts connections on its shards in turn.
+#[test]
+fn nameless_clients_stay_where_they_are_and_find_back_by_the_name_they_were_given() {
+    let mut house = House::new(3);
+    house.gate().add_account("ann", "secret", &[]);
+    let connect = |house: &mut House, client: &str, clean: bool| {
+        let mut kept = PropertyList::default();
+        kept.push(Property::SessionExpiryS(100)).unwrap();
+        let props = kept.view();
+        let (user, password) = (Some("ann"), Some(&b"secret"[..]));
+        let hello = Connect { level: Level::V5, clean, keep_alive_s: 0, props, client, will: None, user, password };
+        let mut bytes = Vec::new();
+        hello.encode(&mut bytes).unwrap();
+        let line = house.connect(&PROTOCOL);
+        house.send(line, &bytes);
+        let bytes = house.received(line);
+        let Some((Packet::Connack(connack), _)) = Packet::read(Level::V5, &bytes).unwrap() else { panic!("{bytes:02x?}") };
+        let name = connack.props.iter().find_map(|property| match property {
+            Property::AssignedClientId(name) => Some(name.to_owned()),
+            _ => None,
+        });
+        (line, connack.session_present, name)
+    };
+    for _ in 0..9 {
+        let (line, _, name) = connect(&mut house, "", true);
+        house.cut(line);
+        let (line, present, _) = connect(&mut house, &name.expect("a name was given"), false);
+        assert!(present);
+        house.cut(line);
+    }
 }
