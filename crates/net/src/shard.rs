@@ -225,7 +225,7 @@ async fn read(ctx: Rc<Ctx>, conn: ConnId, stream: Rc<TcpStream>) {
     };
     loop {
         if stream.readable().await.is_err() {
-            return lost("the line broke");
+            return lost(BROKE);
         }
         let got = {
             let mut state = ctx.state.borrow_mut();
@@ -248,10 +248,10 @@ async fn read(ctx: Rc<Ctx>, conn: ConnId, stream: Rc<TcpStream>) {
             got
         };
         match got {
-            Ok(0) => return lost("the peer hung up"),
+            Ok(0) => return lost(HUNG_UP),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return lost("the line broke"),
+            Err(_) => return lost(BROKE),
         }
     }
 }
@@ -265,7 +265,7 @@ fn receive(floor: &mut Floor, sockets: &mut Sockets, conn: ConnId, input: &[u8],
     }
     match flow {
         Ok(Flow::Open) => {}
-        Ok(Flow::Ended) => floor.lost(conn, Close { fault: Fault::Line, why: "the peer hung up".into() }, sockets),
+        Ok(Flow::Ended) => floor.lost(conn, Close { fault: Fault::Line, why: HUNG_UP.into() }, sockets),
         Err(close) => floor.lost(conn, close, sockets),
     }
 }
@@ -472,17 +472,28 @@ fn note_ended(state: &mut State) {
     }
 }
 
+/// How a line ends by itself: everyday life, and no news for the log.
+const HUNG_UP: &str = "the peer hung up";
+/// The same, less politely.
+const BROKE: &str = "the line broke";
+
 /// One log line and one count for a connection that ended.
 fn tell_end(state: &mut State, protocol: &'static str, remote: SocketAddr, close: &Close) {
     let State { stats, logged, not_logged, .. } = state;
     let (fault, why) = (close.fault, &close.why);
     *stats.ended.entry((protocol, fault.as_str())).or_default() += 1;
+    let everyday = fault == Fault::Nobody || (fault == Fault::Line && (why == HUNG_UP || why == BROKE));
     match fault {
-        Fault::Nobody | Fault::Line => tracing::debug!(protocol, %remote, fault = fault.as_str(), "{why}"),
+        _ if everyday => tracing::debug!(protocol, %remote, fault = fault.as_str(), "{why}"),
         _ if *logged >= LOG_LINES_PER_S / 2 => *not_logged += 1,
         Fault::Ours => {
             *logged += 1;
             tracing::error!(protocol, %remote, fault = fault.as_str(), "{why}");
+        }
+        // We gave up on it: it said nothing, or not all of it, or nothing any more.
+        Fault::Line => {
+            *logged += 1;
+            tracing::info!(protocol, %remote, fault = fault.as_str(), "{why}");
         }
         _ => {
             *logged += 1;
