@@ -42,6 +42,12 @@ pub enum Login {
         /// The chip id in decimal.
         chip: String,
     },
+    /// A certificate that the listener has checked speaks for the device. It stands in where a peer
+    /// presents nothing; no bytes of any peer ever become this login.
+    Certified {
+        /// The device's id, as the certificate's common name tells it.
+        device: String,
+    },
     /// The house itself, at the inner end of a connection that the configuration told it to make. It needs
     /// no credentials, and so only a machine that was made for an outgoing connection may present it: no
     /// bytes of any peer ever become this login.
@@ -69,6 +75,7 @@ impl Login {
             Login::Password { user, client, .. } => format!("user {user:?}, client {client:?}"),
             Login::AppKey { app, chip, .. } => format!("app {app}, chip {chip:?}"),
             Login::Single { chip } => format!("chip {chip:?}"),
+            Login::Certified { device } => format!("certificate of {device:?}"),
             Login::Bridge { name } => format!("bridge {name:?}"),
         }
     }

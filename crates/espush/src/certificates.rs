@@ -27,6 +27,10 @@ pub fn load(section: &str, listen: &TlsListen, data: &Path) -> anyhow::Result<Ar
         let made = KINDS.iter().map(|kind| (dir.join(format!("{kind}.crt")), dir.join(format!("{kind}.key"))));
         pairs.extend(made.filter(|(certificate, _)| certificate.exists()));
     }
-    let settings = TlsSettings { section: section.to_owned(), pairs, record_bytes_max: listen.record_bytes_max };
-    Ok(TlsServer::load(settings)?)
+    Ok(TlsServer::load(TlsSettings {
+        section: section.to_owned(),
+        pairs,
+        client_ca: listen.client_ca.clone(),
+        record_bytes_max: listen.record_bytes_max,
+    })?)
 }

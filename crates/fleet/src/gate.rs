@@ -35,6 +35,7 @@ impl Gate for Fleet {
             },
             Login::AppKey { app, key, chip } => self.by_app_key(*app, key.as_bytes(), chip, ticket),
             Login::Single { chip } => self.by_chip_alone(chip, ticket),
+            Login::Certified { device } => Some(self.by_certificate(device)),
             Login::Bridge { name } => Some(Ok(bridge(name))),
         }
     }
@@ -62,6 +63,11 @@ impl Fleet {
         let caller = caller.ok_or(Refusal::BadCredentials)?;
         let party = Party::Token { id: caller.token.unwrap_or(0), name: caller.name, role: caller.role };
         Ok(Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None })
+    }
+
+    fn by_certificate(&self, id: &str) -> Verdict {
+        let roster = self.roster.read();
+        roster.find(id).map(|record| roster.admission(record)).ok_or(Refusal::BadCredentials)
     }
 
     /// `None` when there is no device of that id.

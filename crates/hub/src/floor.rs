@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::session::Peer;
-use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Protocol, Session};
+use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Login, Protocol, Session};
 use model::limits::{self, Limits};
 use model::message::SharedMessage;
 use model::{Millis, UnixMs};
@@ -156,6 +156,11 @@ impl Floor {
         self.call(conn, |machine, cx| machine.on_open(cx));
         self.wind_up(conn, wire);
         self.settle(wire);
+    }
+
+    /// See [`Shard::vouch`]. Before the first bytes of the connection.
+    pub fn vouch(&mut self, conn: ConnId, login: Login) {
+        self.hub.vouch(conn, login);
     }
 
     /// A connection arrived from another shard.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::{
-    Admission, Answer, Bus, Close, ConnId, Delivery, Ending, Event, Fault, Gate, Hello, Hub, Refusal, SessionPlace, Step, Ticket,
-    Verdict, Welcome, Will,
+    Admission, Answer, Bus, Close, ConnId, Delivery, Ending, Event, Fault, Gate, Hello, Hub, Login, Refusal, SessionPlace, Step,
+    Ticket, Verdict, Welcome, Will,
 };
 use hashbrown::HashMap;
 use model::limits::{self, Limits, QueuePolicy};
@@ -73,6 +73,8 @@ struct Conn {
 enum ConnState {
     /// Nothing said yet.
     New,
+    /// Nothing said yet, and this login stands in if nothing will be presented.
+    Vouched(Box<Login>),
     /// The gate is thinking.
     Asking(Box<Hello>),
     /// Has a session.
@@ -157,10 +159,15 @@ impl Shard {
 
     // ---- coming in ----
 
-    pub(crate) fn hello(&mut self, id: ConnId, hello: Hello, now: Millis, unix: UnixMs) {
+    pub(crate) fn hello(&mut self, id: ConnId, mut hello: Hello, now: Millis, unix: UnixMs) {
         let index = self.index;
         let Some(conn) = self.conn(id) else { return };
-        debug_assert!(matches!(conn.state, ConnState::New), "a machine says hello once");
+        debug_assert!(matches!(conn.state, ConnState::New | ConnState::Vouched(_)), "a machine says hello once");
+        if let ConnState::Vouched(login) = &conn.state
+            && hello.login == Login::Anonymous
+        {
+            hello.login = (**login).clone();
+        }
         if hello.client.len() > limits::CLIENT_ID_BYTES_MAX {
             return self.decided(id, hello, Err(Refusal::BadClientId), now, unix);
         }
@@ -460,6 +467,15 @@ impl Shard {
         self.conns[at] = Some(Conn { generation: id.generation, protocol, remote, state: ConnState::New });
     }
 
+    /// What came before the protocol has shown who the peer is: `login` stands in if it presents nothing.
+    pub fn vouch(&mut self, id: ConnId, login: Login) {
+        if let Some(conn) = self.conn(id)
+            && matches!(conn.state, ConnState::New)
+        {
+            conn.state = ConnState::Vouched(Box::new(login));
+        }
+    }
+
     /// A connection was handed over from another shard, after `opened`.
     pub fn arrived(&mut self, conn: ConnId, transfer: Transfer, now: Millis, unix: UnixMs) {
         self.enter(conn, transfer.hello, transfer.admission, now, unix);
@@ -469,7 +485,7 @@ impl Shard {
     pub fn closed(&mut self, id: ConnId, close: &Close, now: Millis, unix: UnixMs) {
         self.line_gone(id, close, now, unix);
         let Some(conn) = self.conn(id) else { return };
-        let stranger = matches!(conn.state, ConnState::New | ConnState::Asking(_));
+        let stranger = matches!(conn.state, ConnState::New | ConnState::Vouched(_) | ConnState::Asking(_));
         let (protocol, remote) = (conn.protocol, conn.remote);
         self.conns[id.index as usize] = None;
         // A line that breaks before its owner is known is everyday life (scanners, health checks).

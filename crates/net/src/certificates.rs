@@ -9,7 +9,10 @@ use std::sync::Arc;
 use contract::{Close, Fault};
 use openssl::error::ErrorStack;
 use openssl::pkey::{Id, PKey};
-use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
+use openssl::ssl::{
+    SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion,
+};
+use openssl::stack::Stack;
 use openssl::x509::X509;
 use parking_lot::RwLock;
 
@@ -23,6 +26,8 @@ pub struct TlsSettings {
     /// Certificate chain and key files, in PEM. A P-256 and an RSA pair may stand side by side: each
     /// client gets the one that it can check.
     pub pairs: Vec<(PathBuf, PathBuf)>,
+    /// The CA whose certificates speak for devices, by their common names. Clients may show one.
+    pub client_ca: Option<PathBuf>,
     /// Most payload bytes of one record.
     pub record_bytes_max: usize,
 }
@@ -133,6 +138,9 @@ fn context(settings: &TlsSettings) -> Result<SslContext, TlsError> {
         }
         kinds.push(kind);
     }
+    if let Some(ca) = &settings.client_ca {
+        take_client_certificates(&mut context, section, ca)?;
+    }
     Ok(context.build())
 }
 
@@ -154,6 +162,24 @@ fn add_pair(context: &mut SslContextBuilder, section: &str, certificate: &Path, 
     context.set_private_key(&private).map_err(|_| mismatch())?;
     context.check_private_key().map_err(|_| mismatch())?;
     Ok(private.id())
+}
+
+/// Asks clients for a certificate. One that has none comes in all the same and presents a password.
+fn take_client_certificates(context: &mut SslContextBuilder, section: &str, ca: &Path) -> Result<(), TlsError> {
+    let key = || format!("{section}.client_ca");
+    let chain = X509::stack_from_pem(&read(key(), ca)?).unwrap_or_default();
+    if chain.is_empty() {
+        return Err(TlsError::Form { key: key(), file: ca.to_owned(), wanted: "certificate" });
+    }
+    let mut names = Stack::new()?;
+    for certificate in chain {
+        // Tells clients which of their certificates is meant.
+        names.push(certificate.subject_name().to_owned()?)?;
+        context.cert_store_mut().add_cert(certificate)?;
+    }
+    context.set_client_ca_list(names);
+    context.set_verify(SslVerifyMode::PEER);
+    Ok(())
 }
 
 fn read(key: String, file: &Path) -> Result<Vec<u8>, TlsError> {

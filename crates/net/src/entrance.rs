@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Close, Fault};
+use contract::{Close, Fault, Login};
 use tokio::net::TcpStream;
 
 use crate::certificates::TlsServer;
@@ -40,6 +40,8 @@ pub struct Entered {
     pub remote: SocketAddr,
     /// The TLS layer, open.
     pub tls: Option<Tls>,
+    /// Who the peer is, by the certificate that it has shown.
+    pub login: Option<Login>,
     /// What the peer has already sent for the protocol.
     pub plain: Vec<u8>,
 }
@@ -47,13 +49,15 @@ pub struct Entered {
 /// Does what `transport` wants before the protocol's first byte, `within` so long.
 pub async fn enter(stream: &TcpStream, transport: &Transport, remote: SocketAddr, within: Duration) -> Result<Entered, Close> {
     let entering = async {
-        let mut entered = Entered { remote, tls: None, plain: Vec::new() };
+        let mut entered = Entered { remote, tls: None, login: None, plain: Vec::new() };
         if transport.proxy_protocol {
             (entered.remote, entered.plain) = read_header(stream, remote).await?;
         }
         if let Some(server) = &transport.tls {
             let early = std::mem::take(&mut entered.plain);
-            entered.tls = Some(shake_hands(stream, server.accept()?, early, &mut entered.plain).await?);
+            let tls = shake_hands(stream, server.accept()?, early, &mut entered.plain).await?;
+            entered.login = tls.certified().map(|device| Login::Certified { device });
+            entered.tls = Some(tls);
         }
         Ok(entered)
     };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::{Bus, Clock, Close, ConnId, Fault, Protocol};
+use contract::{Bus, Clock, Close, ConnId, Fault, Login, Protocol};
 use hub::{Floor, Mail, Shard};
 use model::limits::Limits;
 use socket2::{SockRef, TcpKeepalive};
@@ -157,10 +157,10 @@ async fn come_in(ctx: Rc<Ctx>, protocol: Protocol, transport: Transport, stream:
     tune(&stream);
     let within = Duration::from_secs(ctx.limits().login_s.into());
     match entrance::enter(&stream, &transport, remote, within).await {
-        Ok(Entered { remote, tls, plain }) => {
+        Ok(Entered { remote, tls, login, plain }) => {
             let layers = tls.map(|tls| Box::new(Layers::of(tls)));
-            seat_in(&ctx, stream, remote, layers, Vec::new(), |floor, sockets, conn| {
-                begin(floor, sockets, conn, &protocol, remote, &plain);
+            seat_in(&ctx, stream, remote, layers, Vec::new(), |floor, sockets, _| {
+                begin(floor, sockets, &protocol, remote, login, &plain);
             });
         }
         Err(close) => {
@@ -170,9 +170,13 @@ async fn come_in(ctx: Rc<Ctx>, protocol: Protocol, transport: Transport, stream:
     }
 }
 
-/// A new connection, and what it has said already.
-fn begin(floor: &mut Floor, sockets: &mut Sockets, conn: ConnId, protocol: &Protocol, remote: SocketAddr, plain: &[u8]) {
+/// A new connection, who it is by its certificate, and what it has said already.
+fn begin(floor: &mut Floor, sockets: &mut Sockets, protocol: &Protocol, remote: SocketAddr, login: Option<Login>, plain: &[u8]) {
+    let conn = floor.vacant();
     floor.open(protocol, remote, sockets);
+    if let Some(login) = login {
+        floor.vouch(conn, login);
+    }
     if !plain.is_empty() {
         floor.bytes(conn, plain, sockets);
     }
@@ -419,9 +423,9 @@ async fn read_inbox(ctx: Rc<Ctx>) {
                     let Arrival { how, stream, remote, layers, unsent } = *arrival;
                     ctx.state.borrow_mut().stats.accepted += u64::from(matches!(how, Coming::New(..)));
                     match TcpStream::from_std(stream) {
-                        Ok(stream) => drop(seat_in(&ctx, stream, remote, layers, unsent, |floor, sockets, conn| match how {
+                        Ok(stream) => drop(seat_in(&ctx, stream, remote, layers, unsent, |floor, sockets, _| match how {
                             Coming::Moving(moving) => floor.arrive(moving, sockets),
-                            Coming::New(protocol, plain) => begin(floor, sockets, conn, &protocol, remote, &plain),
+                            Coming::New(protocol, plain) => begin(floor, sockets, &protocol, remote, None, &plain),
                         })),
                         Err(error) => tracing::error!(%error, "lost a connection that was handed to shard {}", ctx.index),
                     }

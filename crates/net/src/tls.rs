@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 
 use contract::{Close, Fault};
 use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 use openssl::ssl::{Error, ErrorCode, Ssl, SslContextRef, SslStream};
 use openssl::x509::X509VerifyResult;
 
@@ -89,6 +90,16 @@ impl Tls {
     /// Whether the handshake is done.
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
+    }
+
+    /// The common name of the certificate that the client has shown and that was checked.
+    pub(crate) fn certified(&self) -> Option<String> {
+        let ssl = self.stream.ssl();
+        let certificate = ssl.peer_certificate().filter(|_| self.is_open() && ssl.verify_result() == X509VerifyResult::OK)?;
+        let mut names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+        // Which of two would be meant?
+        let name = names.next().filter(|_| names.next().is_none())?;
+        name.data().to_string().ok().map(|text| text.to_string())
     }
 
     fn advance(&mut self, length: usize, up: &mut Vec<u8>) -> Result<Flow, Close> {
@@ -217,7 +228,7 @@ mod tests {
             std::fs::write(&key, pair.key).unwrap();
             pairs.push((certificate, key));
         }
-        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, record_bytes_max };
+        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca: None, record_bytes_max };
         (dir, TlsServer::load(settings).unwrap())
     }
 
@@ -433,7 +444,7 @@ mod tests {
         std::fs::write(file("empty"), "").unwrap();
         let load = |pairs: &[(&str, &str)]| {
             let pairs: Vec<(PathBuf, PathBuf)> = pairs.iter().map(|(c, k)| (file(c), file(k))).collect();
-            let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, record_bytes_max: 512 };
+            let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca: None, record_bytes_max: 512 };
             TlsServer::load(settings).err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert_eq!(load(&[("p256.crt", "p256.key"), ("rsa.crt", "rsa.key")]), "");

@@ -9,7 +9,15 @@ use std::time::Duration;
 use contract::{Bus, Event, Gate};
 use model::limits::Limits;
 use net::{Listener, Running, Shards, SystemClock, TlsServer, TlsSettings, Transport};
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
 use openssl::ssl::{SslConnector, SslMethod, SslStream};
+use openssl::x509::extension::BasicConstraints;
+use openssl::x509::{X509, X509Name};
 use protocols::mqtt::PROTOCOL;
 use testkit::TestGate;
 
@@ -45,7 +53,16 @@ struct Server {
 
 impl Server {
     fn start(tls: bool, proxy_protocol: bool) -> Server {
+        Server::start_with(tls, proxy_protocol, None)
+    }
+
+    fn start_with(tls: bool, proxy_protocol: bool, client_ca: Option<&X509>) -> Server {
         let dir = tempfile::tempdir().unwrap();
+        let client_ca = client_ca.map(|ca| {
+            let file = dir.path().join("ca.pem");
+            std::fs::write(&file, ca.to_pem().unwrap()).unwrap();
+            file
+        });
         let mut pairs = Vec::new();
         for pair in net::self_signed(&["localhost".to_owned()], unix_s()).unwrap() {
             let [certificate, key] = ["crt", "key"].map(|kind| dir.path().join(format!("{}.{kind}", pair.kind)));
@@ -53,7 +70,7 @@ impl Server {
             std::fs::write(&key, pair.key).unwrap();
             pairs.push((certificate, key));
         }
-        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, record_bytes_max: 512 };
+        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca, record_bytes_max: 512 };
         let transport = Transport { proxy_protocol, tls: tls.then(|| TlsServer::load(settings).unwrap()) };
         let shards = Shards::new(2);
         let gate = Arc::new(TestGate::default());
@@ -77,9 +94,18 @@ impl Server {
 
     /// A client that trusts exactly our certificates.
     fn tls<S: Read + Write + std::fmt::Debug>(&self, line: S) -> SslStream<S> {
+        self.tls_as(line, None)
+    }
+
+    /// The same with a certificate of its own.
+    fn tls_as<S: Read + Write + std::fmt::Debug>(&self, line: S, own: Option<&(X509, PKey<Private>)>) -> SslStream<S> {
         let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
         for kind in ["p256", "rsa"] {
             connector.set_ca_file(self.dir.path().join(format!("{kind}.crt"))).unwrap();
+        }
+        if let Some((certificate, key)) = own {
+            connector.set_certificate(certificate).unwrap();
+            connector.set_private_key(key).unwrap();
         }
         connector.build().connect("localhost", line).unwrap()
     }
@@ -191,6 +217,87 @@ fn who_sends_no_header_is_sent_away() {
     let mut line = server.line();
     line.write_all(&connect("lamp0")).unwrap();
     assert_eq!(line.read(&mut [0]).unwrap(), 0);
+}
+
+/// A certificate for `name`, by `issuer` or by itself.
+fn certificate(name: &str, issuer: Option<&(X509, PKey<Private>)>) -> (X509, PKey<Private>) {
+    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap();
+    let mut subject = X509Name::builder().unwrap();
+    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
+    let subject = subject.build();
+    let mut made = X509::builder().unwrap();
+    made.set_version(2).unwrap();
+    made.set_serial_number(&BigNum::from_u32(name.len() as u32).unwrap().to_asn1_integer().unwrap()).unwrap();
+    made.set_subject_name(&subject).unwrap();
+    made.set_issuer_name(issuer.map_or(&*subject, |(ca, _)| ca.subject_name())).unwrap();
+    made.set_pubkey(&key).unwrap();
+    made.set_not_before(&Asn1Time::from_unix(unix_s() - 60).unwrap()).unwrap();
+    made.set_not_after(&Asn1Time::from_unix(unix_s() + 3600).unwrap()).unwrap();
+    if issuer.is_none() {
+        made.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    }
+    made.sign(issuer.map_or(&key, |(_, key)| key), MessageDigest::sha256()).unwrap();
+    (made.build(), key)
+}
+
+/// A CONNECT without user name and password.
+const NAMELESS: &[u8] = b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0";
+/// A CONNACK that refuses the login.
+const NOT_AUTHORIZED: [u8; 4] = [0x20, 2, 0, 5];
+const BAD_CREDENTIALS: [u8; 4] = [0x20, 2, 0, 4];
+
+#[test]
+fn a_certificate_speaks_for_the_device_that_it_names() {
+    let ca = certificate("our boards", None);
+    let server = Server::start_with(true, false, Some(&ca.0));
+    for number in 0..DEVICES {
+        let own = certificate(&format!("lamp{number}"), Some(&ca));
+        let mut line = server.tls_as(server.line(), Some(&own));
+        line.write_all(NAMELESS).unwrap();
+        expect(&mut line, &CONNACK);
+        // The device's own space is open to it.
+        line.write_all(b"\x82\x0c\0\x01\0\x07me/push\0").unwrap();
+        expect(&mut line, b"\x90\x03\0\x01\0");
+    }
+    let stranger = certificate("nobody", Some(&ca));
+    let mut line = server.tls_as(server.line(), Some(&stranger));
+    line.write_all(NAMELESS).unwrap();
+    expect(&mut line, &BAD_CREDENTIALS);
+    let two = certificate("lamp0\0x", Some(&ca));
+    let mut line = server.tls_as(server.line(), Some(&two));
+    line.write_all(NAMELESS).unwrap();
+    expect(&mut line, &BAD_CREDENTIALS);
+}
+
+#[test]
+fn without_a_certificate_a_password_is_needed_as_ever() {
+    let ca = certificate("our boards", None);
+    let server = Server::start_with(true, false, Some(&ca.0));
+    converse(&mut server.tls(server.line()), "lamp0");
+    let mut line = server.tls(server.line());
+    line.write_all(NAMELESS).unwrap();
+    expect(&mut line, &NOT_AUTHORIZED);
+    // Who presents something is asked by that, whatever the certificate says.
+    let own = certificate("lamp1", Some(&ca));
+    let mut line = server.tls_as(server.line(), Some(&own));
+    line.write_all(&connect("nobody")).unwrap();
+    expect(&mut line, &BAD_CREDENTIALS);
+}
+
+#[test]
+fn a_certificate_of_another_ca_does_not_come_in() {
+    let (ca, other) = (certificate("our boards", None), certificate("our boards", None));
+    let server = Server::start_with(true, false, Some(&ca.0));
+    let own = certificate("lamp0", Some(&other));
+    let mut line = server.tls_as(server.line(), Some(&own));
+    let _ = line.write_all(NAMELESS);
+    assert!(line.read_exact(&mut [0; 4]).is_err());
+    // Nor does one where nobody asked for certificates.
+    let server = Server::start(true, false);
+    let mut line = server.tls_as(server.line(), Some(&own));
+    line.write_all(NAMELESS).unwrap();
+    expect(&mut line, &NOT_AUTHORIZED);
 }
 
 #[test]

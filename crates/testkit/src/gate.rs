@@ -139,6 +139,7 @@ impl Gate for TestGate {
                 }
             }
             Login::AppKey { app, key, chip } => inner.by_app_key(*app, key, chip),
+            Login::Certified { device } => inner.device(device).ok_or(Refusal::BadCredentials),
             Login::Bridge { name } => Ok(Admission {
                 party: Arc::new(Party::Token { id: u64::MAX, name: name.as_str().into(), role: Role::Owner }),
                 settings: Arc::default(),

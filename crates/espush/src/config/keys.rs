@@ -82,6 +82,12 @@ const LISTEN_KEYS: &[ListenKey] = &[
         set: |l, raw| files(raw).map(|f| l.tls.key = f),
     },
     ListenKey {
+        name: "tls.client_ca",
+        expected: "a PEM file, or \"\" for none",
+        about: "devices may log in with a certificate of this CA; its common name is the device's id",
+        set: |l, raw| text(raw).map(|name| l.tls.client_ca = (!name.is_empty()).then(|| name.into())),
+    },
+    ListenKey {
         name: "tls.record_bytes_max",
         expected: "a number from 64 to 16384",
         about: "most payload bytes of one TLS record, for boards with small buffers",

@@ -77,13 +77,15 @@ pub struct TlsListen {
     pub certificate: Vec<PathBuf>,
     /// Their keys, in the same order.
     pub key: Vec<PathBuf>,
+    /// The CA whose certificates speak for devices.
+    pub client_ca: Option<PathBuf>,
     /// Most payload bytes of one record.
     pub record_bytes_max: usize,
 }
 
 impl TlsListen {
     fn off(record_bytes_max: usize) -> TlsListen {
-        TlsListen { addr: None, certificate: Vec::new(), key: Vec::new(), record_bytes_max }
+        TlsListen { addr: None, certificate: Vec::new(), key: Vec::new(), client_ca: None, record_bytes_max }
     }
 }
 

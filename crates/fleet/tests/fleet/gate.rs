@@ -212,6 +212,18 @@ async fn registrations_under_way_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_certificate_speaks_for_a_device_that_is_there() {
+    let house = House::new().await;
+    let app = house.app("lamps", true).await;
+    let (number, _) = house.device(&app, "lamp").await;
+    let certified = |device: &str| Login::Certified { device: device.into() };
+    assert_eq!(knock(&house, &certified("lamp")).unwrap().unwrap().party.device(), Some(number));
+    for device in ["nobody", "", "token", "1"] {
+        assert_eq!(refusal(knock(&house, &certified(device))), Refusal::BadCredentials, "{device}");
+    }
+}
+
+#[tokio::test]
 async fn a_bridge_of_the_house_shares_its_party_with_nobody() {
     let house = House::new().await;
     let verdict = knock(&house, &Login::Bridge { name: "shed".into() }).unwrap().unwrap();
