@@ -164,4 +164,44 @@ mod tests {
         let places: Vec<&str> = notes.places().collect();
         assert_eq!(places, ["acl:1", "acl:2", "acl:3", "acl:5", "acl:6", "acl:7", "acl:8", "acl:9"]);
     }
+
+    /// Whatever stands in a file: no panic, and rules that the server takes.
+    #[test]
+    fn any_file_becomes_rules_that_can_be_read_again() {
+        const WORDS: [&str; 16] = [
+            "topic",
+            "pattern",
+            "user",
+            "read",
+            "write",
+            "readwrite",
+            "deny",
+            "a/#",
+            "+",
+            "%u/%c",
+            "dev/x",
+            "$SYS/#",
+            " ",
+            "\n",
+            "#",
+            "灯\0",
+        ];
+        arbtest::arbtest(|u| {
+            let mut text = String::new();
+            for _ in 0..u.int_in_range(0..=30)? {
+                text.push_str(u.choose(&WORDS)?);
+                text.push_str(u.choose(&[" ", " ", "\n"])?);
+            }
+            let acl = Acl::read("acl", &text, &mut Notes::default());
+            let users: Vec<String> = acl.users().map(str::to_owned).collect();
+            let all = users.iter().map(|user| acl.rules_of(user)).chain([acl.rules_of_anonymous()]);
+            for rules in all {
+                assert!(!rules.is_empty());
+                for rule in rules {
+                    assert_eq!(Rule::parse(&rule.to_string()), Ok(rule));
+                }
+            }
+            Ok(())
+        });
+    }
 }

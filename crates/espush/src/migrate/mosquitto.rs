@@ -37,7 +37,7 @@ pub fn plan(path: &Path) -> anyhow::Result<Plan> {
     let Gathered { listeners, mut doors } = gathered;
     if listeners.is_empty() {
         // Then Mosquitto serves this machine only, and lets anybody in.
-        doors.anonymous.get_or_insert(true);
+        doors.anonymous.get_or_insert((true, "no listener: anybody on this machine".to_owned()));
     }
     listen(listeners, beside, &mut plan);
     people(doors, &mut plan)?;
@@ -103,7 +103,21 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
             let key = key.clone();
             gathered.listeners.current().tls.insert(key, directive);
         }
-        "allow_anonymous" => gathered.doors.anonymous = Some(value == "true"),
+        "allow_anonymous" => {
+            // Said more than once, it is said for several listeners: then the strictest holds for all.
+            let open = value == "true";
+            match &gathered.doors.anonymous {
+                Some((earlier, _)) if *earlier != open => {
+                    notes.differs(
+                        place,
+                        &line,
+                        "espush lets clients without credentials in everywhere or nowhere: nowhere, then",
+                    );
+                    gathered.doors.anonymous = Some((false, format!("{place}: {line}")));
+                }
+                _ => gathered.doors.anonymous = Some((open, format!("{place}: {line}"))),
+            }
+        }
         "password_file" => gathered.doors.password_files.push(named()),
         "acl_file" => gathered.doors.acl_files.push(named()),
         "psk_file" | "psk_hint" | "use_identity_as_username" | "use_subject_as_username" | "crlfile" => {
@@ -149,8 +163,9 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
                  values be published again",
             );
         }
-        "user" | "pid_file" | "set_tcp_nodelay" | "allow_duplicate_messages" | "memory_limit" => {
-            notes.not_needed(place, &line, "run espush as a user of its own; it needs no setting for it");
+        "user" => notes.not_needed(place, &line, "start espush as the user that it is to run as"),
+        "pid_file" | "set_tcp_nodelay" | "allow_duplicate_messages" | "memory_limit" => {
+            notes.not_needed(place, &line, "espush does without");
         }
         "max_connections" => notes.left_out(place, &line, "the bound is the open-file limit of the process (ulimit -n)"),
         "max_keepalive"
@@ -246,6 +261,14 @@ mod tests {
         assert_eq!(setting(&plan, "auth.anonymous"), Some(false.into()));
         assert_eq!(plan.accounts.len(), 1);
         assert!(plan.accounts[0].rules.is_empty());
+    }
+
+    #[test]
+    fn where_listeners_differ_the_strictest_door_is_everybodys() {
+        let conf = "per_listener_settings true\nlistener 1883\nallow_anonymous false\nlistener 1884\nallow_anonymous true\n";
+        let plan = planned(&[("mosquitto.conf", conf)]);
+        assert_eq!(setting(&plan, "auth.anonymous"), Some(false.into()));
+        assert!(plan.accounts.is_empty());
     }
 
     #[test]

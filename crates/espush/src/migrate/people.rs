@@ -19,7 +19,8 @@ pub struct Named {
 /// What the configuration says of who may come in.
 #[derive(Default)]
 pub struct Doors {
-    pub anonymous: Option<bool>,
+    /// Whether clients without credentials come in, and which line says so.
+    pub anonymous: Option<(bool, String)>,
     pub password_files: Vec<Named>,
     pub acl_files: Vec<Named>,
     /// Whether there are ways in that are not carried over.
@@ -28,12 +29,9 @@ pub struct Doors {
 
 /// Password and ACL files to accounts.
 pub fn people(doors: Doors, plan: &mut Plan) -> anyhow::Result<()> {
-    let anonymous = doors.anonymous.unwrap_or(false);
-    let from = match doors.anonymous {
-        Some(_) => "allow_anonymous",
-        None => "allow_anonymous is false unless said otherwise",
-    };
-    plan.settings.push(Setting { key: "auth.anonymous", value: anonymous.into(), from: from.to_owned() });
+    let unsaid = || (false, "allow_anonymous is false unless said otherwise".to_owned());
+    let (anonymous, from) = doors.anonymous.unwrap_or_else(unsaid);
+    plan.settings.push(Setting { key: "auth.anonymous", value: anonymous.into(), from });
 
     let mut acl_files = doors.acl_files.into_iter();
     let acl = acl_files.next().map(|file| -> anyhow::Result<Acl> {
