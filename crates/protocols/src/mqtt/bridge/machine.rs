@@ -132,6 +132,13 @@ impl Machine {
         u64::from(self.plan.keep_alive_s) * 250
     }
 
+    /// Whether anything was said since `before`: what we only looked at keeps no line alive.
+    fn note_sent(&mut self, cx: &Context<'_>, before: usize) {
+        if cx.out.len() > before {
+            self.sent = cx.now;
+        }
+    }
+
     fn try_packet(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize, DecodeError> {
         let Some(head) = Head::read(LEVEL, input)? else { return Ok(0) };
         if head.body_bytes > self.packet_bytes_max {
@@ -360,14 +367,12 @@ impl Session for Machine {
                 Err(error) => cx.close(Fault::Peer, format!("the remote sent what is no MQTT: {error}")),
             }
         }
-        if cx.out.len() > before {
-            self.sent = cx.now;
-        }
+        self.note_sent(cx, before);
         input.len() - rest.len()
     }
 
     fn on_delivery(&mut self, cx: &mut Context<'_>, delivery: &Delivery) {
-        self.sent = cx.now;
+        let before = cx.out.len();
         match delivery {
             Delivery::Message { message, qos, slot, retain, again, .. } => {
                 let (qos, id) = slot.map_or((Qos::AtMostOnce, 0), |slot| (*qos, slot));
@@ -383,10 +388,11 @@ impl Session for Machine {
             }
             Delivery::Release { slot } => put_ack(cx.out, Kind::Pubrel, *slot),
         }
+        self.note_sent(cx, before);
     }
 
     fn on_answer(&mut self, cx: &mut Context<'_>, answer: Answer) {
-        self.sent = cx.now;
+        let before = cx.out.len();
         match answer {
             Answer::Welcome(welcome) => self.on_welcome(cx, welcome.resumed),
             Answer::Refused(refusal) => cx.close(Fault::Ours, refusal.to_string()),
@@ -404,6 +410,7 @@ impl Session for Machine {
                 cx.close(close.fault, close.why);
             }
         }
+        self.note_sent(cx, before);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>) {

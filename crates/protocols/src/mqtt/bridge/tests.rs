@@ -355,6 +355,14 @@ fn an_idle_line_is_kept_alive_and_a_dead_one_is_left() {
         bench.house.send(remote, &[0xd0, 0]);
     }
     assert_eq!(bench.house.closed(remote), None);
+    // Messages that only come prove nothing about us: the remote waits for a word, too.
+    let mut said = Vec::new();
+    for _ in 0..10 {
+        bench.publish(remote, "a", 0, 0, false, b"x");
+        bench.house.advance_ms(10_000);
+        said.extend(bench.seen(remote));
+    }
+    assert!(said.len() >= 2 && said.iter().all(|word| word == "Pingreq"), "{said:?}");
     // Messages that go out prove nothing about the remote.
     let client = bench.client("c", &[]);
     for _ in 0..10 {
@@ -385,4 +393,23 @@ fn hostile_bytes_do_no_harm() {
         }
         Ok(())
     });
+}
+
+/// The login of bridges asks for no secret: it is safe only as long as no other machine can present it.
+#[test]
+fn no_other_room_logs_in_as_a_bridge() {
+    let mut rooms = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut found = Vec::new();
+    while let Some(room) = rooms.pop() {
+        for entry in std::fs::read_dir(room).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                rooms.push(path);
+            } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("Login::Bridge {")) {
+                found.push(path.file_name().unwrap().to_owned());
+            }
+        }
+    }
+    found.retain(|name| name != "tests.rs");
+    assert_eq!(found, ["machine.rs"]);
 }
