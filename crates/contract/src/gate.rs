@@ -108,6 +108,9 @@ pub enum Refusal {
     /// A device id that is not registered, or a wrong secret. One answer for both, so that ids cannot be probed.
     #[error("unknown device id or wrong secret")]
     BadCredentials,
+    /// Too many wrong passwords for an account from one address: for a while none is looked at.
+    #[error("too many wrong passwords for this account from this address; wait a minute")]
+    TooManyGuesses,
     /// An app id that does not exist, or a wrong key.
     #[error("unknown app id or wrong app key")]
     BadAppKey,

@@ -84,7 +84,7 @@ impl Logins {
         }
         let failures = inner.failed.get(&(key.0, place)).filter(|failures| failures.counts(now));
         if failures.is_some_and(|failures| failures.count >= limits::LOGIN_FAILURES_MAX) {
-            return Known::Refused(Refusal::Quota);
+            return Known::Refused(Refusal::TooManyGuesses);
         }
         if let Some(waiters) = inner.waiting.get_mut(&key) {
             if waiters.len() >= limits::PASSWORD_CHECK_WAITERS_MAX {

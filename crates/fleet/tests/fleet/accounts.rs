@@ -86,7 +86,7 @@ async fn guessing_is_refused_unlooked_at_for_a_while() {
         assert_eq!(verdict.unwrap_err(), Refusal::BadCredentials);
     }
     let (at_once, verdict) = login(&mut house, "ann", "correct horse", ticket(1)).await;
-    assert_eq!((at_once, verdict.unwrap_err()), (true, Refusal::Quota), "from this address, right or not");
+    assert_eq!((at_once, verdict.unwrap_err()), (true, Refusal::TooManyGuesses), "from this address, right or not");
     let elsewhere = house.fleet.admit(&password("ann", "correct horse", "c"), ([10, 0, 0, 10], 1).into(), ticket(2));
     assert!(elsewhere.is_none() && house.decided().await.1.is_ok(), "others are not locked out by it");
     house.advance_s(limits::LOGIN_FAILURES_S);

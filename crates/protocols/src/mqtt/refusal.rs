@@ -12,7 +12,7 @@ pub fn connect_reason(refusal: Refusal) -> Reason {
         Refusal::BadCredentials | Refusal::BadAppKey => Reason::BadLogin,
         // The chip id of a device that registers itself is its client id.
         Refusal::BadClientId | Refusal::BadChipId => Reason::ClientId,
-        Refusal::Quota => Reason::Quota,
+        Refusal::Quota | Refusal::TooManyGuesses => Reason::Quota,
         Refusal::Unavailable => Reason::Unavailable,
         _ => Reason::NotAuthorised,
     }

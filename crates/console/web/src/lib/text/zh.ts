@@ -355,6 +355,7 @@ export const zh: Text = {
 		['make a new link with `espush token signin`, or restart the server and take the one it prints', '用 espush token signin 生成新链接，或重启服务器并使用它打印出的链接'],
 		['no credentials; send device id and secret, or set auth.anonymous = true to open the broker', '没有凭据；请提供设备 ID 和密钥，或设置 auth.anonymous = true 开放代理'],
 		['unknown device id or wrong secret', '设备 ID 不存在，或密钥不对'],
+		['too many wrong passwords for this account from this address; wait a minute', '从这个地址对该账号试过太多错误密码；请等一分钟'],
 		['unknown app id or wrong app key', '应用编号不存在，或应用密钥不对'],
 		['the app does not accept new devices; register the device first, or open the app', '该应用不接受新设备；请先添加设备，或允许该应用的板子自行注册'],
 		['the chip id is empty or has characters that a device id must not have', '芯片 ID 为空，或含有设备 ID 不允许的字符'],
