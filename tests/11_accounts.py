@@ -120,6 +120,19 @@ def test_many_clients_of_one_account_at_once(server):
         line.expect(b"\x20\x02\x00\x00").close()
 
 
+def test_guessing_is_slowed_down_and_the_owner_sees_why(server):
+    who = account(server)
+    for number in range(10):
+        with client(server, {**who, "password": f"guess {number}"}, greet=False) as line:
+            line.expect(b"\x20\x02\x00\x04")
+    with client(server, {**who, "password": "guess 0"}, greet=False) as line:
+        line.expect(b"\x20\x02\x00\x04")
+    with server.events() as events, client(server, who, "phone", greet=False) as line:
+        line.expect(b"\x20\x02\x00\x03").expect_end()
+        why = "too many wrong passwords for this account from this address; wait a minute"
+        events.until("knock", claim=f'user "{who["name"]}", client "phone"', reason=why)
+
+
 def test_the_command_line_makes_shows_changes_and_removes(server):
     name = unique("cli")
     made = server.cli("account", "add", name, "--rule", "allow both a/#")
