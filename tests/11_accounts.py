@@ -43,10 +43,13 @@ def test_a_subscription_in_part_brings_that_part(server):
         pub.send(publish(f"{home}/safe", "kept", qos=1, number=9, retain=True)).expect(puback(9))
         pub.send(publish(f"{home}/old", "kept", qos=1, number=10, retain=True)).expect(puback(10))
         sub.subscribe(("#", 0))
-        assert sub.message()[:2] == (f"{home}/old", b"kept"), "what was retained is looked at as well"
         for number, topic in enumerate([f"{home}/safe", f"{home}/a/b", "elsewhere", f"{home}/door"], start=1):
             pub.send(publish(topic, topic, qos=1, number=number)).expect(puback(number))
-        assert sub.message()[0] == f"{home}/door", "the first three are not for this account"
+        # The retained one may come twice: published elsewhere just before, it can still be on its way as well.
+        seen = [sub.message()[0]]
+        while seen[-1] != f"{home}/door":
+            seen.append(sub.message()[0])
+        assert set(seen) == {f"{home}/old", f"{home}/door"}, "of all the others, live or retained, none is for this account"
 
 
 def test_a_filter_that_no_rule_allows_is_refused_and_a_publish_dropped(server):
