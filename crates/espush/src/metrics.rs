@@ -23,6 +23,7 @@ pub fn source(shards: Arc<Shards>, events: Arc<Events>, store: Arc<Store>) -> ap
         gauge("espush_retained_messages", "Retained messages.", |s| s.hub.retained);
         let mut counter = |name, help, of| metric(out, "counter", name, help, sum(of));
         counter("espush_connections_accepted_total", "Connections accepted.", |s| s.accepted);
+        counter("espush_connections_refused_total", "Connections closed at once: too many from one address.", |s| s.refused);
         counter("espush_connections_handed_over_total", "Connections that moved to their home shard.", |s| s.handed_over);
         counter("espush_logins_total", "Logins let in.", |s| s.hub.welcomed);
         counter("espush_logins_refused_total", "Logins refused.", |s| s.hub.refused);

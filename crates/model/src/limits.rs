@@ -258,6 +258,9 @@ pub struct Limits {
     pub retained_messages: usize,
     /// See [`RETAINED_BYTES_MAX`].
     pub retained_bytes: usize,
+    /// Connections of devices and MQTT clients that one IP address may hold at once. 0 is no limit, and the
+    /// default: most devices of a site share one address.
+    pub connections_per_address: u32,
 }
 
 impl Default for Limits {
@@ -272,6 +275,7 @@ impl Default for Limits {
             queue_policy: QueuePolicy::default(),
             retained_messages: RETAINED_MESSAGES_MAX,
             retained_bytes: RETAINED_BYTES_MAX,
+            connections_per_address: 0,
         }
     }
 }

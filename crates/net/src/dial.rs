@@ -110,7 +110,7 @@ async fn live(ctx: &Rc<Ctx>, dial: &Dial, made: Made) -> (Close, Duration) {
     let begun = Instant::now();
     let machine = (dial.open)(Peer { remote, now: ctx.clock.millis(), limits: ctx.limits() });
     let layers = tls.map(|tls| Box::new(Layers::of(tls)));
-    let conn = seat_in(ctx, stream, remote, layers, Vec::new(), |floor, sockets, conn| {
+    let conn = seat_in(ctx, stream, remote, None, layers, Vec::new(), |floor, sockets, conn| {
         floor.open_machine(dial.protocol, machine, remote, sockets);
         if !plain.is_empty() {
             floor.bytes(conn, &plain, sockets);

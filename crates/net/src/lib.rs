@@ -3,6 +3,7 @@
 //! login. An idle connection is a task waiting to read: no buffer, no timer of its own.
 //! Deliberately absent: any protocol (machines come from a registration), any rule about who may do what.
 
+mod addresses;
 mod certificates;
 mod clock;
 mod dial;
@@ -26,11 +27,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, Ticket, Verdict};
+use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, ScramKeys, Ticket, Verdict};
 use hub::{Commons, Mail, Shard, home_of_device, home_shard};
 use model::limits::Limits;
 use model::{DeviceNumber, Message, Party, PartyKey, Qos, limits};
 
+use crate::addresses::{Addresses, Place};
 pub use crate::certificates::{TlsError, TlsServer, TlsSettings};
 pub use crate::clock::SystemClock;
 pub use crate::dial::Dial;
@@ -83,13 +85,14 @@ impl Shards {
         limits: Limits,
     ) -> Result<Running, ListenError> {
         let commons = Arc::new(Commons::new(limits));
+        let addresses = Addresses::new(limits.connections_per_address);
         let count = self.inboxes.len() as u16;
         let mut threads = Vec::new();
         for index in 0..count {
             let hub = Shard::new(index, count, gate.clone(), bus.clone(), commons.clone());
             let doors = listeners.iter().map(Listener::share).collect::<Result<Vec<_>, _>>()?;
-            let (shards, bus, clock) = (self.clone(), bus.clone(), clock.clone());
-            let run = move || shard::run(index, hub, doors, &shards, bus, clock);
+            let (shards, addresses, bus, clock) = (self.clone(), addresses.clone(), bus.clone(), clock.clone());
+            let run = move || shard::run(index, hub, doors, &shards, addresses, bus, clock);
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
             threads.push(thread.map_err(|error| ListenError::Thread { error })?);
         }
@@ -116,7 +119,7 @@ impl Shards {
         // A layer that ends here says so again when the next byte or the login deadline comes.
         let _ = layers.receive_at_top(&[leftover, &plain].concat(), &mut said, &mut unsent);
         let (how, layers) = (Coming::New(*protocol, said), Some(Box::new(layers)));
-        let arrival = Arrival { how, stream: tcp.into_std()?, remote, layers, unsent };
+        let arrival = Arrival { how, stream: tcp.into_std()?, remote, place: None, layers, unsent };
         let shard = self.turn.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
         self.post(shard, Post::Arrival(Box::new(arrival)));
         Ok(())
@@ -176,6 +179,10 @@ impl Line for Shards {
         self.post(usize::from(ticket.shard), Post::Mail(Mail::Verdict(ticket, verdict)));
     }
 
+    fn scram(&self, ticket: Ticket, keys: ScramKeys) {
+        self.post(usize::from(ticket.shard), Post::Mail(Mail::Scram(ticket, Box::new(keys))));
+    }
+
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
         self.post(usize::from(ticket.shard), Post::Mail(Mail::Published(ticket, result)));
     }
@@ -211,6 +218,8 @@ pub(crate) struct Arrival {
     pub how: Coming,
     pub stream: std::net::TcpStream,
     pub remote: SocketAddr,
+    /// Its place among the connections of its address; a new one has none yet.
+    pub place: Option<Box<Place>>,
     /// What lies between its socket and its machine; none for a plain connection.
     pub layers: Option<Box<Layers>>,
     /// Bytes for the peer that its socket has not taken yet.

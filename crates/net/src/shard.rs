@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::addresses::{Addresses, Place};
 use crate::entrance::{self, Entered, Transport};
 use crate::layer::{Flow, Layers};
 use crate::listen::Door;
@@ -42,6 +43,7 @@ pub(crate) struct Ctx {
     /// Goodbyes are being said: nothing new is begun.
     pub stopping: Cell<bool>,
     shards: Arc<Shards>,
+    addresses: Arc<Addresses>,
     bus: Arc<dyn Bus>,
     pub clock: Arc<dyn Clock>,
 }
@@ -61,7 +63,15 @@ pub(crate) struct State {
 }
 
 /// Runs shard `index` until it is told to stop.
-pub(crate) fn run(index: u16, hub: Shard, doors: Vec<Door>, shards: &Arc<Shards>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) {
+pub(crate) fn run(
+    index: u16,
+    hub: Shard,
+    doors: Vec<Door>,
+    shards: &Arc<Shards>,
+    addresses: Arc<Addresses>,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -86,6 +96,7 @@ pub(crate) fn run(index: u16, hub: Shard, doors: Vec<Door>, shards: &Arc<Shards>
         stop: Notify::new(),
         stopping: Cell::new(false),
         shards: shards.clone(),
+        addresses,
         bus,
         clock,
     });
@@ -122,6 +133,16 @@ impl Ctx {
         self.state.borrow().floor.limits()
     }
 
+    /// A place for a new connection among those of its address. `Err` when it is to be closed, which has
+    /// been told then.
+    fn place(&self, protocol: &Protocol, remote: SocketAddr) -> Result<Option<Box<Place>>, ()> {
+        self.addresses.enter(remote.ip()).map_err(|full| {
+            let mut state = self.state.borrow_mut();
+            state.stats.refused += 1;
+            tell_end(&mut state, protocol.name, remote, &Close { fault: Fault::Refused, why: full.to_string().into() });
+        })
+    }
+
     fn tell_time(&self, floor: &mut Floor) {
         floor.set_time(self.clock.millis(), self.clock.unix());
     }
@@ -138,7 +159,10 @@ async fn accept(ctx: Rc<Ctx>, door: Door) {
             Ok((stream, remote)) => {
                 ctx.state.borrow_mut().stats.accepted += 1;
                 if transport.is_plain() {
-                    seat(&ctx, stream, remote, |floor, sockets| floor.open(&protocol, remote, sockets));
+                    let Ok(place) = ctx.place(&protocol, remote) else { continue };
+                    seat_in(&ctx, stream, remote, place, None, Vec::new(), |floor, sockets, _| {
+                        floor.open(&protocol, remote, sockets);
+                    });
                 } else {
                     spawn_local(come_in(ctx.clone(), protocol, transport.clone(), stream, remote));
                 }
@@ -155,17 +179,27 @@ async fn accept(ctx: Rc<Ctx>, door: Door) {
 /// A connection that must show a PROXY header or do a TLS handshake before its protocol begins.
 async fn come_in(ctx: Rc<Ctx>, protocol: Protocol, transport: Transport, stream: TcpStream, remote: SocketAddr) {
     tune(&stream);
+    // Behind a load balancer it has its place when its real address is known.
+    let mut place = None;
+    if !transport.proxy_protocol {
+        let Ok(found) = ctx.place(&protocol, remote) else { return };
+        place = found;
+    }
     let within = Duration::from_secs(ctx.limits().login_s.into());
     match entrance::enter(&stream, &transport, remote, within).await {
         Ok(Entered { remote, tls, login, plain }) => {
+            if transport.proxy_protocol {
+                let Ok(found) = ctx.place(&protocol, remote) else { return };
+                place = found;
+            }
             let layers = tls.map(|tls| Box::new(Layers::of(tls)));
-            seat_in(&ctx, stream, remote, layers, Vec::new(), |floor, sockets, _| {
+            seat_in(&ctx, stream, remote, place, layers, Vec::new(), |floor, sockets, _| {
                 begin(floor, sockets, &protocol, remote, login, &plain);
             });
         }
         Err(close) => {
             tell_end(&mut ctx.state.borrow_mut(), protocol.name, remote, &close);
-            linger(&ctx, Closing { stream: Rc::new(stream), unsent: Vec::new() });
+            linger(&ctx, Closing { stream: Rc::new(stream), place, unsent: Vec::new() });
         }
     }
 }
@@ -182,16 +216,13 @@ fn begin(floor: &mut Floor, sockets: &mut Sockets, protocol: &Protocol, remote: 
     }
 }
 
-/// Gives a socket its seat and its reading task.
-fn seat(ctx: &Rc<Ctx>, stream: TcpStream, remote: SocketAddr, enter: impl FnOnce(&mut Floor, &mut Sockets)) -> ConnId {
-    seat_in(ctx, stream, remote, None, Vec::new(), |floor, sockets, _| enter(floor, sockets))
-}
-
-/// The same for a socket with layers, and with bytes that it could not send before.
+/// Gives a socket its seat and its reading task. It may bring a place, layers, and bytes that it could not
+/// send before.
 pub(crate) fn seat_in(
     ctx: &Rc<Ctx>,
     stream: TcpStream,
     remote: SocketAddr,
+    place: Option<Box<Place>>,
     layers: Option<Box<Layers>>,
     unsent: Vec<u8>,
     enter: impl FnOnce(&mut Floor, &mut Sockets, ConnId),
@@ -200,7 +231,7 @@ pub(crate) fn seat_in(
     let stream = Rc::new(stream);
     let conn = ctx.turn(|floor, sockets| {
         let conn = floor.vacant();
-        sockets.bind(conn, stream.clone(), remote, layers, unsent);
+        sockets.bind(conn, stream.clone(), remote, place, layers, unsent);
         enter(floor, sockets, conn);
         conn
     });
@@ -328,7 +359,7 @@ async fn flush(ctx: Rc<Ctx>) {
 
 /// Sends a connection to its home shard. Its reading task was told to end and holds the socket until it has.
 async fn hand_over(ctx: &Ctx, leaving: Leaving) {
-    let Leaving { to, moving, mut stream, remote, layers, unsent } = leaving;
+    let Leaving { to, moving, mut stream, remote, place, layers, unsent } = leaving;
     let stream = loop {
         match Rc::try_unwrap(stream) {
             Ok(stream) => break stream,
@@ -341,7 +372,7 @@ async fn hand_over(ctx: &Ctx, leaving: Leaving) {
     match stream.into_std() {
         Ok(stream) => {
             ctx.state.borrow_mut().stats.handed_over += 1;
-            let arrival = Arrival { how: Coming::Moving(moving), stream, remote, layers, unsent };
+            let arrival = Arrival { how: Coming::Moving(moving), stream, remote, place, layers, unsent };
             ctx.shards.post(usize::from(to), Post::Arrival(Box::new(arrival)));
         }
         Err(error) => tracing::error!(%error, "lost a connection on its way to shard {to}"),
@@ -382,7 +413,7 @@ fn linger(ctx: &Rc<Ctx>, closing: Closing) {
 /// Closes politely: the rest of the bytes, then our side, then waits for the peer's. Closing with unread
 /// input would make the kernel reset the line and the peer lose our last words (a CONNACK with a reason).
 async fn close(ctx: Rc<Ctx>, closing: Closing) {
-    let Closing { stream, unsent } = closing;
+    let Closing { stream, place: _until_closed, unsent } = closing;
     let goodbye = async {
         let mut sent = 0;
         while sent < unsent.len() && stream.writable().await.is_ok() {
@@ -420,10 +451,14 @@ async fn read_inbox(ctx: Rc<Ctx>) {
             match post {
                 Post::Mail(mail) => ctx.turn(|floor, sockets| floor.mail(mail, sockets)),
                 Post::Arrival(arrival) => {
-                    let Arrival { how, stream, remote, layers, unsent } = *arrival;
-                    ctx.state.borrow_mut().stats.accepted += u64::from(matches!(how, Coming::New(..)));
+                    let Arrival { how, stream, remote, mut place, layers, unsent } = *arrival;
+                    if let Coming::New(protocol, _) = &how {
+                        ctx.state.borrow_mut().stats.accepted += 1;
+                        let Ok(found) = ctx.place(protocol, remote) else { continue };
+                        place = found;
+                    }
                     match TcpStream::from_std(stream) {
-                        Ok(stream) => drop(seat_in(&ctx, stream, remote, layers, unsent, |floor, sockets, _| match how {
+                        Ok(stream) => drop(seat_in(&ctx, stream, remote, place, layers, unsent, |floor, sockets, _| match how {
                             Coming::Moving(moving) => floor.arrive(moving, sockets),
                             Coming::New(protocol, plain) => begin(floor, sockets, &protocol, remote, None, &plain),
                         })),

@@ -11,6 +11,7 @@ use model::limits;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+use crate::addresses::Place;
 use crate::layer::{Flow, Layers};
 
 /// A connection's socket and the task that reads it.
@@ -18,6 +19,8 @@ struct Socket {
     generation: u32,
     stream: Rc<TcpStream>,
     remote: SocketAddr,
+    /// Its place among the connections of its address, if those are limited.
+    place: Option<Box<Place>>,
     reader: Option<AbortHandle>,
     /// What lies between the socket and the machine; none for a plain connection.
     layers: Option<Box<Layers>>,
@@ -50,6 +53,8 @@ impl Unsent {
 /// A socket that is to be closed politely.
 pub(crate) struct Closing {
     pub stream: Rc<TcpStream>,
+    /// Kept until the socket is closed.
+    pub place: Option<Box<Place>>,
     pub unsent: Vec<u8>,
 }
 
@@ -59,6 +64,7 @@ pub(crate) struct Leaving {
     pub moving: Moving,
     pub stream: Rc<TcpStream>,
     pub remote: SocketAddr,
+    pub place: Option<Box<Place>>,
     pub layers: Option<Box<Layers>>,
     pub unsent: Vec<u8>,
 }
@@ -108,6 +114,7 @@ impl Sockets {
         conn: ConnId,
         stream: Rc<TcpStream>,
         remote: SocketAddr,
+        place: Option<Box<Place>>,
         layers: Option<Box<Layers>>,
         unsent: Vec<u8>,
     ) {
@@ -115,7 +122,8 @@ impl Sockets {
         if self.seats.len() <= at {
             self.seats.resize_with(at + 1, || None);
         }
-        let mut socket = Socket { generation: conn.generation, stream, remote, reader: None, layers, unsent: None, dead: false };
+        let mut socket =
+            Socket { generation: conn.generation, stream, remote, place, reader: None, layers, unsent: None, dead: false };
         if !unsent.is_empty() {
             socket.send(conn, &unsent, &mut self.clogged, &mut self.bytes_out);
         }
@@ -237,7 +245,7 @@ impl Wire for Sockets {
             if let Some(mut layers) = socket.layers {
                 layers.close(&mut unsent);
             }
-            self.closing.push(Closing { stream: socket.stream, unsent });
+            self.closing.push(Closing { stream: socket.stream, place: socket.place, unsent });
         }
     }
 
@@ -247,6 +255,7 @@ impl Wire for Sockets {
             reader.abort();
         }
         let unsent = socket.unsent.map(|unsent| unsent.rest()).unwrap_or_default();
-        self.leaving.push(Leaving { to, moving, stream: socket.stream, remote: socket.remote, layers: socket.layers, unsent });
+        let Socket { stream, remote, place, layers, .. } = socket;
+        self.leaving.push(Leaving { to, moving, stream, remote, place, layers, unsent });
     }
 }

@@ -16,6 +16,8 @@ pub struct ShardStats {
     pub connections: u64,
     /// Connections accepted since the start.
     pub accepted: u64,
+    /// Those of them that were closed at once, because their address held as many as it may.
+    pub refused: u64,
     /// Connections that moved to their home shard.
     pub handed_over: u64,
     /// QoS 0 messages dropped because this shard could not keep up with its neighbours.

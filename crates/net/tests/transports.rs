@@ -1,5 +1,6 @@
 //! Connections in TLS, in WebSocket, behind a PROXY header, over real sockets and two shards: the
-//! handshake, bytes in pieces, the hand-over of a connection with its TLS state to its home shard.
+//! handshake, bytes in pieces, the hand-over of a connection with its TLS state to its home shard; and how
+//! many of them one address may hold.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -57,6 +58,10 @@ impl Server {
     }
 
     fn start_with(tls: bool, proxy_protocol: bool, client_ca: Option<&X509>) -> Server {
+        Server::start_limited(tls, proxy_protocol, client_ca, 0)
+    }
+
+    fn start_limited(tls: bool, proxy_protocol: bool, client_ca: Option<&X509>, connections_per_address: u32) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let client_ca = client_ca.map(|ca| {
             let file = dir.path().join("ca.pem");
@@ -80,8 +85,9 @@ impl Server {
         let heard = Arc::new(Heard::default());
         let listener = Listener::bind_with("mqtt.tls", &PROTOCOL, transport, ([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.addr();
+        let limits = Limits { connections_per_address, ..Limits::default() };
         let (as_gate, as_bus): (Arc<dyn Gate>, Arc<dyn Bus>) = (gate, heard.clone());
-        let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new()), Limits::default()).unwrap();
+        let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new()), limits).unwrap();
         Server { shards, running: Some(running), heard, addr, dir }
     }
 
@@ -306,4 +312,76 @@ fn plain_bytes_on_the_tls_port_end_the_line() {
     let mut line = server.line();
     line.write_all(&connect("lamp0")).unwrap();
     assert_eq!(line.read(&mut [0]).unwrap(), 0);
+}
+
+/// Logs in; whether the server took the connection.
+fn is_taken(line: &mut (impl Read + Write), id: &str) -> bool {
+    let mut answer = [0; 4];
+    match line.write_all(&connect(id)).and_then(|()| line.read_exact(&mut answer)) {
+        Ok(()) => assert_eq!(answer, CONNACK),
+        Err(error) => {
+            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "neither taken nor closed");
+            return false;
+        }
+    }
+    true
+}
+
+/// A line that was taken, tried again until the server has noticed that another has gone.
+fn taken(server: &Server, id: &str) -> TcpStream {
+    let start = std::time::Instant::now();
+    while start.elapsed() < PATIENCE {
+        let mut line = server.line();
+        if is_taken(&mut line, id) {
+            return line;
+        }
+    }
+    panic!("{id} was never let in");
+}
+
+#[test]
+fn an_address_holds_so_many_connections_wherever_they_live() {
+    let server = Server::start_limited(false, false, None, 2);
+    let mut open = std::collections::VecDeque::new();
+    for number in 0..DEVICES {
+        let id = format!("lamp{number}");
+        if open.len() == 2 {
+            assert!(!is_taken(&mut server.line(), &id), "a third connection");
+            open.pop_front();
+        }
+        open.push_back(taken(&server, &id));
+    }
+    for line in &mut open {
+        line.write_all(&PINGREQ).unwrap();
+        expect(line, &PINGRESP);
+    }
+    let start = std::time::Instant::now();
+    let sum = |of: fn(&net::ShardStats) -> u64| server.shards.stats().iter().map(of).sum::<u64>();
+    while (sum(|s| s.handed_over) == 0 || sum(|s| s.refused) < DEVICES as u64 - 2) && start.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    assert!(sum(|s| s.handed_over) > 0, "of {DEVICES} devices some were accepted away from home");
+    assert!(sum(|s| s.refused) >= DEVICES as u64 - 2);
+}
+
+#[test]
+fn behind_a_load_balancer_each_peer_counts_for_itself() {
+    let server = Server::start_limited(false, true, None, 1);
+    let from = |host: u8| {
+        let mut line = server.line();
+        line.write_all(format!("PROXY TCP4 192.0.2.{host} 198.51.100.1 56324 1883\r\n").as_bytes()).unwrap();
+        line
+    };
+    let (mut first, mut again, mut other) = (from(7), from(7), from(8));
+    assert!(is_taken(&mut first, "lamp0"));
+    assert!(!is_taken(&mut again, "lamp1"));
+    assert!(is_taken(&mut other, "lamp2"));
+}
+
+#[test]
+fn a_refused_connection_costs_no_handshake() {
+    let server = Server::start_limited(true, false, None, 1);
+    let mut first = server.tls(server.line());
+    assert_eq!(server.line().read(&mut [0]).unwrap(), 0);
+    converse(&mut first, "lamp0");
 }

@@ -208,6 +208,12 @@ const KEYS: &[Key] = &[
         set: |c, raw| number(raw).filter(|n| (1..=68719476736).contains(n)).map(|n| c.limits.retained_bytes = n),
     },
     Key {
+        name: "limits.connections_per_address",
+        expected: "a whole number from 0 (no limit) to 1000000",
+        about: "connections of devices and MQTT clients from one IP address (IPv6: one /64); 0 = no limit",
+        set: |c, raw| number(raw).filter(|n| *n <= 1000000).map(|n| c.limits.connections_per_address = n as u32),
+    },
+    Key {
         name: "mqtt.go_to",
         expected: "host:port of another server, or \"\" for none",
         about: "where MQTT 5.0 clients are told to go when this server stops",
@@ -272,6 +278,7 @@ pub fn help(protocols: &[Protocol]) -> String {
         "limits.queue_policy" => defaults.limits.queue_policy.as_str().to_owned(),
         "limits.retained_messages" => defaults.limits.retained_messages.to_string(),
         "limits.retained_bytes" => defaults.limits.retained_bytes.to_string(),
+        "limits.connections_per_address" => defaults.limits.connections_per_address.to_string(),
         "sys.interval_s" => defaults.sys_interval_s.to_string(),
         "log.level" => defaults.log.level.to_string(),
         _ => String::new(),
