@@ -146,9 +146,34 @@ pub enum Refusal {
 /// The gate's answer.
 pub type Verdict = Result<Admission, Refusal>;
 
+/// What a SCRAM-SHA-256 exchange with one user takes (RFC 5802): made from its secret, which does not go
+/// along. For a user that does not exist there are keys too, which no proof fits.
+#[derive(Clone)]
+pub struct ScramKeys {
+    /// The salt of this exchange.
+    pub salt: [u8; 16],
+    /// How often the password is hashed.
+    pub iterations: u32,
+    /// The hash of the client's key.
+    pub stored_key: [u8; 32],
+    /// The server's key.
+    pub server_key: [u8; 32],
+    /// Our part of the nonce, fresh for each exchange.
+    pub nonce: [u8; 18],
+}
+
+impl std::fmt::Debug for ScramKeys {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("ScramKeys(…)")
+    }
+}
+
 /// Decides who may come in.
 pub trait Gate: Send + Sync {
     /// `Some` when memory suffices. `None` when the gate must write first; it then answers by
     /// [`Line::decide`](crate::Line::decide) with the same ticket. Called on a shard: must not block.
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict>;
+
+    /// The keys for a SCRAM exchange with `user`; always answered later, by [`Line::scram`](crate::Line::scram).
+    fn scram(&self, user: &str, remote: SocketAddr, ticket: Ticket);
 }

@@ -15,7 +15,7 @@ pub mod store;
 
 pub use clock::Clock;
 pub use event::{Bus, Consumer, Event, Step};
-pub use gate::{Admission, Gate, Login, Refusal, Verdict};
+pub use gate::{Admission, Gate, Login, Refusal, ScramKeys, Verdict};
 pub use line::Line;
 pub use place::{ConnId, SessionPlace, Ticket};
 pub use session::{

@@ -2,7 +2,7 @@
 
 use model::{DeviceNumber, Message, PartyKey};
 
-use crate::gate::{Refusal, Verdict};
+use crate::gate::{Refusal, ScramKeys, Verdict};
 use crate::place::Ticket;
 use crate::session::Close;
 
@@ -17,6 +17,9 @@ pub trait Line: Send + Sync {
 
     /// Answers a hello that had to wait.
     fn decide(&self, ticket: Ticket, verdict: Verdict);
+
+    /// Gives the keys that a SCRAM exchange waits for.
+    fn scram(&self, ticket: Ticket, keys: ScramKeys);
 
     /// Answers a publish that had to wait: `Ok` only when it is kept.
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>);

@@ -13,7 +13,7 @@ use model::limits::Limits;
 use model::message::{Props, SharedMessage};
 use model::{AppId, AppKey, Millis, Party, Qos, Topic, UnixMs};
 
-use crate::gate::{Login, Refusal};
+use crate::gate::{Login, Refusal, ScramKeys};
 
 /// How a protocol presents itself to the house: its registration line.
 #[derive(Clone, Copy)]
@@ -147,6 +147,9 @@ pub type Slot = u16;
 pub trait Hub {
     /// The peer presents itself. The answer comes by `on_answer`: `Welcome` or `Refused`.
     fn hello(&mut self, hello: Hello);
+
+    /// The peer wants to prove who it is by SCRAM, before `hello`. The keys come as `Answer::Scram`.
+    fn scram(&mut self, user: &str);
 
     /// The peer publishes. `topic` may begin with `me/`. With `Accepted::Later` the outcome follows as
     /// `Answer::Published` with the same token: acknowledge only then. At QoS 2 the hub knows repetitions
@@ -304,6 +307,8 @@ pub enum Answer {
     Welcome(Welcome),
     /// `hello`: stay out. The machine tells the peer in its own terms and closes.
     Refused(Refusal),
+    /// `scram`: the keys.
+    Scram(Box<ScramKeys>),
     /// `publish` that had to wait.
     Published {
         /// The token of the publish.

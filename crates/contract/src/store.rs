@@ -108,6 +108,8 @@ pub trait Registry: Send + Sync {
     fn delete_app(&self, app: AppId) -> Later<()>;
     /// Writes a device, new or changed; `secret` when it is new or given anew (sealed and hashed).
     fn put_device(&self, device: Device, secret: Option<String>) -> Later<()>;
+    /// A device's secret, unsealed; `None` for a device that there is not.
+    fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>>;
     /// Removes a device with its points, deliveries and presence.
     fn delete_device(&self, device: DeviceNumber) -> Later<()>;
     /// Remembers presence; a batch, because it changes often.

@@ -163,6 +163,7 @@ mod tests {
         fn publish(&self, _: Message) {}
         fn push(&self, _: DeviceNumber, _: Message) {}
         fn decide(&self, _: Ticket, _: Verdict) {}
+        fn scram(&self, _: Ticket, _: contract::ScramKeys) {}
         fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
             assert_eq!(result, Err(Refusal::Unavailable));
             self.0.lock().unwrap().push(ticket.token);

@@ -53,6 +53,9 @@ impl Registry for Nobody {
     fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
         Box::pin(async { Ok(()) })
     }
+    fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
+        unreachable!("nobody proves anything here")
+    }
     fn delete_device(&self, _: DeviceNumber) -> Later<()> {
         Box::pin(async { Ok(()) })
     }
@@ -77,6 +80,7 @@ impl Line for Nobody {
     fn publish(&self, _: Message) {}
     fn push(&self, _: DeviceNumber, _: Message) {}
     fn decide(&self, _: Ticket, _: Verdict) {}
+    fn scram(&self, _: contract::Ticket, _: contract::ScramKeys) {}
     fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
     fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
 }

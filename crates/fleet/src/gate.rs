@@ -18,6 +18,11 @@ pub(crate) const TOKEN_USER: &str = "token";
 const BRIDGE_TOKEN: u64 = u64::MAX;
 
 impl Gate for Fleet {
+    fn scram(&self, user: &str, _: SocketAddr, ticket: Ticket) {
+        let device = self.roster.read().find(user).map(|record| record.number);
+        self.scram_keys(device, ticket);
+    }
+
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {
         match login {
             Login::Anonymous => Some(self.anonymous()),

@@ -14,6 +14,7 @@ mod passwords;
 mod presence;
 mod registration;
 mod roster;
+mod scram;
 mod secrets;
 mod signin;
 mod tokens;
@@ -68,6 +69,8 @@ pub struct Fleet {
     tokens: RwLock<tokens::Tokens>,
     accounts: RwLock<accounts::Accounts>,
     logins: logins::Logins,
+    /// Turns at making SCRAM keys.
+    proofs: Arc<tokio::sync::Semaphore>,
     codes: Mutex<signin::Codes>,
     knocks: Mutex<knocks::Ring>,
     unkept: presence::Unkept,
@@ -100,6 +103,7 @@ impl Fleet {
             tokens: RwLock::new(tokens),
             accounts: RwLock::new(accounts),
             logins: logins::Logins::new(),
+            proofs: Arc::new(tokio::sync::Semaphore::new(model::limits::PASSWORD_CHECKS_AT_ONCE_MAX)),
             codes: Mutex::default(),
             knocks: Mutex::default(),
             unkept: presence::Unkept::default(),

@@ -1,7 +1,7 @@
 //! What travels between shards, and what a shard's hub leaves to be done after a call. The hub never
 //! calls out: the floor drains [`Work`].
 
-use contract::{Admission, Answer, Close, ConnId, Event, Hello, Refusal, SessionPlace, Ticket, Verdict};
+use contract::{Admission, Answer, Close, ConnId, Event, Hello, Refusal, ScramKeys, SessionPlace, Ticket, Verdict};
 use model::PartyKey;
 use model::message::SharedMessage;
 
@@ -24,6 +24,8 @@ pub enum Mail {
     /// A push for one device, whose sessions all live on this shard. Goes to sessions with an open line
     /// only, and what becomes of it is reported as `Event::Receipt`.
     Push(SharedMessage),
+    /// The keys of a SCRAM exchange.
+    Scram(Ticket, Box<ScramKeys>),
     /// The gate's late answer to a hello.
     Verdict(Ticket, Verdict),
     /// The answer to a publish that had to wait.

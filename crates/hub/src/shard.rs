@@ -182,6 +182,15 @@ impl Shard {
         }
     }
 
+    /// The peer wants to prove who it is.
+    pub(crate) fn scram(&mut self, id: ConnId, user: &str) {
+        let index = self.index;
+        let Some(conn) = self.conn(id) else { return };
+        debug_assert!(matches!(conn.state, ConnState::New), "proofs come before the hello");
+        let remote = conn.remote;
+        self.gate.scram(user, remote, Ticket { shard: index, conn: id, session: None, token: 0 });
+    }
+
     fn decided(&mut self, id: ConnId, hello: Hello, verdict: Verdict, now: Millis, unix: UnixMs) {
         let (index, shards) = (self.index, self.shards);
         let Some(conn) = self.conn(id) else { return };
@@ -511,6 +520,11 @@ impl Shard {
                 match std::mem::replace(&mut conn.state, ConnState::New) {
                     ConnState::Asking(hello) => self.decided(ticket.conn, *hello, verdict, now, unix),
                     other => conn.state = other,
+                }
+            }
+            Mail::Scram(ticket, keys) => {
+                if self.conn(ticket.conn).is_some_and(|conn| matches!(conn.state, ConnState::New)) {
+                    self.work.answers.push((ticket.conn, Answer::Scram(keys)));
                 }
             }
             Mail::Published(ticket, result) => self.published(ticket, result),

@@ -25,6 +25,10 @@ impl Hub for Verbs<'_> {
         self.shard.hello(self.conn, hello, self.now, self.unix);
     }
 
+    fn scram(&mut self, user: &str) {
+        self.shard.scram(self.conn, user);
+    }
+
     fn publish(&mut self, publish: Publish<'_>) -> Accepted {
         self.shard.publish(self.conn, publish, self.now, self.unix)
     }

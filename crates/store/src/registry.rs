@@ -97,6 +97,21 @@ impl Registry for Store {
         })
     }
 
+    fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
+        let seal = Arc::clone(&self.seal);
+        self.reader.read(move |db| {
+            let sealed: Option<Vec<u8>> = db
+                .prepare_cached("SELECT secret FROM devices WHERE number = ?1")?
+                .query_row([device.0], |row| row.get(0))
+                .optional()?;
+            let Some(sealed) = sealed else { return Ok(None) };
+            let secret = seal.open(DEVICE_SECRET, device.0, &sealed);
+            secret
+                .map(Some)
+                .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
+        })
+    }
+
     fn delete_device(&self, device: DeviceNumber) -> Later<()> {
         self.writer.write(move |db| {
             // Presence and deliveries go with the row; the points are invisible from now on and are
@@ -169,24 +184,6 @@ impl Registry for Store {
         self.writer.write(move |db| {
             db.prepare_cached("DELETE FROM accounts WHERE id = ?1")?.execute([signed(id)?])?;
             Ok(())
-        })
-    }
-}
-
-impl Store {
-    /// A device's secret as text, for protocols that prove it instead of sending it (HMAC, PSK).
-    pub fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
-        let seal = Arc::clone(&self.seal);
-        self.reader.read(move |db| {
-            let sealed: Option<Vec<u8>> = db
-                .prepare_cached("SELECT secret FROM devices WHERE number = ?1")?
-                .query_row([device.0], |row| row.get(0))
-                .optional()?;
-            let Some(sealed) = sealed else { return Ok(None) };
-            let secret = seal.open(DEVICE_SECRET, device.0, &sealed);
-            secret
-                .map(Some)
-                .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
         })
     }
 }

@@ -79,6 +79,7 @@ impl Line for World {
     fn publish(&self, _: Message) {}
     fn push(&self, _: DeviceNumber, _: Message) {}
     fn decide(&self, _: Ticket, _: Verdict) {}
+    fn scram(&self, _: contract::Ticket, _: contract::ScramKeys) {}
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
         self.journal.lock().push(format!("ticket {} {result:?}", ticket.token));
     }

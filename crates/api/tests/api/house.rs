@@ -76,6 +76,7 @@ impl Line for Outside {
     }
 
     fn decide(&self, _: Ticket, _: Verdict) {}
+    fn scram(&self, _: contract::Ticket, _: contract::ScramKeys) {}
     fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
     fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
 }

@@ -232,3 +232,21 @@ async fn a_bridge_of_the_house_shares_its_party_with_nobody() {
     assert_ne!(verdict.party.key(), token.party.key());
     assert_ne!(verdict.party.key(), PartyKey::Token(0), "the bootstrap token's number");
 }
+
+#[tokio::test]
+async fn keys_for_a_proof_are_fresh_each_time_and_made_for_strangers_too() {
+    let mut house = House::new().await;
+    let app = house.fleet.create_app(NewApp { name: "lamps".into(), ..NewApp::default() }).await.unwrap().app.id;
+    let (device, _) = house.fleet.create_device(NewDevice { id: Some("lamp".into()), ..NewDevice::of(app) }).await.unwrap();
+    let mut salts = Vec::new();
+    for (index, user) in [(1, device.device.id.as_str()), (2, "lamp"), (3, "nobody")] {
+        house.fleet.scram(user, remote(1), ticket(index));
+        let Some(Said::Scram(asked, keys)) = house.said.recv().await else { panic!("keys are always given") };
+        assert_eq!((asked, keys.iterations), (ticket(index), 4096));
+        assert_ne!(keys.stored_key, keys.server_key);
+        salts.push((keys.salt, keys.nonce, keys.stored_key));
+    }
+    salts.sort_unstable();
+    salts.dedup();
+    assert_eq!(salts.len(), 3, "nothing is used twice");
+}

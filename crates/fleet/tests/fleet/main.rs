@@ -27,6 +27,7 @@ enum Said {
     Decide(Ticket, Verdict),
     Published(Ticket, Result<(), Refusal>),
     Kick(PartyKey, Close, bool),
+    Scram(Ticket, contract::ScramKeys),
 }
 
 struct Wire(UnboundedSender<Said>);
@@ -40,6 +41,9 @@ impl Line for Wire {
     }
     fn decide(&self, ticket: Ticket, verdict: Verdict) {
         self.0.send(Said::Decide(ticket, verdict)).unwrap();
+    }
+    fn scram(&self, ticket: Ticket, keys: contract::ScramKeys) {
+        self.0.send(Said::Scram(ticket, keys)).unwrap();
     }
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
         self.0.send(Said::Published(ticket, result)).unwrap();

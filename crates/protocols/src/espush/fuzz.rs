@@ -42,6 +42,8 @@ impl Hub for Notebook {
         self.hello = Some(hello);
     }
 
+    fn scram(&mut self, _user: &str) {}
+
     fn publish(&mut self, publish: Publish<'_>) -> Accepted {
         self.published.push((publish.topic.to_owned(), publish.payload.to_vec(), publish.qos, publish.token));
         self.accept.unwrap_or(Accepted::Now)

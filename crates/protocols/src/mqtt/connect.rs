@@ -5,12 +5,12 @@ use bytes::Bytes;
 use contract::{Context, Fault, Hello, Refusal, Welcome, Will};
 use model::{Topic, limits};
 
-use super::codec::{self, Connack, Connect, DecodeError, Head, Level, Property, Reason};
+use super::codec::{self, Connack, Connect, DecodeError, Head, Level, Reason};
 use super::quirks::Firmware;
 use super::said::Said;
 use super::session::{Machine, Stage};
 use super::terms::Terms;
-use super::{quirks, refusal};
+use super::{auth, quirks, refusal};
 
 /// The client presents itself.
 pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &Connect<'_>) {
@@ -18,10 +18,10 @@ pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &
     machine.stage = Stage::Asked(connect.level);
     machine.keep_alive_s = connect.keep_alive_s;
     machine.terms = five.then(|| Box::new(Terms::offered(&connect.props)));
-    if connect.props.iter().any(|property| matches!(property, Property::AuthMethod(_))) {
-        let why = "enhanced authentication is not offered; use user name and password";
-        return machine.refuse(cx, Reason::BadAuthMethod, Fault::Lack, why); // section 4.12
-    }
+    let first = match auth::first(&connect.props) {
+        Ok(first) => first,
+        Err((reason, why)) => return machine.refuse(cx, reason, Fault::Lack, why), // section 4.12
+    };
     // Before 5.0 a kept session without a name could never be found again [MQTT-3.1.3-7], [MQTT-3.1.3-8].
     let lost = connect.client.is_empty() && !connect.clean && !five;
     if lost || connect.client.len() > limits::CLIENT_ID_BYTES_MAX {
@@ -39,7 +39,7 @@ pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &
         // 3.1.1 knows only these two: the session ends with the line, or it is kept [MQTT-3.1.2-4], [MQTT-3.1.2-6].
         None => (if connect.clean { 0 } else { u32::MAX }, u16::MAX),
     };
-    cx.hub.hello(Hello {
+    let hello = Hello {
         login: quirks::login(connect),
         client: connect.client.to_owned(),
         clean: connect.clean,
@@ -47,7 +47,11 @@ pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &
         will,
         inflight_max: receive_max, // [MQTT-3.3.4-9]; the hub has its own maximum
         firmware: None,
-    });
+    };
+    match (first, &mut machine.terms) {
+        (Some(first), Some(terms)) => auth::begin(terms, cx, first, hello),
+        _ => cx.hub.hello(hello),
+    }
 }
 
 fn will_of(will: &codec::Will<'_>) -> Result<Will, (Reason, String)> {
@@ -85,6 +89,9 @@ pub(super) fn on_welcome(machine: &mut Machine, cx: &mut Context<'_>, welcome: &
     if said.is_err() || cx.out.len() - from > bytes_max {
         cx.out.truncate(from);
         return cx.close(Fault::Lack, format!("the client takes packets of {bytes_max} bytes, fewer than a CONNACK has"));
+    }
+    if let Some(terms) = &mut machine.terms {
+        terms.proving = None;
     }
     machine.stage = Stage::Open;
     machine.seen = cx.now;

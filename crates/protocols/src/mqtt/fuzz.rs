@@ -7,7 +7,7 @@ use contract::{Accepted, Answer, Delivery, Refusal};
 use model::message::Props;
 use model::{Message, Qos, Topic, UnixMs, limits};
 
-use super::codec::{Head, Kind, Level, Packet, Suback, Subscribe, Unsuback, Unsubscribe, put_empty};
+use super::codec::{Head, Kind, Level, Packet, Reason, Suback, Subscribe, Unsuback, Unsubscribe, put_empty};
 use super::rig::Rig;
 
 /// Any bytes as a stream of packets, both directions, at either level. What decodes must encode to
@@ -74,7 +74,7 @@ fn any_answers(mut dice: Dice, stream: &[u8]) {
             3 => rig.wait_ms(dice.next() % 60_000),
             4 if rig.machine.is_open() => rig.deliver(&delivery(&mut dice)),
             5 if rig.machine.is_asked() => rig.answer(Answer::Refused(REFUSALS[dice.below(REFUSALS.len())])),
-            _ if rig.machine.is_asked() => rig.welcome(dice.below(2) == 1),
+            _ if rig.machine.is_asked() => rig.gate_answers(dice.below(2) == 1),
             _ => {}
         }
         assert!(rig.kept().len() <= limits::MQTT_PACKET_BYTES_MAX + 5);
@@ -97,9 +97,10 @@ fn check_written(level: Level, mut out: &[u8]) {
         let Ok(Some((packet, bytes))) = Packet::read(level, out) else { panic!("the server wrote what is no packet") };
         match packet {
             Packet::Connack(_) => connacks += 1,
-            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq | Packet::Auth(_) => {
+            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq => {
                 panic!("the server wrote a packet that only clients send, or that nobody asked for")
             }
+            Packet::Auth(auth) => assert_eq!(auth.reason, Reason::ContinueAuth, "a challenge, and nothing else"),
             Packet::Disconnect(_) => {
                 assert!(level == Level::V5 && bytes == out.len(), "3.1.1 has no goodbye of the server's, and 5.0 one at the end")
             }
@@ -125,7 +126,7 @@ fn any_split(mut dice: Dice, stream: &[u8]) {
             rest = behind;
             rig.send(chunk);
             if rig.machine.is_asked() {
-                rig.welcome(false);
+                rig.gate_answers(false);
             }
         }
         (rig.written(), rig.closing.take(), std::mem::take(&mut rig.hub.calls))

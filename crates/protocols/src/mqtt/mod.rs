@@ -3,6 +3,7 @@
 
 use contract::Protocol;
 
+mod auth;
 pub mod bridge;
 pub mod codec;
 mod connect;
@@ -16,6 +17,7 @@ mod refusal;
 mod reply;
 mod rig;
 mod said;
+mod scram;
 mod session;
 mod subscribe;
 mod terms;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
+    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, ScramKeys, Session, Slot,
     SubscribeOptions, Welcome,
 };
 use model::app::ProtocolSettings;
@@ -35,6 +35,8 @@ pub(super) struct TestHub {
     pub grants: Result<Qos, Refusal>,
     /// Tokens of the publishes that were answered `Later`.
     pub later: Vec<u32>,
+    /// Keys were asked for.
+    pub owes_keys: bool,
     /// What the end of a QoS 2 publish gets.
     pub releases: Released,
 }
@@ -43,6 +45,11 @@ impl Hub for TestHub {
     fn hello(&mut self, hello: Hello) {
         self.calls.push(format!("hello {:?}", hello.client));
         self.hello = Some(hello);
+    }
+
+    fn scram(&mut self, user: &str) {
+        self.calls.push(format!("scram {user}"));
+        self.owes_keys = true;
     }
 
     fn publish(&mut self, publish: Publish<'_>) -> Accepted {
@@ -121,6 +128,7 @@ impl Rig {
             accepts: Accepted::Now,
             grants: Ok(Qos::ExactlyOnce),
             later: Vec::new(),
+            owes_keys: false,
             releases: Released::Done,
         };
         let mut rig = Rig {
@@ -179,6 +187,16 @@ impl Rig {
         }
         self.turn(|machine, cx| machine.on_answer(cx, answer));
         self.send(&[]);
+    }
+
+    /// The gate has what was asked: the keys of a proof, or a welcome.
+    pub fn gate_answers(&mut self, resumed: bool) {
+        if std::mem::take(&mut self.hub.owes_keys) {
+            let keys = ScramKeys { salt: [1; 16], iterations: 4096, stored_key: [2; 32], server_key: [3; 32], nonce: [4; 18] };
+            self.answer(Answer::Scram(Box::new(keys)));
+        } else {
+            self.welcome(resumed);
+        }
     }
 
     /// The gate lets it in.

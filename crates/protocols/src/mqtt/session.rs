@@ -13,7 +13,7 @@ use model::{Millis, limits};
 use super::codec::{Connect, DecodeError, Head, Kind, Level, Packet, Reason, put_empty};
 use super::quirks::Firmware;
 use super::terms::Terms;
-use super::{connect, deliver, disconnect, publish, quirks, subscribe};
+use super::{auth, connect, deliver, disconnect, publish, quirks, subscribe};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) enum Stage {
     /// The CONNECT is with the gate. Nothing is read until it has answered: if it refuses, nothing that
     /// came behind the CONNECT may be acted upon [MQTT-3.1.4-5].
     Asked(Level),
+    /// The client has our challenge: nothing but an AUTH or a goodbye is taken [MQTT-3.1.2-30].
+    Proving,
     /// Logged in.
     Open,
 }
@@ -64,7 +66,7 @@ impl Machine {
     /// is looked at only when the timer fires, so that a busy connection costs no timer operations.
     pub(super) fn deadline(&self) -> Option<Millis> {
         match self.stage {
-            Stage::New | Stage::Asked(_) => Some(self.seen),
+            Stage::New | Stage::Asked(_) | Stage::Proving => Some(self.seen),
             Stage::Open => {
                 // One and a half times the promised silence [MQTT-3.1.2-24].
                 let silent = (self.keep_alive_s != 0).then(|| self.seen.plus_ms(u64::from(self.keep_alive_s) * 1500));
@@ -137,7 +139,11 @@ impl Machine {
         if self.is_open() {
             self.seen = cx.now;
         }
+        if self.stage == Stage::Proving && !matches!(packet, Packet::Auth(_) | Packet::Disconnect(_)) {
+            return self.end(cx, Reason::ProtocolError, Fault::Peer, "the proof of who it is comes first");
+        }
         match packet {
+            Packet::Auth(auth) if self.stage == Stage::Proving => auth::on_auth(self, cx, &auth),
             Packet::Connect(connect) if self.stage == Stage::New => connect::on_connect(self, cx, &connect),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => self.end(cx, Reason::ProtocolError, Fault::Peer, "a second CONNECT on one connection"),
@@ -151,7 +157,8 @@ impl Machine {
             Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
             Packet::Disconnect(disconnect) => disconnect::on_disconnect(self, cx, &disconnect),
             Packet::Auth(_) => {
-                let why = "an AUTH, but the CONNECT named no authentication method"; // [MQTT-4.12.0-7]
+                // [MQTT-4.12.0-7]; to prove it once more on an open connection is not offered.
+                let why = "an AUTH that nobody asked for";
                 self.end(cx, Reason::ProtocolError, Fault::Peer, why);
             }
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
@@ -212,6 +219,7 @@ impl Session for Machine {
         let from = cx.out.len();
         match answer {
             Answer::Welcome(welcome) => connect::on_welcome(self, cx, &welcome),
+            Answer::Scram(keys) => auth::on_keys(self, cx, *keys),
             Answer::Refused(refusal) => connect::on_refused(self, cx, refusal),
             Answer::Published { token, result } => publish::on_published(self, cx, token, result),
             Answer::Closing { ending, close } => self.end_by_hub(cx, &ending, close),
@@ -222,7 +230,7 @@ impl Session for Machine {
     fn on_timer(&mut self, cx: &mut Context<'_>) {
         match self.deadline() {
             Some(deadline) if deadline <= cx.now => match self.stage {
-                Stage::New => cx.close(Fault::Line, "no CONNECT in time"),
+                Stage::New | Stage::Proving => cx.close(Fault::Line, "no CONNECT in time"),
                 Stage::Asked(_) => connect::on_gate_silent(self, cx),
                 Stage::Open if self.begun.is_some_and(|begun| begun.plus_s(limits::PACKET_S_MAX) <= cx.now) => {
                     let why = format!("a packet was begun and not finished within {} s", limits::PACKET_S_MAX);

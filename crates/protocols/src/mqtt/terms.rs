@@ -5,13 +5,14 @@
 use contract::Welcome;
 use model::{Topic, limits};
 
+use super::auth::Proving;
 use super::codec::{Properties, Property, PropertyList, Reason, TooLong};
+use super::scram;
 
 /// 5.0 counts a packet with its header, which has at most so many bytes at the sizes that we take.
 const HEAD_BYTES: u32 = 4;
 
 /// The terms of one connection; none of them outlives it (section 3.1.2.11).
-#[derive(Debug)]
 pub(super) struct Terms {
     /// Seconds that the session is kept without a line.
     pub keep_s: u32,
@@ -23,6 +24,8 @@ pub(super) struct Terms {
     pub wants_words: bool,
     /// Whether the client left its name to us.
     pub nameless: bool,
+    /// The client's proof of who it is, while it is under way.
+    pub proving: Option<Box<Proving>>,
     /// Publishes of the client's above QoS 0 that are not acknowledged to the end.
     open: u16,
     /// What the client's aliases stand for, at the place of their number less one. Grows with use.
@@ -45,6 +48,7 @@ impl Terms {
             packet_bytes_max: usize::MAX,
             wants_words: true,
             nameless: false,
+            proving: None,
             open: 0,
             aliases_in: Vec::new(),
             alias_max: 0,
@@ -74,6 +78,10 @@ impl Terms {
         list.push(Property::ReceiveMax(limits::MQTT_RECEIVE_MAX))?;
         list.push(Property::PacketBytesMax(packet_bytes_max.saturating_add(HEAD_BYTES)))?;
         list.push(Property::TopicAliasMax(limits::MQTT_TOPIC_ALIASES_MAX))?;
+        if let Some(proof) = self.proving.as_ref().and_then(|proving| proving.our_proof()) {
+            list.push(Property::AuthMethod(scram::METHOD))?; // [MQTT-4.12.0-5]
+            list.push(Property::AuthData(proof.as_bytes()))?;
+        }
         Ok(list)
     }
 

@@ -137,6 +137,7 @@ impl Line for World {
         self.lines.lock().push(message);
     }
     fn decide(&self, _: Ticket, _: Verdict) {}
+    fn scram(&self, _: contract::Ticket, _: contract::ScramKeys) {}
     fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
         self.note(format!("ticket {} {result:?}", ticket.token));
     }

@@ -396,6 +396,7 @@ impl Session for Machine {
         match answer {
             Answer::Welcome(welcome) => self.on_welcome(cx, welcome.resumed),
             Answer::Refused(refusal) => cx.close(Fault::Ours, refusal.to_string()),
+            Answer::Scram(_) => {} // never asked for
             Answer::Published { token, result } => match (read_token(token), result) {
                 (Some((qos, id)), Ok(())) => acknowledge(cx, qos, id),
                 (Some((qos, id)), Err(refusal)) => on_refused(cx, qos, id, refusal),
