@@ -96,3 +96,33 @@ def test_a_server_that_stops_tells_where_to_go(fresh):
         server.stop()
         reference = b"\x1c\x00\x0eb.example:1883"
         line.expect(packet(0xE0, b"\x9c" + bytes([len(reference)]) + reference))
+
+
+def test_an_address_holds_as_many_connections_as_the_owner_lets_it(fresh):
+    server = fresh(settings={"limits.connections_per_address": "2"})
+    first, second = watcher(server, "first"), watcher(server, "second")
+    server.line("mqtt").expect_end()
+    server.line("espush").expect_end()
+    # A WebSocket counts once it is one; HTTP goes on as ever.
+    with server.line("http") as line:
+        upgrade = {"Host": "localhost", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        upgrade |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "mqtt"}
+        line.send(b"GET /mqtt HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in upgrade.items()).encode() + b"\r\n")
+        head = line.read(12)
+        assert head == b"HTTP/1.1 101"
+        while not head.endswith(b"\r\n\r\n"):
+            head += line.read(1)
+        line.expect_end()
+    assert "holds 2 connections already" in server.log() and "limits.connections_per_address" in server.log()
+    while "espush_connections_refused_total 3" not in server.request("GET", "/metrics")[2].decode():
+        pass  # the figures are as of the last half second
+    first.goodbye()
+    third = None
+    while third is None:
+        try:
+            third = watcher(server, "third")
+        except (AssertionError, ConnectionError):
+            pass  # the server has not noticed yet that the first hung up
+    server.line("mqtt").expect_end()
+    for line in (second, third):
+        line.close()
