@@ -75,6 +75,10 @@ impl House {
             clock: clock.clone(),
         };
         let fleet = Fleet::open(store.clone(), line.clone(), bus.clone(), settings).await.context("cannot load the fleet")?;
+        for server in &tls {
+            let (fleet, runtime) = (fleet.clone(), tokio::runtime::Handle::current());
+            server.set_keys(Box::new(move |device| runtime.block_on(fleet.secret_of(device)).map(String::into_bytes)));
+        }
         let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
         let telemetry = Telemetry::open(store.clone(), line, bus.clone());
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);

@@ -31,6 +31,7 @@ pub fn load(section: &str, listen: &TlsListen, data: &Path) -> anyhow::Result<Ar
         section: section.to_owned(),
         pairs,
         client_ca: listen.client_ca.clone(),
+        psk: listen.psk,
         record_bytes_max: listen.record_bytes_max,
     })?)
 }

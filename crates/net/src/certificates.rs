@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use contract::{Close, Fault};
 use openssl::error::ErrorStack;
@@ -16,7 +16,7 @@ use openssl::stack::Stack;
 use openssl::x509::X509;
 use parking_lot::RwLock;
 
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// A TLS listener's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +28,15 @@ pub struct TlsSettings {
     pub pairs: Vec<(PathBuf, PathBuf)>,
     /// The CA whose certificates speak for devices, by their common names. Clients may show one.
     pub client_ca: Option<PathBuf>,
+    /// Whether a device may prove its secret instead of looking at a certificate (TLS-PSK, RFC 4279): the
+    /// identity is the device id, the key its secret.
+    pub psk: bool,
     /// Most payload bytes of one record.
     pub record_bytes_max: usize,
 }
+
+/// The key of an identity, if there is one. May block: it is called apart from the shards.
+pub type PskLookup = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Why certificates cannot be used. The text names the fix.
 #[derive(Debug, thiserror::Error)]
@@ -86,13 +92,25 @@ pub enum TlsError {
 pub struct TlsServer {
     settings: TlsSettings,
     context: RwLock<SslContext>,
+    keys: Arc<OnceLock<PskLookup>>,
 }
 
 impl TlsServer {
     /// Reads and checks the files.
     pub fn load(settings: TlsSettings) -> Result<Arc<TlsServer>, TlsError> {
-        let context = RwLock::new(context(&settings)?);
-        Ok(Arc::new(TlsServer { settings, context }))
+        let keys = Arc::default();
+        let context = RwLock::new(context(&settings, &keys)?);
+        Ok(Arc::new(TlsServer { settings, context, keys }))
+    }
+
+    /// Tells where keys are found; until then nobody proves anything.
+    pub fn set_keys(&self, keys: PskLookup) {
+        let _ = self.keys.set(keys);
+    }
+
+    /// Whether a handshake may have to look a key up.
+    pub(crate) fn uses_psk(&self) -> bool {
+        self.settings.psk
     }
 
     /// What stands before its keys in the configuration.
@@ -103,7 +121,7 @@ impl TlsServer {
     /// Reads the files again. New connections see what is in them now; open ones go on as they are. On an
     /// error everything stays.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let context = context(&self.settings)?;
+        let context = context(&self.settings, &self.keys)?;
         *self.context.write() = context;
         Ok(())
     }
@@ -115,7 +133,7 @@ impl TlsServer {
     }
 }
 
-fn context(settings: &TlsSettings) -> Result<SslContext, TlsError> {
+fn context(settings: &TlsSettings, keys: &Arc<OnceLock<PskLookup>>) -> Result<SslContext, TlsError> {
     let section = &settings.section;
     if settings.pairs.is_empty() {
         return Err(TlsError::None { section: section.clone() });
@@ -141,7 +159,30 @@ fn context(settings: &TlsSettings) -> Result<SslContext, TlsError> {
     if let Some(ca) = &settings.client_ca {
         take_client_certificates(&mut context, section, ca)?;
     }
+    if settings.psk {
+        take_keys(&mut context, keys.clone())?;
+    }
     Ok(context.build())
+}
+
+/// Lets clients prove a key. Only in TLS 1.2, where the cipher tells whether that was done: in 1.3 a client
+/// may name an identity and then go on without it. Without tickets, because a resumed session would not
+/// tell whose it is.
+fn take_keys(context: &mut SslContextBuilder, keys: Arc<OnceLock<PskLookup>>) -> Result<(), TlsError> {
+    context.set_max_proto_version(Some(SslVersion::TLS1_2))?;
+    context.set_options(SslOptions::NO_TICKET | SslOptions::CIPHER_SERVER_PREFERENCE);
+    // A client that can prove a key is to do so: it may not look at our certificate at all.
+    context.set_cipher_list("kECDHEPSK+AESGCM:kPSK+AESGCM:kECDHEPSK:kDHEPSK:kPSK:ALL:!COMPLEMENTOFDEFAULT:!eNULL")?;
+    context.set_psk_server_callback(move |ssl, identity, key| {
+        let identity = identity.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let found = identity.and_then(|identity| keys.get()?(identity).map(|secret| (identity, secret)));
+        // No key: OpenSSL ends the handshake with an alert, the same for an unknown identity and a wrong key.
+        let Some((identity, secret)) = found.filter(|(_, secret)| secret.len() <= key.len()) else { return Ok(0) };
+        key[..secret.len()].copy_from_slice(&secret);
+        tls::note_identity(ssl, identity.to_owned());
+        Ok(secret.len())
+    });
+    Ok(())
 }
 
 fn add_pair(context: &mut SslContextBuilder, section: &str, certificate: &Path, key: &Path) -> Result<Id, TlsError> {

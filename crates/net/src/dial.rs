@@ -96,7 +96,7 @@ async fn connect(dial: &Dial) -> Result<Made, String> {
             let mut hello = Vec::new();
             let tls = client.call(&mut hello).map_err(|error| format!("no TLS with {addr}: {error}"))?;
             write_all(&made.stream, &hello).await.map_err(failed)?;
-            made.tls = Some(shake_hands(&made.stream, tls, Vec::new(), &mut made.plain).await.map_err(failed)?);
+            made.tls = Some(shake_hands(&made.stream, tls, false, Vec::new(), &mut made.plain).await.map_err(failed)?);
         }
         Ok(made)
     };

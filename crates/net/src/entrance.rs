@@ -55,7 +55,7 @@ pub async fn enter(stream: &TcpStream, transport: &Transport, remote: SocketAddr
         }
         if let Some(server) = &transport.tls {
             let early = std::mem::take(&mut entered.plain);
-            let tls = shake_hands(stream, server.accept()?, early, &mut entered.plain).await?;
+            let tls = shake_hands(stream, server.accept()?, server.uses_psk(), early, &mut entered.plain).await?;
             entered.login = tls.certified().map(|device| Login::Certified { device });
             entered.tls = Some(tls);
         }
@@ -84,14 +84,35 @@ async fn read_header(stream: &TcpStream, remote: SocketAddr) -> Result<(SocketAd
     }
 }
 
-/// Does the handshake. What the peer sends right behind it goes into `plain`.
-pub(crate) async fn shake_hands(stream: &TcpStream, mut tls: Tls, early: Vec<u8>, plain: &mut Vec<u8>) -> Result<Tls, Close> {
+/// Does the handshake, `apart` from the shard where a step may have to look up a key. What the peer sends
+/// right behind it goes into `plain`.
+pub(crate) async fn shake_hands(
+    stream: &TcpStream,
+    mut tls: Tls,
+    apart: bool,
+    early: Vec<u8>,
+    plain: &mut Vec<u8>,
+) -> Result<Tls, Close> {
     let (mut input, mut answer) = (early, Vec::new());
     loop {
         if input.is_empty() {
             read_more(stream, &mut input).await?;
         }
-        let flow = tls.receive(&input, plain, &mut answer);
+        let flow = if apart {
+            let bytes = std::mem::take(&mut input);
+            let step = tokio::task::spawn_blocking(move || {
+                let (mut plain, mut answer) = (Vec::new(), Vec::new());
+                let flow = tls.receive(&bytes, &mut plain, &mut answer);
+                (tls, plain, answer, flow)
+            });
+            let Ok((stepped, more, said, flow)) = step.await else { return Err(line("the handshake was given up")) };
+            tls = stepped;
+            plain.extend(more);
+            answer.extend(said);
+            flow
+        } else {
+            tls.receive(&input, plain, &mut answer)
+        };
         input.clear();
         // An alert is worth sending, too: it tells the client what was wrong.
         write_all(stream, &answer).await?;

@@ -5,11 +5,13 @@
 //! and where certificates come from (`certificates`).
 
 use std::io::{self, Read, Write};
+use std::sync::OnceLock;
 
 use contract::{Close, Fault};
 use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
 use openssl::nid::Nid;
-use openssl::ssl::{Error, ErrorCode, Ssl, SslContextRef, SslStream};
+use openssl::ssl::{Error, ErrorCode, Ssl, SslContextRef, SslRef, SslStream};
 use openssl::x509::X509VerifyResult;
 
 use crate::layer::{Flow, Layer};
@@ -67,6 +69,17 @@ impl Write for Pipe {
     }
 }
 
+/// The place of a named identity in OpenSSL's connection.
+fn identity_index() -> Index<Ssl, String> {
+    static INDEX: OnceLock<Index<Ssl, String>> = OnceLock::new();
+    *INDEX.get_or_init(|| Ssl::new_ex_index().expect("OpenSSL has room for a place"))
+}
+
+/// Remembers which identity a client has named.
+pub(crate) fn note_identity(ssl: &mut SslRef, identity: String) {
+    ssl.set_ex_data(identity_index(), identity);
+}
+
 impl Tls {
     /// Awaits a client. At most `record_bytes_max` payload bytes are put into one record.
     pub(crate) fn new(context: &SslContextRef, record_bytes_max: usize) -> Result<Tls, ErrorStack> {
@@ -92,9 +105,15 @@ impl Tls {
         self.stage == Stage::Open
     }
 
-    /// The common name of the certificate that the client has shown and that was checked.
+    /// Who the client is: by the key that it has proved, or by the common name of the certificate that it
+    /// has shown and that was checked.
     pub(crate) fn certified(&self) -> Option<String> {
         let ssl = self.stream.ssl();
+        if let Some(identity) = ssl.ex_data(identity_index()) {
+            // Named is not proved: the cipher tells whether the key was used.
+            let proved = ssl.current_cipher().is_some_and(|cipher| cipher.name().contains("PSK"));
+            return (self.is_open() && proved).then(|| identity.clone());
+        }
         let certificate = ssl.peer_certificate().filter(|_| self.is_open() && ssl.verify_result() == X509VerifyResult::OK)?;
         let mut names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
         // Which of two would be meant?
@@ -228,7 +247,7 @@ mod tests {
             std::fs::write(&key, pair.key).unwrap();
             pairs.push((certificate, key));
         }
-        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca: None, record_bytes_max };
+        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca: None, psk: false, record_bytes_max };
         (dir, TlsServer::load(settings).unwrap())
     }
 
@@ -444,7 +463,8 @@ mod tests {
         std::fs::write(file("empty"), "").unwrap();
         let load = |pairs: &[(&str, &str)]| {
             let pairs: Vec<(PathBuf, PathBuf)> = pairs.iter().map(|(c, k)| (file(c), file(k))).collect();
-            let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca: None, record_bytes_max: 512 };
+            let settings =
+                TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca: None, psk: false, record_bytes_max: 512 };
             TlsServer::load(settings).err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert_eq!(load(&[("p256.crt", "p256.key"), ("rsa.crt", "rsa.key")]), "");

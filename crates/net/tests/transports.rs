@@ -75,7 +75,7 @@ impl Server {
             std::fs::write(&key, pair.key).unwrap();
             pairs.push((certificate, key));
         }
-        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca, record_bytes_max: 512 };
+        let settings = TlsSettings { section: "mqtt.tls".to_owned(), pairs, client_ca, psk: false, record_bytes_max: 512 };
         let transport = Transport { proxy_protocol, tls: tls.then(|| TlsServer::load(settings).unwrap()) };
         let shards = Shards::new(2);
         let gate = Arc::new(TestGate::default());

@@ -88,6 +88,12 @@ const LISTEN_KEYS: &[ListenKey] = &[
         set: |l, raw| text(raw).map(|name| l.tls.client_ca = (!name.is_empty()).then(|| name.into())),
     },
     ListenKey {
+        name: "tls.psk",
+        expected: YES_OR_NO,
+        about: "devices may prove their secret (TLS-PSK: identity = device id); the listener then speaks TLS 1.2",
+        set: |l, raw| boolean(raw).map(|b| l.tls.psk = b),
+    },
+    ListenKey {
         name: "tls.record_bytes_max",
         expected: "a number from 64 to 16384",
         about: "most payload bytes of one TLS record, for boards with small buffers",

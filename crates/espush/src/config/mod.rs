@@ -79,13 +79,15 @@ pub struct TlsListen {
     pub key: Vec<PathBuf>,
     /// The CA whose certificates speak for devices.
     pub client_ca: Option<PathBuf>,
+    /// Devices may prove their secrets (TLS-PSK).
+    pub psk: bool,
     /// Most payload bytes of one record.
     pub record_bytes_max: usize,
 }
 
 impl TlsListen {
     fn off(record_bytes_max: usize) -> TlsListen {
-        TlsListen { addr: None, certificate: Vec::new(), key: Vec::new(), client_ca: None, record_bytes_max }
+        TlsListen { addr: None, certificate: Vec::new(), key: Vec::new(), client_ca: None, psk: false, record_bytes_max }
     }
 }
 

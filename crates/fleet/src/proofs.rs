@@ -1,4 +1,4 @@
-//! Keys for SCRAM-SHA-256: a device proves its secret without sending it. The secret is unsealed for that
+//! Proofs: a device shows that it knows its secret without sending it, by SCRAM-SHA-256 or TLS-PSK. The secret is unsealed for that
 //! moment, hashed off the shards, and forgotten. A name that no device has gets keys as well, which nothing
 //! fits, so that ids cannot be probed.
 
@@ -16,6 +16,12 @@ use crate::{Fleet, secrets};
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
 impl Fleet {
+    /// A device's secret, for TLS-PSK. Takes a look at the disk.
+    pub async fn secret_of(&self, device: &str) -> Option<String> {
+        let number = self.number_of(device)?;
+        self.registry.reveal_secret(number).await.ok().flatten()
+    }
+
     /// Makes keys for a device, or for nobody, and sends them to whoever waits with `ticket`.
     pub(crate) fn scram_keys(&self, device: Option<DeviceNumber>, ticket: Ticket) {
         let (registry, line, turns) = (self.registry.clone(), self.line.clone(), Arc::clone(&self.proofs));
