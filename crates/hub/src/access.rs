@@ -4,6 +4,7 @@
 //! its rules say; anonymous clients have the free topics.
 
 use contract::Refusal;
+use model::limits::Limits;
 use model::topic::{Space, TopicError};
 use model::{Access, Filter, Party, Role, Scope, Topic};
 
@@ -20,10 +21,17 @@ fn expand(party: &Party, text: &str) -> Result<Option<String>, Refusal> {
     }
 }
 
+/// Whether a topic or filter is within what the owner allows.
+fn check_size(text: &str, limits: &Limits) -> Result<(), Refusal> {
+    let fits = text.len() <= limits.topic_bytes && text.split('/').count() <= limits.topic_levels;
+    if fits { Ok(()) } else { Err(Refusal::BadTopic) }
+}
+
 /// The canonical topic that `party` means by `text`, if it may publish there.
-pub fn topic_to_publish(party: &Party, text: &str) -> Result<Topic, Refusal> {
+pub fn topic_to_publish(party: &Party, text: &str, limits: &Limits) -> Result<Topic, Refusal> {
     let expanded = expand(party, text)?;
     let topic = Topic::parse(expanded.as_deref().unwrap_or(text)).map_err(|_: TopicError| Refusal::BadTopic)?;
+    check_size(topic.as_str(), limits)?;
     let allowed = match (topic.space(), party) {
         (Space::System, _) => false,
         (_, Party::Account { rules, .. }) => rules.allow(Access::Publish, &topic),
@@ -70,11 +78,11 @@ pub fn may_receive(party: &Party, topic: &Topic) -> bool {
 }
 
 /// The canonical filter that `party` means by `text`, if it may subscribe to it.
-pub fn filter_to_subscribe(party: &Party, text: &str) -> Result<Grant, Refusal> {
+pub fn filter_to_subscribe(party: &Party, text: &str, limits: &Limits) -> Result<Grant, Refusal> {
     if let Some(shared) = shared::split(text) {
         // A share of a share is nothing.
         let (group, filter) = shared.filter(|(_, filter)| shared::split(filter).is_none()).ok_or(Refusal::BadTopic)?;
-        let grant = filter_to_subscribe(party, filter)?;
+        let grant = filter_to_subscribe(party, filter, limits)?;
         if grant.checked {
             // The group would choose a member that may not have the message, and nobody would get it.
             return Err(Refusal::NotAllowed);
@@ -83,6 +91,7 @@ pub fn filter_to_subscribe(party: &Party, text: &str) -> Result<Grant, Refusal> 
     }
     let expanded = expand(party, text)?;
     let filter = Filter::parse(expanded.as_deref().unwrap_or(text)).map_err(|_: TopicError| Refusal::BadTopic)?;
+    check_size(filter.as_str(), limits)?;
     let own = matches!((filter.space(), party), (Space::Device { id, .. }, Party::Device { id: own, .. }) if id == own.as_str());
     let scope = match party {
         Party::Account { rules, .. } => rules.scope(&filter),
@@ -122,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_device_publishes_to_its_own_and_to_free_topics_only() {
-        let to = |text| topic_to_publish(&lamp(), text).map(|t| t.as_str().to_owned());
+        let to = |text| topic_to_publish(&lamp(), text, &Limits::default()).map(|t| t.as_str().to_owned());
         assert_eq!(to("me/data").as_deref(), Ok("dev/lamp/data"));
         assert_eq!(to("dev/lamp/data").as_deref(), Ok("dev/lamp/data"));
         assert_eq!(to("foo_topic").as_deref(), Ok("foo_topic"));
@@ -135,24 +144,34 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_may_want_shorter_and_flatter_topics() {
+        let limits = Limits { topic_bytes: 8, topic_levels: 2, ..Limits::default() };
+        assert!(topic_to_publish(&lamp(), "a/234567", &limits).is_ok());
+        for bad in ["a/2345678", "a/b/c"] {
+            assert_eq!(topic_to_publish(&lamp(), bad, &limits), Err(Refusal::BadTopic), "{bad}");
+            assert_eq!(filter_to_subscribe(&lamp(), bad, &limits).err(), Some(Refusal::BadTopic), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_device_subscribes_to_its_own_its_app_and_free_topics_only() {
-        let grant = filter_to_subscribe(&lamp(), "me/ask/+").unwrap();
+        let grant = filter_to_subscribe(&lamp(), "me/ask/+", &Limits::default()).unwrap();
         assert_eq!((grant.filter.as_str(), grant.as_me, grant.own), ("dev/lamp/ask/+", true, true));
-        assert!(filter_to_subscribe(&lamp(), "app/7/push").is_ok());
-        assert!(!filter_to_subscribe(&lamp(), "#").unwrap().reach);
+        assert!(filter_to_subscribe(&lamp(), "app/7/push", &Limits::default()).is_ok());
+        assert!(!filter_to_subscribe(&lamp(), "#", &Limits::default()).unwrap().reach);
         for denied in ["dev/door/push", "dev/+/push", "dev/#", "app/8/push", "app/+/push", "$SYS/#", "$share/g/dev/door/push"] {
-            assert_eq!(filter_to_subscribe(&lamp(), denied), Err(Refusal::NotAllowed), "{denied}");
+            assert_eq!(filter_to_subscribe(&lamp(), denied, &Limits::default()), Err(Refusal::NotAllowed), "{denied}");
         }
     }
 
     #[test]
     fn tokens_reach_everywhere_but_a_viewer_only_reads() {
-        assert!(filter_to_subscribe(&token(Role::Viewer), "dev/+/data").unwrap().reach);
-        assert!(topic_to_publish(&token(Role::Operator), "dev/lamp/push").is_ok());
-        assert_eq!(topic_to_publish(&token(Role::Viewer), "foo"), Err(Refusal::NotAllowed));
-        assert_eq!(topic_to_publish(&token(Role::Owner), "me/data"), Err(Refusal::NotAllowed));
-        assert_eq!(topic_to_publish(&Party::Anonymous, "dev/lamp/push"), Err(Refusal::NotAllowed));
-        assert!(topic_to_publish(&Party::Anonymous, "foo").is_ok());
+        assert!(filter_to_subscribe(&token(Role::Viewer), "dev/+/data", &Limits::default()).unwrap().reach);
+        assert!(topic_to_publish(&token(Role::Operator), "dev/lamp/push", &Limits::default()).is_ok());
+        assert_eq!(topic_to_publish(&token(Role::Viewer), "foo", &Limits::default()), Err(Refusal::NotAllowed));
+        assert_eq!(topic_to_publish(&token(Role::Owner), "me/data", &Limits::default()), Err(Refusal::NotAllowed));
+        assert_eq!(topic_to_publish(&Party::Anonymous, "dev/lamp/push", &Limits::default()), Err(Refusal::NotAllowed));
+        assert!(topic_to_publish(&Party::Anonymous, "foo", &Limits::default()).is_ok());
     }
 
     #[test]
@@ -162,20 +181,34 @@ mod tests {
             std::sync::Arc::new(Party::Account { id: 1, name: "ann".into(), rules: rules.into() }).as_client("phone")
         };
         let free = account(&[]);
-        assert!(topic_to_publish(&free, "foo").is_ok() && filter_to_subscribe(&free, "#").is_ok_and(|g| !g.checked && !g.reach));
+        assert!(
+            topic_to_publish(&free, "foo", &Limits::default()).is_ok()
+                && filter_to_subscribe(&free, "#", &Limits::default()).is_ok_and(|g| !g.checked && !g.reach)
+        );
         for reserved in ["dev/lamp/push", "app/7/push", "me/data", "$SYS/x"] {
-            assert_eq!(topic_to_publish(&free, reserved), Err(Refusal::NotAllowed), "{reserved}");
-            assert_eq!(filter_to_subscribe(&free, reserved), Err(Refusal::NotAllowed), "{reserved}");
+            assert_eq!(topic_to_publish(&free, reserved, &Limits::default()), Err(Refusal::NotAllowed), "{reserved}");
+            assert_eq!(filter_to_subscribe(&free, reserved, &Limits::default()), Err(Refusal::NotAllowed), "{reserved}");
         }
         let ann = account(&["deny both home/safe", "allow both home/#", "allow publish %u/%c", "allow subscribe dev/+/data"]);
-        assert!(topic_to_publish(&ann, "home/door").is_ok() && topic_to_publish(&ann, "ann/phone").is_ok());
-        assert_eq!(topic_to_publish(&ann, "home/safe"), Err(Refusal::NotAllowed));
-        assert_eq!(topic_to_publish(&ann, "dev/lamp/data"), Err(Refusal::NotAllowed));
+        assert!(
+            topic_to_publish(&ann, "home/door", &Limits::default()).is_ok()
+                && topic_to_publish(&ann, "ann/phone", &Limits::default()).is_ok()
+        );
+        assert_eq!(topic_to_publish(&ann, "home/safe", &Limits::default()), Err(Refusal::NotAllowed));
+        assert_eq!(topic_to_publish(&ann, "dev/lamp/data", &Limits::default()), Err(Refusal::NotAllowed));
         for (filter, checked) in [("home/door", Some(false)), ("home/#", Some(true)), ("#", Some(true)), ("home/safe", None)] {
-            assert_eq!(filter_to_subscribe(&ann, filter).ok().map(|grant| grant.checked), checked, "{filter}");
+            assert_eq!(
+                filter_to_subscribe(&ann, filter, &Limits::default()).ok().map(|grant| grant.checked),
+                checked,
+                "{filter}"
+            );
         }
-        assert!(filter_to_subscribe(&ann, "#").unwrap().reach, "a rule names dev/…");
-        assert!(filter_to_subscribe(&ann, "$share/g/home/+/x").is_ok());
-        assert_eq!(filter_to_subscribe(&ann, "$share/g/home/#"), Err(Refusal::NotAllowed), "only whole filters are shared");
+        assert!(filter_to_subscribe(&ann, "#", &Limits::default()).unwrap().reach, "a rule names dev/…");
+        assert!(filter_to_subscribe(&ann, "$share/g/home/+/x", &Limits::default()).is_ok());
+        assert_eq!(
+            filter_to_subscribe(&ann, "$share/g/home/#", &Limits::default()),
+            Err(Refusal::NotAllowed),
+            "only whole filters are shared"
+        );
     }
 }

@@ -63,7 +63,7 @@ impl Shard {
     fn take(&mut self, session: usize, conn: ConnId, publish: Publish<'_>, now: Millis, unix: UnixMs) -> Accepted {
         let party = self.sessions[session].party.clone();
         self.counters.published += 1;
-        let topic = match access::topic_to_publish(&party, publish.topic) {
+        let topic = match access::topic_to_publish(&party, publish.topic, &self.commons.limits) {
             Ok(topic) => topic,
             Err(refusal) => {
                 self.deny(session, refusal, "publish to", publish.topic, unix);

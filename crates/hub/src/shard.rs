@@ -376,7 +376,7 @@ impl Shard {
     fn publish_will(&mut self, party: &Party, will: Will, now: Millis, unix: UnixMs) {
         // The rules are the same as for a publish; one that is not allowed is silently not sent, because
         // nobody is left to be told.
-        let Ok(topic) = access::topic_to_publish(party, &will.topic) else {
+        let Ok(topic) = access::topic_to_publish(party, &will.topic, &self.commons.limits) else {
             self.counters.denied += 1;
             return;
         };

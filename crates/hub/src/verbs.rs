@@ -36,7 +36,7 @@ impl Hub for Verbs<'_> {
     fn subscribe(&mut self, filter: &str, options: SubscribeOptions) -> Result<Qos, Refusal> {
         let at = self.shard.session_of(self.conn).ok_or(Refusal::Unavailable)?;
         let session = &mut self.shard.sessions[at];
-        let grant = match access::filter_to_subscribe(&session.party, filter) {
+        let grant = match access::filter_to_subscribe(&session.party, filter, &self.shard.commons.limits) {
             Ok(grant) => grant,
             Err(refusal) => {
                 self.shard.deny(at, refusal, "subscribe to", filter, self.unix);
@@ -110,7 +110,7 @@ impl Hub for Verbs<'_> {
     fn unsubscribe(&mut self, filter: &str) -> Result<bool, Refusal> {
         let at = self.shard.session_of(self.conn).ok_or(Refusal::Unavailable)?;
         let session = &mut self.shard.sessions[at];
-        let held = access::filter_to_subscribe(&session.party, filter)?.held();
+        let held = access::filter_to_subscribe(&session.party, filter, &self.shard.commons.limits)?.held();
         let Some(place) = session.filters.iter().position(|f| *f == held) else { return Ok(false) };
         session.filters.swap_remove(place);
         let epoch = session.epoch;

@@ -242,6 +242,13 @@ pub const STORE_PURGE_ROWS_MAX: usize = 5_000;
 pub struct Limits {
     /// See [`MQTT_PACKET_BYTES_MAX`].
     pub packet_bytes: usize,
+    /// At most [`TOPIC_LEVELS_MAX`].
+    pub topic_levels: usize,
+    /// At most [`TOPIC_BYTES_MAX`].
+    pub topic_bytes: usize,
+    /// The longest keep-alive in seconds; a client that promises less often a sign of life is told this one
+    /// (MQTT 5.0) or held to its own. 0 takes what clients ask for.
+    pub keep_alive_s: u16,
     /// See [`LOGIN_S_MAX`].
     pub login_s: u16,
     /// See [`SUBSCRIPTIONS_PER_SESSION_MAX`].
@@ -267,6 +274,9 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             packet_bytes: MQTT_PACKET_BYTES_MAX,
+            topic_levels: TOPIC_LEVELS_MAX,
+            topic_bytes: TOPIC_BYTES_MAX,
+            keep_alive_s: 0,
             login_s: LOGIN_S_MAX as u16,
             subscriptions_per_session: SUBSCRIPTIONS_PER_SESSION_MAX,
             in_flight: INFLIGHT_MAX,

@@ -16,8 +16,16 @@ use super::{auth, quirks, refusal};
 pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &Connect<'_>) {
     let five = connect.level == Level::V5;
     machine.stage = Stage::Asked(connect.level);
-    machine.keep_alive_s = connect.keep_alive_s;
+    let most = std::mem::replace(&mut machine.keep_alive_s, connect.keep_alive_s);
     machine.terms = five.then(|| Box::new(Terms::offered(&connect.props)));
+    if let Some(terms) = &mut machine.terms
+        && most != 0
+        && (connect.keep_alive_s == 0 || connect.keep_alive_s > most)
+    {
+        // Told in the CONNACK, and the client must keep to it [MQTT-3.1.2-21].
+        machine.keep_alive_s = most;
+        terms.keep_alive_s = Some(most);
+    }
     let first = match auth::first(&connect.props) {
         Ok(first) => first,
         Err((reason, why)) => return machine.refuse(cx, reason, Fault::Lack, why), // section 4.12

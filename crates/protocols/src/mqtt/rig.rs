@@ -117,6 +117,11 @@ pub(super) struct Rig {
 impl Rig {
     /// A connection that was just opened.
     pub fn new() -> Rig {
+        Rig::with_limits(Limits::default())
+    }
+
+    /// The same under the owner's limits.
+    pub fn with_limits(limits: Limits) -> Rig {
         let remote = ([127, 0, 0, 1], 50_000).into();
         let hub = TestHub {
             calls: Vec::new(),
@@ -132,7 +137,7 @@ impl Rig {
             releases: Released::Done,
         };
         let mut rig = Rig {
-            machine: Machine::new(Peer { remote, now: Millis(1000), limits: Limits::default() }),
+            machine: Machine::new(Peer { remote, now: Millis(1000), limits }),
             hub,
             now: Millis(1000),
             wake_at: None,

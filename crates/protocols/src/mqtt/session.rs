@@ -32,7 +32,8 @@ pub(super) enum Stage {
 /// The machine of one connection. A million of these are idle at once: see the assertion below.
 pub struct Machine {
     pub(super) stage: Stage,
-    /// The longest silence that the client promised, in seconds; 0 promises nothing.
+    /// The longest silence that the client promised, in seconds; 0 promises nothing. Before its CONNECT, the
+    /// longest that we take; 0 is any.
     pub(super) keep_alive_s: u16,
     /// The largest packet that is taken, header excluded.
     pub(super) packet_bytes_max: u32,
@@ -53,7 +54,7 @@ impl Machine {
     pub fn new(peer: Peer) -> Machine {
         Machine {
             stage: Stage::New,
-            keep_alive_s: 0,
+            keep_alive_s: peer.limits.keep_alive_s,
             packet_bytes_max: u32::try_from(peer.limits.packet_bytes).unwrap_or(u32::MAX),
             seen: peer.now.plus_s(u64::from(peer.limits.login_s)),
             begun: None,

@@ -24,6 +24,8 @@ pub(super) struct Terms {
     pub wants_words: bool,
     /// Whether the client left its name to us.
     pub nameless: bool,
+    /// The keep-alive that the client is to use in place of its own.
+    pub keep_alive_s: Option<u16>,
     /// The client's proof of who it is, while it is under way.
     pub proving: Option<Box<Proving>>,
     /// Publishes of the client's above QoS 0 that are not acknowledged to the end.
@@ -48,6 +50,7 @@ impl Terms {
             packet_bytes_max: usize::MAX,
             wants_words: true,
             nameless: false,
+            keep_alive_s: None,
             proving: None,
             open: 0,
             aliases_in: Vec::new(),
@@ -78,6 +81,9 @@ impl Terms {
         list.push(Property::ReceiveMax(limits::MQTT_RECEIVE_MAX))?;
         list.push(Property::PacketBytesMax(packet_bytes_max.saturating_add(HEAD_BYTES)))?;
         list.push(Property::TopicAliasMax(limits::MQTT_TOPIC_ALIASES_MAX))?;
+        if let Some(s) = self.keep_alive_s {
+            list.push(Property::ServerKeepAliveS(s))?; // [MQTT-3.2.2-21]
+        }
         if let Some(proof) = self.proving.as_ref().and_then(|proving| proving.our_proof()) {
             list.push(Property::AuthMethod(scram::METHOD))?; // [MQTT-4.12.0-5]
             list.push(Property::AuthData(proof.as_bytes()))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::{Accepted, Answer, Close, Delivery, Ending, Fault, Login, Refusal, Released};
+use model::limits::Limits;
 use model::{Message, Qos, Topic, UnixMs, limits};
 
 use super::rig::Rig;
@@ -482,4 +483,19 @@ fn the_devices_own_words_for_a_refusal_reach_the_owner() {
 fn only_level_5_pays_for_terms() {
     assert!(Rig::open(CONNECT).machine.terms.is_none());
     assert!(Rig::open(CONNECT_5).machine.terms.is_some());
+}
+
+#[test]
+fn a_level_5_client_is_told_the_longest_keep_alive_that_we_take() {
+    for (wish, told) in [(0, true), (100, true), (30, false)] {
+        let mut rig = Rig::with_limits(Limits { keep_alive_s: 60, ..Limits::default() });
+        let mut connect = b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01c".to_vec();
+        connect[11] = wish;
+        rig.send(&connect);
+        rig.welcome(false);
+        let connack = rig.written();
+        assert_eq!(connack.windows(3).any(|w| w == b"\x13\0\x3c"), told, "{wish}: {connack:02x?}");
+        rig.wait_ms(if told { 90_000 } else { 45_000 });
+        assert_eq!(rig.fault(), Some("line"), "and is held to it");
+    }
 }
