@@ -1,6 +1,6 @@
 //! `$SYS/broker/…`: the server's own figures as retained messages, under the names that Mosquitto uses, so
-//! that dashboards made for it go on working. Read by owners, operators and viewers; devices never see
-//! `$…`. Only what is really counted here has a topic; a value is published when it has changed.
+//! that dashboards made for it go on working. Read by owners alone; devices never see `$…`. Only what is
+//! really counted here has a topic; a value is published when it has changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -99,8 +99,9 @@ pub fn filter_to_subscribe(party: &Party, text: &str, limits: &Limits) -> Result
     };
     let allowed = match (filter.space(), party) {
         (_, Party::Account { .. }) => scope != Scope::Nothing,
-        // The broker's own figures are for people and their programs. `$share` was taken apart before.
-        (Space::System, party) => matches!(party, Party::Token { .. }) && filter.as_str().starts_with("$SYS/"),
+        // The broker's own figures are for its owner. `$share` was taken apart before.
+        (Space::System, Party::Token { role, .. }) => role.includes(Role::Owner) && filter.as_str().starts_with("$SYS/"),
+        (Space::System, _) => false,
         (Space::Free, _) | (_, Party::Token { .. }) => true,
         (Space::Device { .. }, _) => own,
         (Space::App { id, .. }, Party::Device { app, .. }) => id == app.to_string(),
@@ -172,6 +173,9 @@ mod tests {
         assert_eq!(topic_to_publish(&token(Role::Owner), "me/data", &Limits::default()), Err(Refusal::NotAllowed));
         assert_eq!(topic_to_publish(&Party::Anonymous, "dev/lamp/push", &Limits::default()), Err(Refusal::NotAllowed));
         assert!(topic_to_publish(&Party::Anonymous, "foo", &Limits::default()).is_ok());
+        for (role, may) in [(Role::Owner, true), (Role::Operator, false), (Role::Viewer, false)] {
+            assert_eq!(filter_to_subscribe(&token(role), "$SYS/#", &Limits::default()).is_ok(), may, "{role:?}");
+        }
     }
 
     #[test]
