@@ -372,10 +372,11 @@ fn behind_a_load_balancer_each_peer_counts_for_itself() {
         line.write_all(format!("PROXY TCP4 192.0.2.{host} 198.51.100.1 56324 1883\r\n").as_bytes()).unwrap();
         line
     };
-    let (mut first, mut again, mut other) = (from(7), from(7), from(8));
+    // One after the other: two headers at once may be read in any order.
+    let mut first = from(7);
     assert!(is_taken(&mut first, "lamp0"));
-    assert!(!is_taken(&mut again, "lamp1"));
-    assert!(is_taken(&mut other, "lamp2"));
+    assert!(!is_taken(&mut from(7), "lamp1"));
+    assert!(is_taken(&mut from(8), "lamp2"));
 }
 
 #[test]
