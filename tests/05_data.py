@@ -117,10 +117,11 @@ def test_the_messages_of_both_directions_are_remembered(server):
         server.push(device["id"], hex="00ff")
         _, _, _, number, _ = client.message()
         client.send(puback(number))
-        client.send(publish("me/log", "done", qos=1, number=2)).expect(puback(2))
+        # An upload is acknowledged when its room has it, and so everything before it: a log line is not waited for.
+        client.send(publish("me/data/u", "2", qos=1, number=2)).expect(puback(2))
     items = server.api("GET", f"/api/v1/devices/{device['id']}/messages")["items"]
     told = [(item["direction"], item["topic"].split("/", 2)[2], item.get("text", item.get("hex"))) for item in items]
-    assert told == [("up", "data/t", "1"), ("down", "push", "00ff"), ("up", "log", "done")]
+    assert told == [("up", "data/t", "1"), ("down", "push", "00ff"), ("up", "data/u", "2")]
 
 
 def test_events_that_were_missed_are_told_after_a_reconnect(server):
