@@ -98,7 +98,7 @@ def test_what_was_pushed_said_and_refused_can_be_looked_up(server):
     assert server.cli("pushes", "cancel", str(push)).returncode == 0
     assert cli_json(server, "pushes", "show", str(push))["deliveries"][0]["state"] == "cancelled"
     with Client(server, device) as client:
-        client.send(publish("me/log", "\x1b[2J hello", qos=1, number=1)).expect(puback(1))
+        client.send(publish("me/data/note", "\x1b[2J hello", qos=1, number=1)).expect(puback(1))
     said = server.cli("messages", name).stdout
     assert "me" not in said.split() and "dev/" in said and "\x1b" not in said
     with Client(server, greet=False, user=name, password="wrong") as client:
