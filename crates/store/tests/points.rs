@@ -1,44 +1,19 @@
 //! Points survive as they were measured, and are read in order whatever the page.
 
+mod fixture;
+
 use std::collections::BTreeMap;
 
 use contract::store::{Latest, PointQuery, Points, Registry, StoreError};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Point, UnixMs, Value};
+use fixture::{a_device, with_devices};
+use model::{DeviceNumber, Point, UnixMs, Value};
 use store::Store;
 
 const LAMP: DeviceNumber = DeviceNumber(1);
 const FAN: DeviceNumber = DeviceNumber(2);
 
-async fn with_devices(dir: &std::path::Path) -> Store {
-    let store = Store::open(dir).unwrap();
-    let app = App {
-        id: AppId(1),
-        key: AppKey::parse(&"0".repeat(32)).unwrap(),
-        name: String::new(),
-        open: false,
-        single: false,
-        settings: BTreeMap::new(),
-        created: UnixMs(0),
-    };
-    store.put_app(app).await.unwrap();
-    for (number, id) in [(LAMP, "lamp"), (FAN, "fan")] {
-        store.put_device(a_device(number, id), Some("s".into())).await.unwrap();
-    }
-    store
-}
-
-fn a_device(number: DeviceNumber, id: &str) -> Device {
-    Device {
-        number,
-        id: DeviceId::parse(id).unwrap(),
-        app: AppId(1),
-        name: String::new(),
-        alias: String::new(),
-        tags: vec![],
-        firmware: String::new(),
-        open: false,
-        created: UnixMs(0),
-    }
+async fn with_lamp_and_fan(dir: &std::path::Path) -> Store {
+    with_devices(dir, [a_device(LAMP, "lamp"), a_device(FAN, "fan")]).await
 }
 
 fn point(device: DeviceNumber, stream: &str, at: i64, value: Value) -> Point {
@@ -71,7 +46,7 @@ async fn every_kind_of_value_survives_exactly() {
     ];
     let points: Vec<Point> = values.into_iter().zip(-3..).map(|(value, at)| point(LAMP, "温度", at, value)).collect();
     {
-        let store = with_devices(dir.path()).await;
+        let store = with_lamp_and_fan(dir.path()).await;
         store.append(points.clone()).await.unwrap();
         store.close().await;
     }
@@ -84,7 +59,7 @@ async fn every_kind_of_value_survives_exactly() {
 #[tokio::test]
 async fn a_second_value_for_a_time_replaces_the_first() {
     let dir = tempfile::tempdir().unwrap();
-    let store = with_devices(dir.path()).await;
+    let store = with_lamp_and_fan(dir.path()).await;
     store.append(vec![point(LAMP, "t", 5, Value::Number(1.0)), point(LAMP, "t", 5, Value::Number(2.0))]).await.unwrap();
     store.append(vec![point(LAMP, "t", 5, Value::Text("three".into()))]).await.unwrap();
     assert_eq!(read(&store, all(LAMP)).await, [("t".into(), 5, Value::Text("three".into()))]);
@@ -93,7 +68,7 @@ async fn a_second_value_for_a_time_replaces_the_first() {
 #[tokio::test]
 async fn the_newest_value_is_the_one_measured_last_not_the_one_that_came_last() {
     let dir = tempfile::tempdir().unwrap();
-    let store = with_devices(dir.path()).await;
+    let store = with_lamp_and_fan(dir.path()).await;
     let number = |stream, at| point(LAMP, stream, at, Value::Number(at as f64));
     store.append(vec![number("t", 9), number("t", 3), number("a", 1), point(FAN, "t", 99, Value::Bool(true))]).await.unwrap();
     let latest = |stream: &str, at: i64| Latest { stream: stream.into(), at: UnixMs(at), value: Value::Number(at as f64) };
@@ -105,7 +80,7 @@ async fn the_newest_value_is_the_one_measured_last_not_the_one_that_came_last() 
 #[tokio::test]
 async fn a_range_takes_its_beginning_and_leaves_its_end() {
     let dir = tempfile::tempdir().unwrap();
-    let store = with_devices(dir.path()).await;
+    let store = with_lamp_and_fan(dir.path()).await;
     let number = |stream, at| point(LAMP, stream, at, Value::Number(0.0));
     store.append((1..=5).flat_map(|at| [number("a", at), number("b", at)]).collect()).await.unwrap();
     let times = |rows: Vec<(String, i64, Value)>| rows.into_iter().map(|row| row.1).collect::<Vec<_>>();
@@ -120,7 +95,7 @@ async fn a_range_takes_its_beginning_and_leaves_its_end() {
 fn reading_agrees_with_a_sorted_map() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let store = runtime.block_on(with_devices(dir.path()));
+    let store = runtime.block_on(with_lamp_and_fan(dir.path()));
     let mut number = 100;
     arbtest::arbtest(|u| {
         // A device of its own for every case, in a store that has the others' points too.
@@ -183,7 +158,7 @@ fn reading_agrees_with_a_sorted_map() {
 #[tokio::test]
 async fn pages_of_any_size_give_every_point_once_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let store = with_devices(dir.path()).await;
+    let store = with_lamp_and_fan(dir.path()).await;
     // Streams that overlap, tie and end at different times; the first named is not the first by name.
     let mut points = Vec::new();
     for (stream, step, count) in [("z", 1, 20), ("a", 2, 15), ("m", 5, 6), ("late", 1, 1)] {

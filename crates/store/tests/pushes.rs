@@ -1,37 +1,15 @@
 //! Pushes and deliveries survive as they were written.
 
+mod fixture;
+
 use bytes::Bytes;
 use contract::store::{Pushes, Registry, StoredPush};
-use model::{App, AppId, AppKey, Delivery, DeliveryState, Device, DeviceId, DeviceNumber, Order, PushId, UnixMs};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
 use store::Store;
 
 async fn with_devices(dir: &std::path::Path, devices: u32) -> Store {
-    let store = Store::open(dir).unwrap();
-    let app = App {
-        id: AppId(1),
-        key: AppKey::parse(&"0".repeat(32)).unwrap(),
-        name: String::new(),
-        open: false,
-        single: false,
-        settings: Default::default(),
-        created: UnixMs(0),
-    };
-    store.put_app(app).await.unwrap();
-    for number in 1..=devices {
-        let device = Device {
-            number: DeviceNumber(number),
-            id: id(number),
-            app: AppId(1),
-            name: String::new(),
-            alias: String::new(),
-            tags: vec![],
-            firmware: String::new(),
-            open: false,
-            created: UnixMs(0),
-        };
-        store.put_device(device, Some("s".into())).await.unwrap();
-    }
-    store
+    let all = (1..=devices).map(|number| fixture::a_device(DeviceNumber(number), id(number).as_str()));
+    fixture::with_devices(dir, all).await
 }
 
 fn id(number: u32) -> DeviceId {
