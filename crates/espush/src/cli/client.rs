@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
@@ -104,6 +104,23 @@ impl Client {
     /// `GET` with a JSON answer.
     pub fn get(&self, path: &str) -> Result<Value, ApiError> {
         self.call(Method::GET, path, None)
+    }
+
+    /// Reads a list page by page until `limit` rows or its end, and gives it back as one.
+    pub fn all_pages(&self, path: &str, limit: usize) -> Result<Value, ApiError> {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let rows = (limit - items.len()).min(model::limits::PAGE_ROWS_MAX).to_string();
+            let mut page = self.get(&with_query(path, &[("limit", Some(rows)), ("cursor", cursor)]))?;
+            if let Value::Array(rows) = page["items"].take() {
+                items.extend(rows);
+            }
+            cursor = page["next"].as_str().map(str::to_owned);
+            if cursor.is_none() || items.len() >= limit {
+                return Ok(json!({ "items": items, "next": cursor }));
+            }
+        }
     }
 
     /// `GET` with an answer in another form, as a stream.

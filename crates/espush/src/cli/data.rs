@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::{Client, Reach, encoded, with_query};
-use super::device::all_pages;
 use super::duration::{now, parse_moment};
 use super::table::Table;
 use super::{say, say_json};
@@ -49,7 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let whole = query.iter().all(|(_, value)| value.is_none());
-    let list = if whole { client.get(&format!("{device}/latest"))? } else { all_pages(&client, &points, args.limit)? };
+    let list = if whole { client.get(&format!("{device}/latest"))? } else { client.all_pages(&points, args.limit)? };
     if args.reach.json {
         say_json(&list)
     } else {

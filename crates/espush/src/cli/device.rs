@@ -120,7 +120,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::List { app, online, q, limit } => {
             let query = [("app", app.map(|a| a.to_string())), ("online", online.map(|o| o.to_string())), ("q", q)];
-            let list = all_pages(&client, &with_query("/api/v1/devices", &query), limit)?;
+            let list = client.all_pages(&with_query("/api/v1/devices", &query), limit)?;
             if json { say_json(&list) } else { say(table(&list)) }
         }
         Verb::Show { id } => show(&client.get(&path(&id))?, json),
@@ -141,23 +141,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Reads a list page by page until `limit` rows or its end, and gives it back as one.
-pub fn all_pages(client: &Client, path: &str, limit: usize) -> anyhow::Result<Value> {
-    let mut items = Vec::new();
-    let mut cursor = None;
-    loop {
-        let rows = (limit - items.len()).min(model::limits::PAGE_ROWS_MAX).to_string();
-        let mut page = client.get(&with_query(path, &[("limit", Some(rows)), ("cursor", cursor)]))?;
-        if let Value::Array(rows) = page["items"].take() {
-            items.extend(rows);
-        }
-        cursor = page["next"].as_str().map(str::to_owned);
-        if cursor.is_none() || items.len() >= limit {
-            return Ok(json!({ "items": items, "next": cursor }));
-        }
-    }
 }
 
 fn show(device: &Value, json: bool) {

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 use super::client::{Client, Reach};
-use super::device::all_pages;
 use super::push::shown;
 use super::table::{Table, plain};
 use super::{say, say_json};
@@ -45,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let json = args.reach.json;
     match args.verb {
         Verb::List { limit } => {
-            let list = all_pages(&client, "/api/v1/pushes", limit)?;
+            let list = client.all_pages("/api/v1/pushes", limit)?;
             if json { say_json(&list) } else { say(table(&list)) }
         }
         Verb::Show { id } => {
