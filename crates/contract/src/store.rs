@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The engine said no.
     #[error("the store failed: {0}")]
     Engine(String),
+    /// There is no room for more: the text says what is full and what to do.
+    #[error("{0}")]
+    Full(String),
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

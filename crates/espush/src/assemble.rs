@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context;
-use contract::{Bus, Clock, Consumer, Gate, Line, Protocol};
+use contract::{Bus, Clock, Consumer, Gate, Line, Protocol, Vault};
 use fleet::Fleet;
-use net::{Listener, Running, Shards, SystemClock, TlsServer, Transport};
+use net::{Listener, Running, Shards, Surroundings, SystemClock, TlsServer, Transport};
 use push::Push;
 use store::Store;
 use telemetry::Telemetry;
@@ -103,7 +103,9 @@ impl House {
             tokio::spawn(sys::publish(shards.clone(), shards.clone(), clock.clone(), interval))
         });
         let bridges = Bridges::start(&config.bridges, &shards, &clock)?;
-        let running = shards.start(&listeners, gate, bus, clock.clone(), config.limits)?;
+        let kept = store.kept().await.context("cannot load the sessions")?;
+        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits };
+        let running = shards.start(&listeners, &around, kept)?;
 
         let of_bridges = bridges.clone();
         let metrics: Vec<api::MetricsSource> =

@@ -13,6 +13,7 @@ mod registry;
 mod rows;
 mod seal;
 mod trouble;
+mod vault;
 mod writer;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ pub struct Store {
     writer: Writer,
     reader: Reader,
     commits: Arc<AtomicU64>,
+    swept: vault::Swept,
     /// The writer's thread, which ends last.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -77,6 +79,7 @@ impl Store {
             writer: Writer { queue: writing },
             reader: Reader { queue: reading },
             commits,
+            swept: vault::Swept::default(),
             thread: Mutex::new(Some(thread)),
         })
     }

@@ -6,7 +6,11 @@ use rusqlite::Connection;
 /// "espu": marks the file as ours, for `file(1)` and against opening a stranger's database.
 pub(crate) const APPLICATION_ID: i64 = 0x6573_7075;
 
-const STEPS: &[&str] = &[include_str!("../migrations/0001_tables.sql"), include_str!("../migrations/0002_accounts.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../migrations/0001_tables.sql"),
+    include_str!("../migrations/0002_accounts.sql"),
+    include_str!("../migrations/0003_sessions.sql"),
+];
 
 /// The newest schema of this program.
 pub(crate) const NEWEST: i64 = STEPS.len() as i64;

@@ -96,7 +96,11 @@ pub(crate) fn checkpoint(db: &Connection) {
 }
 
 /// Waits for a job (unless there is other work) and takes what else is there. Whether more may come.
-fn gather(jobs: &Receiver<Entry<Box<dyn Job>>>, batch: &mut Vec<(Box<dyn Job>, OwnedSemaphorePermit)>, busy: bool) -> bool {
+fn gather(
+    jobs: &Receiver<Entry<Box<dyn Job>>>,
+    batch: &mut Vec<(Box<dyn Job>, Option<OwnedSemaphorePermit>)>,
+    busy: bool,
+) -> bool {
     if !busy {
         match jobs.recv() {
             Ok(Entry::Job(job, permit)) => batch.push((job, permit)),
@@ -113,7 +117,11 @@ fn gather(jobs: &Receiver<Entry<Box<dyn Job>>>, batch: &mut Vec<(Box<dyn Job>, O
     true
 }
 
-fn transact(db: &Connection, batch: &mut [(Box<dyn Job>, OwnedSemaphorePermit)], purging: &mut bool) -> Result<(), StoreError> {
+fn transact(
+    db: &Connection,
+    batch: &mut [(Box<dyn Job>, Option<OwnedSemaphorePermit>)],
+    purging: &mut bool,
+) -> Result<(), StoreError> {
     let result = attempt(db, batch, purging);
     if let Err(error) = &result {
         tracing::error!(%error, jobs = batch.len(), "a transaction failed, none of its jobs is kept");
@@ -127,7 +135,11 @@ fn transact(db: &Connection, batch: &mut [(Box<dyn Job>, OwnedSemaphorePermit)],
 }
 
 /// One transaction. An error of its own statements (SQLite has then often rolled back by itself) ends it.
-fn attempt(db: &Connection, batch: &mut [(Box<dyn Job>, OwnedSemaphorePermit)], purging: &mut bool) -> Result<(), StoreError> {
+fn attempt(
+    db: &Connection,
+    batch: &mut [(Box<dyn Job>, Option<OwnedSemaphorePermit>)],
+    purging: &mut bool,
+) -> Result<(), StoreError> {
     let say = |sql: &str| db.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(|error| Trouble::from(error).0);
     say("BEGIN IMMEDIATE")?;
     for (job, _) in batch.iter_mut() {

@@ -249,6 +249,12 @@ const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "store.commit_window_ms",
+        expected: "a whole number from 0 to 1000",
+        about: "ms that a message for a client that is there may wait for its acknowledgement before it is written to disk",
+        set: |c, raw| number(raw).filter(|n| (0..=1000).contains(n)).map(|n| c.limits.commit_window_ms = n as u16),
+    },
+    Key {
         name: "sys.interval_s",
         expected: "a number of seconds from 0 (off) to 3600",
         about: "how often $SYS/broker/… is published",
@@ -306,6 +312,7 @@ pub fn help(protocols: &[Protocol]) -> String {
         "limits.retained_messages" => defaults.limits.retained_messages.to_string(),
         "limits.retained_bytes" => defaults.limits.retained_bytes.to_string(),
         "limits.connections_per_address" => defaults.limits.connections_per_address.to_string(),
+        "store.commit_window_ms" => defaults.limits.commit_window_ms.to_string(),
         "sys.interval_s" => defaults.sys_interval_s.to_string(),
         "log.level" => defaults.log.level.to_string(),
         _ => String::new(),

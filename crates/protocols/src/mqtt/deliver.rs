@@ -100,7 +100,10 @@ pub(super) fn on_pubrec(machine: &mut Machine, cx: &mut Context<'_>, ack: &Ack<'
     let known = cx.hub.received(ack.id);
     // Also for an id that we do not know, else a PUBREC that was sent twice would never end.
     let reason = if known { Reason::Success } else { Reason::PacketIdUnknown };
+    let from = cx.out.len();
     machine.ack(cx, Kind::Pubrel, ack.id, reason, "");
+    // From here on the client would take the message as new: it must not be sent again, whatever happens.
+    cx.hub.say_when_kept(cx.out, from, false);
 }
 
 /// QoS 2: done.

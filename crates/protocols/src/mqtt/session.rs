@@ -223,6 +223,7 @@ impl Session for Machine {
             Answer::Scram(keys) => auth::on_keys(self, cx, *keys),
             Answer::Refused(refusal) => connect::on_refused(self, cx, refusal),
             Answer::Published { token, result } => publish::on_published(self, cx, token, result),
+            Answer::Say(bytes) => cx.out.extend_from_slice(&bytes),
             Answer::Closing { ending, close } => self.end_by_hub(cx, &ending, close),
         }
         self.cut(cx, from);
