@@ -376,6 +376,23 @@ fn a_level_5_client_is_told_why_it_ends() {
 }
 
 #[test]
+fn a_challenge_that_is_too_large_for_the_client_is_not_sent() {
+    for (bytes_max, fits) in [(80, false), (200, true)] {
+        let mut rig = Rig::new();
+        let props = [b"\x17\0\x27\0\0\0", &[bytes_max][..], b"\x15\0\x0dSCRAM-SHA-256\x16\0\x0cn,,n=u,r=abc"].concat();
+        let body = [b"\0\x04MQTT\x05\x02\0\0", &[props.len() as u8][..], &props, b"\0\x01c"].concat();
+        rig.send(&[&[0x10, body.len() as u8], &body[..]].concat());
+        rig.gate_answers(false);
+        let (written, fault) = (rig.written(), rig.fault());
+        if fits {
+            assert_eq!((written[0], fault), (0xf0, None));
+        } else {
+            assert_eq!((written, fault), (b"\x20\x03\0\x80\0".to_vec(), Some("unsupported")));
+        }
+    }
+}
+
+#[test]
 fn the_gates_silence_and_the_clients_have_reasons() {
     let mut rig = Rig::new();
     rig.send(CONNECT_5);
