@@ -353,6 +353,7 @@ fn refusals_have_their_reasons_at_level_5() {
     }
 }
 
+/// [MQTT 5.0: 3.14.0-1]
 #[test]
 fn a_level_5_client_is_told_why_it_ends() {
     for (ending, reason) in [(Ending::TakenOver, 0x8e), (Ending::Removed, 0x98), (Ending::QueueFull, 0x97)] {
@@ -375,6 +376,7 @@ fn a_level_5_client_is_told_why_it_ends() {
     assert_eq!(rig.written(), b"\x20\x03\0\x88\0");
 }
 
+/// [MQTT 5.0: 3.1.2-24]
 #[test]
 fn a_challenge_that_is_too_large_for_the_client_is_not_sent() {
     for (bytes_max, fits) in [(80, false), (200, true)] {
@@ -502,6 +504,7 @@ fn only_level_5_pays_for_terms() {
     assert!(Rig::open(CONNECT_5).machine.terms.is_some());
 }
 
+/// [MQTT 5.0: 3.1.2-21, 3.2.2-21, 3.2.2-22]
 #[test]
 fn a_level_5_client_is_told_the_longest_keep_alive_that_we_take() {
     for (wish, told) in [(0, true), (100, true), (30, false)] {
