@@ -196,7 +196,7 @@ fn page(language: usize) -> String {
     let mut out = String::new();
     for (version, name, _) in STANDARDS {
         let mut count = [0; 5];
-        let _ = write!(out, "## MQTT {version}\n");
+        let _ = writeln!(out, "## MQTT {version}");
         for entry in table(name) {
             if let Some(part) = entry.id.strip_prefix("## ") {
                 let part = if code == "zh" { part.replace(" to ", " 至 ").replace(" and ", "、") } else { part.to_owned() };

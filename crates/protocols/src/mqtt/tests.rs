@@ -376,6 +376,24 @@ fn a_level_5_client_is_told_why_it_ends() {
     assert_eq!(rig.written(), b"\x20\x03\0\x88\0");
 }
 
+/// [MQTT 5.0: 4.12.0-3]
+#[test]
+fn the_answer_to_a_challenge_is_an_auth_that_continues() {
+    for (reason, refused) in [(0x18, 0x86), (0x19, 0x87)] {
+        let mut rig = Rig::new();
+        let first = b"\x17\0\x15\0\x0dSCRAM-SHA-256\x16\0\x0cn,,n=u,r=abc";
+        rig.send(&[b"\x10\x2f\0\x04MQTT\x05\x02\0\0", &[first.len() as u8][..], first, b"\0\x01c"].concat());
+        rig.gate_answers(false);
+        let challenge = String::from_utf8_lossy(&rig.written()).into_owned();
+        let nonce = challenge.split_once("r=").unwrap().1.split(',').next().unwrap();
+        // The form is right and the proof is wrong, so that the reason alone makes the difference.
+        let proof = format!("c=biws,r={nonce},p={}=", "A".repeat(43));
+        let props = [b"\x15\0\x0dSCRAM-SHA-256\x16\0", &[proof.len() as u8][..], proof.as_bytes()].concat();
+        rig.send(&[&[0xf0, props.len() as u8 + 2, reason, props.len() as u8], &props[..]].concat());
+        assert_eq!(rig.written(), [0x20, 3, 0, refused, 0], "{reason:#x}");
+    }
+}
+
 /// [MQTT 5.0: 3.1.2-24]
 #[test]
 fn a_challenge_that_is_too_large_for_the_client_is_not_sent() {
