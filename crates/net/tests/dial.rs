@@ -125,6 +125,7 @@ fn dial_tls(addr: &str, ca: &Path) -> (Running, Receiver<String>) {
     (start(&shards), told)
 }
 
+/// [MQTT 3.1.1: 7.1.2-1]
 #[test]
 fn a_remote_that_refuses_and_is_left_is_dialled_until_it_stays() {
     // Bound but not listening: connections are refused, and nobody else gets the port.

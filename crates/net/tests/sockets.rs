@@ -195,6 +195,8 @@ fn run_folder(protocol: &Protocol) {
     assert!(failures.is_empty(), "{} of {} cases failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
+/// [MQTT 3.1.1: 7.1.1-1]
+/// [MQTT 5.0: 4.2.0-1]
 #[test]
 fn mqtt_rows_over_sockets() {
     run_folder(&protocols::mqtt::PROTOCOL);
