@@ -118,6 +118,12 @@ impl TlsServer {
         &self.settings.section
     }
 
+    /// The certificates that it shows, as PEM.
+    pub fn shown(&self) -> io::Result<Vec<u8>> {
+        let files = self.settings.pairs.iter().map(|(certificate, _)| fs::read(certificate));
+        Ok(files.collect::<io::Result<Vec<_>>>()?.concat())
+    }
+
     /// Reads the files again. New connections see what is in them now; open ones go on as they are. On an
     /// error everything stays.
     pub fn reload(&self) -> Result<(), TlsError> {
