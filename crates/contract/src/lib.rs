@@ -19,6 +19,6 @@ pub use gate::{Admission, Gate, Login, Refusal, ScramKeys, Verdict};
 pub use line::Line;
 pub use place::{ConnId, SessionPlace, Ticket};
 pub use session::{
-    Accepted, Answer, Bye, Close, Context, Delivery, Ending, Fault, Hello, Hub, Outcome, Protocol, Publish, Released,
+    Accepted, Answer, Awaited, Bye, Close, Context, Delivery, Ending, Fault, Hello, Hub, Outcome, Protocol, Publish, Released,
     RetainedWanted, Session, Slot, SubscribeOptions, Welcome, Will,
 };

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use contract::{Delivery, Released, Slot};
+use contract::{Awaited, Delivery, Released, Slot};
 use model::limits::{self, Limits};
 use model::message::SharedMessage;
 use model::{Filter, Millis, Qos};
@@ -184,6 +184,16 @@ impl Backlog {
             }
             None => false,
         }
+    }
+
+    /// What `slot` waits for, if it is in flight.
+    pub fn awaited(&self, slot: Slot) -> Option<Awaited> {
+        let open = self.in_flight.iter().find(|open| open.slot == slot)?;
+        Some(match open.waiting.qos {
+            Qos::ExactlyOnce if open.received => Awaited::Ended,
+            Qos::ExactlyOnce => Awaited::Received,
+            _ => Awaited::Settled,
+        })
     }
 
     /// The exchange of `slot` is over.

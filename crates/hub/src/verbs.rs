@@ -1,8 +1,8 @@
 //! What a machine may ask of the hub, bound to its connection for as long as one call lasts.
 
 use contract::{
-    Accepted, Bye, ConnId, Event, Hello, Hub, Outcome, Publish, Refusal, Released, RetainedWanted, SessionPlace, Slot, Step,
-    SubscribeOptions,
+    Accepted, Awaited, Bye, ConnId, Event, Hello, Hub, Outcome, Publish, Refusal, Released, RetainedWanted, SessionPlace, Slot,
+    Step, SubscribeOptions,
 };
 use model::{Millis, Qos, UnixMs};
 
@@ -120,6 +120,11 @@ impl Hub for Verbs<'_> {
     fn received(&mut self, slot: Slot) -> bool {
         let Some(at) = self.shard.session_of(self.conn) else { return false };
         self.shard.sessions[at].with_backlog(|b| b.received(slot)).unwrap_or(false)
+    }
+
+    fn awaited(&mut self, slot: Slot) -> Option<Awaited> {
+        let at = self.shard.session_of(self.conn)?;
+        self.shard.sessions[at].with_backlog(|b| b.awaited(slot)).flatten()
     }
 
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {

@@ -157,9 +157,9 @@ impl Machine {
             Packet::Connect(_) => self.end(cx, Reason::ProtocolError, Fault::Peer, "a second CONNECT on one connection"),
             Packet::Publish(publish) => publish::on_publish(self, cx, &publish),
             Packet::Pubrel(ack) => publish::on_pubrel(self, cx, ack.id),
-            Packet::Puback(ack) => deliver::on_puback(cx, &ack),
+            Packet::Puback(ack) => deliver::on_puback(self, cx, &ack),
             Packet::Pubrec(ack) => deliver::on_pubrec(self, cx, &ack),
-            Packet::Pubcomp(ack) => deliver::on_pubcomp(cx, ack.id),
+            Packet::Pubcomp(ack) => deliver::on_pubcomp(self, cx, ack.id),
             Packet::Subscribe(subscribe) => subscribe::on_subscribe(self, cx, &subscribe),
             Packet::Unsubscribe(unsubscribe) => subscribe::on_unsubscribe(self, cx, &unsubscribe),
             Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
