@@ -22,6 +22,6 @@ pub use keep::{KeptSession, KeptWish, Note, Rare, SessionId, Vault, Waiting};
 pub use line::Line;
 pub use place::{ConnId, PromiseId, SessionPlace, Ticket};
 pub use session::{
-    Accepted, Answer, Bye, Close, Context, Delivery, Ending, Fault, Hello, Hub, Outcome, Protocol, Publish, Released,
+    Accepted, Answer, Awaited, Bye, Close, Context, Delivery, Ending, Fault, Hello, Hub, Outcome, Protocol, Publish, Released,
     RetainedWanted, Session, Slot, SubscribeOptions, Welcome, Will,
 };

@@ -169,6 +169,9 @@ pub trait Hub {
     /// was in flight; either way the machine answers as its protocol says.
     fn received(&mut self, slot: Slot) -> bool;
 
+    /// What the peer has to say next of a delivery in flight; `None` when the slot is not in flight.
+    fn awaited(&mut self, slot: Slot) -> Option<Awaited>;
+
     /// A delivery has come to its end at the peer. Whether the slot was in flight.
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool;
 
@@ -266,6 +269,17 @@ pub enum Accepted {
     Later,
     /// Not taken.
     Refused(Refusal),
+}
+
+/// What a delivery in flight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// At least once: that the peer has it.
+    Settled,
+    /// Exactly once: that the peer has it, and will not see it again as new.
+    Received,
+    /// Exactly once: that the peer has ended the exchange.
+    Ended,
 }
 
 /// What the hub says to the end of an exactly-once publish.

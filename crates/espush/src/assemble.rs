@@ -160,6 +160,11 @@ impl House {
         }
     }
 
+    /// The certificates of the console's address, if it has any.
+    pub fn shown_to_browsers(&self) -> Option<std::io::Result<Vec<u8>>> {
+        self.tls.iter().find(|server| server.section() == "https").map(|server| server.shown())
+    }
+
     /// Stops: no new requests, goodbye to the devices, every fact told and written, the store closed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.feed.close();

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use contract::keep::ReturnedWaiting;
-use contract::{Delivery, Released, Slot, Waiting};
+use contract::{Awaited, Delivery, Released, Slot, Waiting};
 use model::limits::{self, Limits};
 use model::message::SharedMessage;
 use model::{DeviceNumber, Millis, Qos};
@@ -284,6 +284,16 @@ impl Backlog {
             }
             None => false,
         }
+    }
+
+    /// What `slot` waits for, if it is in flight.
+    pub fn awaited(&self, slot: Slot) -> Option<Awaited> {
+        let open = self.in_flight.iter().find(|open| slot_of(open.seq) == slot)?;
+        Some(match open.waiting.qos {
+            Qos::ExactlyOnce if open.received.is_some() => Awaited::Ended,
+            Qos::ExactlyOnce => Awaited::Received,
+            _ => Awaited::Settled,
+        })
     }
 
     /// The exchange of `slot` is over.

@@ -1,8 +1,8 @@
 //! What a machine may ask of the hub, bound to its connection for as long as one call lasts.
 
 use contract::{
-    Accepted, Answer, Bye, ConnId, Event, Hello, Hub, KeptWish, Note, Outcome, Publish, Rare, Refusal, Released, RetainedWanted,
-    SessionPlace, Slot, Step, SubscribeOptions, Waiting,
+    Accepted, Answer, Awaited, Bye, ConnId, Event, Hello, Hub, KeptWish, Note, Outcome, Publish, Rare, Refusal, Released,
+    RetainedWanted, SessionPlace, Slot, Step, SubscribeOptions, Waiting,
 };
 use model::{Millis, Qos, UnixMs};
 
@@ -133,6 +133,11 @@ impl Hub for Verbs<'_> {
             kept.noted = noted;
         }
         known.unwrap_or(false)
+    }
+
+    fn awaited(&mut self, slot: Slot) -> Option<Awaited> {
+        let at = self.shard.session_of(self.conn)?;
+        self.shard.sessions[at].with_backlog(|b| b.awaited(slot)).flatten()
     }
 
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {

@@ -4,6 +4,7 @@
 //! Deliberately absent: any protocol (machines come from a registration), any rule about who may do what.
 
 mod addresses;
+mod caller;
 mod certificates;
 mod clock;
 mod dial;
@@ -34,6 +35,7 @@ use model::limits::Limits;
 use model::{DeviceNumber, Message, Party, PartyKey, Qos, limits};
 
 use crate::addresses::{Addresses, Place};
+pub use crate::caller::{TlsCaller, TlsStream, Trust, Untrusted};
 pub use crate::certificates::{TlsError, TlsServer, TlsSettings};
 pub use crate::clock::SystemClock;
 pub use crate::dial::Dial;

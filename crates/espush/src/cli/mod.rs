@@ -13,6 +13,7 @@ mod messages;
 mod migrate;
 mod push;
 mod pushes;
+mod secure;
 mod serve;
 mod sim;
 mod sse;

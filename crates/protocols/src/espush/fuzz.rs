@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
+    Accepted, Answer, Awaited, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
     SubscribeOptions, Welcome,
 };
 use model::app::ProtocolSettings;
@@ -60,6 +60,10 @@ impl Hub for Notebook {
 
     fn received(&mut self, _slot: Slot) -> bool {
         false
+    }
+
+    fn awaited(&mut self, _: Slot) -> Option<Awaited> {
+        None
     }
 
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, ScramKeys, Session, Slot,
-    SubscribeOptions, Welcome,
+    Accepted, Answer, Awaited, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, ScramKeys,
+    Session, Slot, SubscribeOptions, Welcome,
 };
 use model::app::ProtocolSettings;
 use model::limits::Limits;
@@ -78,6 +78,10 @@ impl Hub for TestHub {
     fn received(&mut self, slot: Slot) -> bool {
         self.calls.push(format!("received {slot}"));
         self.knows
+    }
+
+    fn awaited(&mut self, _: Slot) -> Option<Awaited> {
+        None
     }
 
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {
