@@ -129,9 +129,7 @@ impl Journal {
 
     /// Adds a note that `promise` waits for, and what `waits` tells of.
     pub fn note_for(&mut self, note: Note, promise: Option<PromiseId>, waits: Option<Waits>, due: Millis) -> u64 {
-        if let Some(promise) = promise.and_then(|id| self.promise(id)) {
-            promise.left += 1;
-        }
+        self.also(promise);
         self.add(Open { note, promise, waits }, due)
     }
 
@@ -169,9 +167,9 @@ impl Journal {
         PromiseId { index: self.promises.insert(Promise { epoch, left: 1, failed: None, then }) as u32, epoch }
     }
 
-    /// The promise waits for one more.
-    pub fn also(&mut self, id: PromiseId) {
-        if let Some(promise) = self.promise(id) {
+    /// The promise, if there is one, waits for one more.
+    pub fn also(&mut self, id: Option<PromiseId>) {
+        if let Some(promise) = id.and_then(|id| self.promise(id)) {
             promise.left += 1;
         }
     }

@@ -76,7 +76,10 @@ impl Shard {
         if kept.away.is_none() {
             self.note_session(at, now);
         }
-        let shares = wishes.into_iter().fold(false, |shares, wish| self.want_again(at, epoch, wish) || shares);
+        let mut shares = false;
+        for wish in wishes {
+            shares |= self.want_again(at, epoch, wish);
+        }
         if shares {
             // What a group waits for must be at hand when this member's time is over.
             self.load(at);

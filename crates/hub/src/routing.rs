@@ -126,7 +126,7 @@ impl Shard {
                     keep.then_some(Ticket { shard: self.index, conn, session: Some(place), promise, token: publish.token });
                 if keep {
                     accepted = Accepted::Later;
-                    promise.map(|promise| self.journal.also(promise));
+                    self.journal.also(promise);
                 }
                 self.work.events.push(Event::Up { device, message: message.clone(), ticket });
                 if kind != Own::Question {
@@ -171,7 +171,7 @@ impl Shard {
             // All others are asked if one of them may have to keep it.
             let promise = promise.filter(|_| self.commons.keeps_beside(self.keeping));
             for _ in 1..self.shards {
-                promise.map(|promise| self.journal.also(promise));
+                self.journal.also(promise);
             }
             let safe = promise.map(|promise| (self.index, promise));
             self.work.broadcast.push(Broadcast { message: message.clone(), safe });
@@ -336,7 +336,7 @@ impl Shard {
         if shard == self.index {
             self.give_shared(session, waiting, promise, now);
         } else {
-            promise.map(|promise| self.journal.also(promise));
+            self.journal.also(promise);
             let safe = promise.map(|promise| (self.index, promise));
             self.work.posts.push((shard, Mail::Shared { session, waiting: Box::new(waiting), safe }));
         }

@@ -79,6 +79,7 @@ pub struct Session {
     /// Set when it is kept across a restart, or its will is.
     pub kept: Option<Box<KeptAs>>,
     /// Acknowledgements that are owed, in the order in which they must go out [MQTT-4.6.0-2].
+    #[expect(clippy::box_collection, reason = "idle sessions owe nothing and pay one pointer for it")]
     owed: Option<Box<VecDeque<Owed>>>,
     backlog: Option<Box<Backlog>>,
 }
