@@ -214,7 +214,7 @@ impl Verbs<'_> {
         let mut found = Vec::new();
         self.shard.commons.retained.matching(&grant.filter, grant.reach, |message| {
             let gone = message.expires.is_some_and(|at| at <= self.now);
-            if !gone && !(grant.checked && !access::may_receive(&party, &message.topic)) {
+            if !gone && (!grant.checked || access::may_receive(&party, &message.topic)) {
                 found.push(message.clone());
             }
             true
