@@ -83,6 +83,12 @@ def test_a_will_comes_when_its_client_or_the_server_died(story):
     story.subscribed().opened("m", False, will="w").note("closed", "m", polite=False).breaks("lost")
 
 
+@pytest.mark.parametrize("healthy, wrong", [(True, ["lost"]), (False, [])])
+def test_a_will_may_be_refused_by_a_bad_disk(story, healthy, wrong):
+    story.note("started", healthy=True).subscribed().opened("m", False, will="w").note("killed").note("closed", "m", polite=False)
+    story.note("started", healthy=healthy).breaks(*wrong)
+
+
 def test_a_will_comes_never_after_a_goodbye(story):
     story.subscribed().opened("m", False, will="w").note("closed", "m", polite=True).breaks()
     story.received("w", topic="t/will").breaks("undue")

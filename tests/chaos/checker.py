@@ -75,6 +75,14 @@ class Told:
         """The number of the connection on which something happened."""
         return sum(place < event.place for place in self.connections[event.who])
 
+    def life(self, place):
+        """The number of the server's start before something."""
+        return sum(start.place < place for start in self.by["started"])
+
+    def healthy(self, life):
+        starts = self.by["started"][life - 1 : life] if life else []
+        return all(start.about.get("healthy", True) for start in starts)
+
     def of(self, members):
         return [event for member in members for event in self.received[member]]
 
@@ -100,6 +108,9 @@ def lost_wills(told):
             end = next((event for event in ends[opened.who] if event.place > opened.place), None)
             if end is None or end.polite or key in have or opened.place < subscription.place:
                 continue
+            # A disk that takes nothing refuses a will's publish as any other, and there is nobody to be told.
+            if not all(told.healthy(life) for life in (told.life(end.place), told.life(end.place) + 1)):
+                continue
             if min(opened.qos, subscription.qos) and matches(subscription.topics, opened.topic):
                 yield f"lost: {key}, the will of {opened.who}, never came to {subscription.who}"
 
@@ -118,9 +129,7 @@ def undue_wills(told):
 
 def unsure(told, event):
     """Whether something need not have been on disk: the server was killed too soon, or had a disk that takes nothing."""
-    life = next((start for start in reversed(told.by["started"]) if start.place < event.place), None)
-    bad = life is not None and not life.about.get("healthy", True)
-    return bad or any(abs(kill.when - event.when) < SPARE_S for kill in told.kills)
+    return not told.healthy(told.life(event.place)) or any(abs(kill.when - event.when) < SPARE_S for kill in told.kills)
 
 
 def twice(told):
