@@ -54,6 +54,8 @@ class Scenario:
             await asyncio.gather(*working)
             if self.library:
                 self.lost.append(powercut.cut(self.server.data, self.log, self.chance.choice([None, self.chance.random()])))
+                if self.lost[-1].fault:
+                    self.journal.note("disk_failed")
             self.say(f"kill {number + 1} of {self.kills}: {len(self.journal.events)} events{f', {self.lost[-1]}' if self.lost else ''}")
             self.calm = number + 1 == self.kills
             await self.start()
@@ -71,7 +73,7 @@ class Scenario:
         # The same ports from now on, as a real server has.
         for name, port in self.server.ports.items():
             self.server.settings[f"{name}.listen"] = f"127.0.0.1:{port}"
-        self.journal.note("started", healthy=not self.faulty)
+        self.journal.note("started")
 
     def faults(self):
         """Now and then a disk that goes bad, or is full, some time after the start: then nothing more is acknowledged."""
