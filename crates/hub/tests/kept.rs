@@ -178,6 +178,38 @@ fn an_exactly_once_publish_is_taken_once_whatever_dies() {
 }
 
 #[test]
+fn an_exactly_once_publish_is_everywhere_or_nowhere() {
+    // The shards' batches reach the disk one by one; the program dies after each number of them.
+    for answers in 0..6 {
+        let (mut house, _) = house(3);
+        for device in ["a", "c", "lamp"] {
+            let away = connect(&mut house, device, "x", false);
+            subscribe(&mut house, away, "t", if device == "a" { Qos::ExactlyOnce } else { Qos::AtLeastOnce });
+            house.cut(away);
+        }
+        let sender = connect(&mut house, "b", "s", false);
+        received(&mut house, sender);
+        house.set_disk(Disk::Manual);
+        publish_as(&mut house, sender, 9, true, "t", b"once", Qos::ExactlyOnce);
+        for answer in 0..answers {
+            house.disk_answers_one(answer % 3, Ok(()));
+        }
+        house.crash(2);
+        house.set_disk(Disk::Fast);
+        let sender = connect(&mut house, "b", "s", false);
+        publish_as(&mut house, sender, 9, true, "t", b"once", Qos::ExactlyOnce);
+        assert_eq!(received(&mut house, sender), [PRESENT, "pubrec 9"]);
+        for device in ["a", "c", "lamp"] {
+            let back = connect(&mut house, device, "x", false);
+            assert_eq!(received(&mut house, back), [PRESENT, "t once id=1"], "{device} after {answers} answers");
+        }
+        let witness = connect(&mut house, "b", "w", true);
+        subscribe(&mut house, witness, "t", Qos::AtMostOnce);
+        assert_eq!(received(&mut house, witness)[2..], ["t once id=0"], "the retained message too");
+    }
+}
+
+#[test]
 fn subscriptions_are_acknowledged_when_they_are_on_disk_and_retained_messages_follow() {
     let (mut house, _) = house(2);
     let sender = connect(&mut house, "b", "s", true);
