@@ -153,6 +153,16 @@ impl Backlog {
         Backlog { seq_last, inbound, stored: (seq_last > 0).then_some(Stored::Resting), ..Backlog::default() }
     }
 
+    /// A queue whose places begin behind `seq_last`.
+    pub fn behind(seq_last: u64) -> Backlog {
+        Backlog { seq_last, ..Backlog::default() }
+    }
+
+    /// The last place that was given.
+    pub fn seq_last(&self) -> u64 {
+        self.seq_last
+    }
+
     /// Whether there is nothing worth keeping.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.in_flight.is_empty() && self.inbound.is_empty() && self.stored.is_none()

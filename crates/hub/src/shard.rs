@@ -327,7 +327,7 @@ impl Shard {
         let (listens, will) = (session.listens_own, session.will.is_some());
         if session.kept.is_none() && (hello.keep_s > 0 || will) {
             let id = SessionId(self.commons.next_number());
-            session.kept = Some(Box::new(KeptAs { id, noted: 0, holding: 0, sent_before: 0 }));
+            session.kept = Some(Box::new(KeptAs { id, noted: 0, seq_last: 0, holding: 0, sent_before: 0 }));
         }
         self.set_keep_s(at, hello.keep_s);
         self.note_session(at, now);

@@ -92,6 +92,9 @@ impl Job for Batch {
     fn run(&mut self, db: &Connection) -> bool {
         let written = write(db, &self.notes).and_then(|()| sweep(db, &self.swept));
         self.outcome = written.map_err(|trouble| trouble.0);
+        if let Err(error) = &self.outcome {
+            tracing::error!(%error, notes = self.notes.len(), "what the sessions have to keep could not be written");
+        }
         self.outcome.is_ok()
     }
 
