@@ -17,8 +17,8 @@ use smallvec::SmallVec;
 
 use crate::access;
 use crate::backlog::Next;
-use crate::journal::{After, Journal, Then};
-use crate::mail::{Broadcast, Counters, Mail, Transfer, Work};
+use crate::journal::{After, Journal, Publishing, Then};
+use crate::mail::{Broadcast, Counters, Gathered, Mail, Safe, Transfer, Work};
 use crate::retained::Retained;
 use crate::session::{KeptAs, Session, SessionKey};
 use crate::shared::{self, SharedGroups};
@@ -134,6 +134,10 @@ pub struct Shard {
     names_given: u64,
     /// What is to outlive the program, on its way to the disk.
     pub(crate) journal: Journal,
+    /// While a message is routed: the promise under which everywhere that it waits is gathered.
+    pub(crate) gathering: Option<PromiseId>,
+    /// What was gathered.
+    pub(crate) gathered: HashMap<PromiseId, Vec<Gathered>>,
     /// How many of `sessions` messages are kept for.
     pub(crate) keeping: usize,
     /// Both clocks as they were told last.
@@ -162,6 +166,8 @@ impl Shard {
             epoch_last: 0,
             names_given: 0,
             journal: Journal::default(),
+            gathering: None,
+            gathered: HashMap::new(),
             keeping: 0,
             time: (Millis(0), UnixMs(0)),
             counters: Counters::default(),
@@ -321,10 +327,11 @@ impl Shard {
         let (listens, will) = (session.listens_own, session.will.is_some());
         if session.kept.is_none() && (hello.keep_s > 0 || will) {
             let id = SessionId(self.commons.next_number());
-            session.kept = Some(Box::new(KeptAs { id, noted: 0, holding: 0, sent_before: 0 }));
+            session.kept = Some(Box::new(KeptAs { id, will: 0, noted: 0, seq_last: 0, holding: 0, sent_before: 0 }));
         }
         self.set_keep_s(at, hello.keep_s);
         self.note_session(at, now);
+        self.note_will(at, now);
         let Some(conn) = self.conn(id) else { return };
         conn.state = ConnState::In(at);
         let (protocol, remote) = (conn.protocol, conn.remote);
@@ -399,9 +406,18 @@ impl Shard {
             keep_s: session.keep_s,
             away: session.conn.is_none().then_some(session.away),
             sent,
-            will: session.will.clone(),
         });
         self.journal.note(note, due);
+    }
+
+    /// Notes the will of a session, or that it has none any more, if that is news to the vault.
+    pub(crate) fn note_will(&mut self, at: usize, now: Millis) {
+        let session = &mut self.sessions[at];
+        let (Some(kept), will) = (&mut session.kept, session.will.clone()) else { return };
+        if will.is_some() || kept.will != 0 {
+            kept.will = if will.is_some() { self.commons.next_number() } else { 0 };
+            self.journal.note(Note::Will { session: kept.id, number: kept.will, will }, now);
+        }
     }
 
     // ---- going out ----
@@ -452,11 +468,21 @@ impl Shard {
     fn will_due(&mut self, at: usize, now: Millis, unix: UnixMs) {
         let session = &mut self.sessions[at];
         session.will_at = None;
-        if let Some(will) = session.will.take() {
-            let party = session.party.clone();
-            self.publish_will(&party, *will, now, unix);
-            self.note_session(at, now);
-        }
+        let Some(will) = session.will.take() else { return };
+        let party = session.party.clone();
+        let said = session.kept.as_mut().map(|kept| Note::WillSaid(kept.id, std::mem::take(&mut kept.will)));
+        self.together(said, now, |shard, promise| shard.publish_will(&party, *will, promise, now, unix));
+    }
+
+    /// Does `work` and keeps in one go all that comes of it, together with what it comes `from`.
+    fn together(&mut self, from: Option<Note>, now: Millis, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
+        let Some(from) = from else { return work(self, None) };
+        let promise = self.journal.begin(Then::Gathered(Box::new(Publishing { from, client: None })));
+        self.gathering = Some(promise);
+        work(self, Some(promise));
+        self.gathering = None;
+        self.journal.settle(promise, Ok(()));
+        self.follow_journal(now);
     }
 
     /// Tells the groups of a session whether it has a line.
@@ -480,7 +506,7 @@ impl Shard {
         }
     }
 
-    fn publish_will(&mut self, party: &Party, will: Will, now: Millis, unix: UnixMs) {
+    fn publish_will(&mut self, party: &Party, will: Will, promise: Option<PromiseId>, now: Millis, unix: UnixMs) {
         // The rules are the same as for a publish; one that is not allowed is silently not sent, because
         // nobody is left to be told.
         let Ok(topic) = access::topic_to_publish(party, &will.topic, &self.commons.limits) else {
@@ -495,25 +521,24 @@ impl Shard {
             props: will.props,
             ..Message::new(topic, will.payload, unix)
         });
-        if will.retain && self.retain(&message, None, now).is_err() {
+        if will.retain && self.retain(&message, promise, now).is_err() {
             self.counters.dropped += 1;
         }
         if let (Some(device), model::topic::Space::Device { .. }) = (party.device(), message.topic.space()) {
             self.work.events.push(Event::Up { device, message: message.clone(), ticket: None });
         }
-        self.route(&message, None, None, now);
+        self.route(&message, None, promise, now);
     }
 
     /// Forgets a session without a line and everything that waits in it. A will that was still to come
     /// comes now; a message of a shared subscription goes to another member.
     pub(crate) fn end_session(&mut self, at: usize, now: Millis, unix: UnixMs) {
-        self.will_due(at, now, unix);
         let left: Vec<_> = self.sessions[at].take_backlog().into_iter().flat_map(|b| b.into_left()).collect();
         for (waiting, _) in &left {
             self.step_of(at, &waiting.message, Step::Lost, unix);
         }
         self.set_keep_s(at, 0);
-        let session = self.sessions.remove(at);
+        let mut session = self.sessions.remove(at);
         self.by_key.remove(&session.key());
         for filter in &session.filters {
             self.unwant(at, session.epoch, filter);
@@ -525,23 +550,21 @@ impl Shard {
                 self.by_party.remove(&party);
             }
         }
-        // It is forgotten only when what others are to have of it is safe with them.
-        let ended = session.kept.map(|kept| Note::Ended(kept.id));
-        let ended = ended.map(|note| (self.journal.begin(Then::Note(Box::new(note.clone()))), note));
-        for (waiting, _) in left.into_iter().filter(|(_, may_move)| *may_move) {
-            self.give_another(waiting, ended.as_ref().map(|(promise, _)| *promise), now);
-        }
-        if let Some((promise, note)) = ended
-            && self.journal.seal(promise).is_some()
-        {
-            self.journal.note(note, now);
-        }
+        let ended = session.kept.as_ref().map(|kept| Note::Ended(kept.id));
+        self.together(ended, now, |shard, promise| {
+            if let Some(will) = session.will.take() {
+                shard.publish_will(&session.party, *will, promise, now, unix);
+            }
+            for (waiting, _) in left.into_iter().filter(|(_, may_move)| *may_move) {
+                shard.give_another(waiting, promise, now);
+            }
+        });
     }
 
     /// A publish that had to be kept is, or is not. An exactly-once publish is answered on whatever line
     /// the session has now; any other only where it came from, because on a newer line the peer may have
     /// given its id to something else.
-    fn published(&mut self, place: SessionPlace, from: ConnId, token: u32, result: Result<(), Refusal>) {
+    pub(crate) fn published(&mut self, place: SessionPlace, from: ConnId, token: u32, result: Result<(), Refusal>) {
         let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { return };
         let exactly_once = session.with_backlog(|b| b.claim_answered(token, result.is_ok())).unwrap_or(false);
         let Some(conn) = session.conn.filter(|conn| exactly_once || *conn == from) else { return };
@@ -556,12 +579,19 @@ impl Shard {
     pub(crate) fn follow_journal(&mut self, now: Millis) {
         loop {
             let finished = std::mem::take(&mut self.journal.finished);
-            for (then, result) in finished {
+            for (promise, then, result) in finished {
+                let gathered = self.gathered.remove(&promise).unwrap_or_default();
                 match then {
                     Then::Publish { session, conn, token } => self.published(session, conn, token, result),
-                    Then::Shard(shard, promise) => self.work.posts.push((shard, Mail::Safe(promise, result))),
-                    // Also when it is safe nowhere else: then there is nothing more to be done for it.
-                    Then::Note(note) => drop(self.journal.note(*note, now)),
+                    Then::Gathered(publishing) => match result {
+                        Ok(()) => self.keep_together(publishing, gathered, now),
+                        Err(_) => self.kept_together(*publishing, gathered, result),
+                    },
+                    Then::Together(publishing, gathered) => self.kept_together(*publishing, gathered, result),
+                    Then::Shard(Safe { shard, promise, together: true }) => {
+                        self.work.posts.push((shard, Mail::Gathered(promise, gathered)));
+                    }
+                    Then::Shard(Safe { shard, promise, .. }) => self.work.posts.push((shard, Mail::Safe(promise, result))),
                 }
             }
             for (After { conn, answer, hold }, result) in std::mem::take(&mut self.journal.passed) {
@@ -680,6 +710,11 @@ impl Shard {
                 self.keep_for(safe, |shard, promise| shard.give_shared(session, *waiting, promise, now));
             }
             Mail::Safe(promise, result) => self.journal.settle(promise, result),
+            Mail::Gathered(promise, gathered) => {
+                self.gathered.entry(promise).or_default().extend(gathered);
+                self.journal.settle(promise, Ok(()));
+            }
+            Mail::Together(places, result) => self.go_on(places, result),
             Mail::Kept(result) => self.journal.answered(result, now),
             Mail::Came(place, rows) => self.came(place, rows),
             Mail::Push(message) => self.push(&message, now, unix),
@@ -704,10 +739,12 @@ impl Shard {
         }
     }
 
-    /// Does `work` under a promise to another shard, which hears of it when all is kept.
-    fn keep_for(&mut self, safe: Option<(u16, PromiseId)>, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
-        let own = safe.map(|(shard, promise)| self.journal.begin(Then::Shard(shard, promise)));
+    /// Does `work` under a promise to another shard, which hears of it when all is kept, or of what it is to keep.
+    fn keep_for(&mut self, safe: Option<Safe>, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
+        let own = safe.map(|safe| self.journal.begin(Then::Shard(safe)));
+        self.gathering = own.filter(|_| safe.is_some_and(|safe| safe.together));
         work(self, own);
+        self.gathering = None;
         if let Some(own) = own {
             self.journal.settle(own, Ok(()));
         }

@@ -33,7 +33,8 @@ pub(crate) type Swept = Arc<Mutex<Option<Instant>>>;
 
 impl Vault for Store {
     fn kept(&self) -> Later<Kept> {
-        self.reader.read(|db| {
+        let cleaned = self.writer.write(forget_strays);
+        let kept = self.reader.read(|db| {
             Ok(Kept {
                 sessions: sessions(db)?,
                 retained: list(
@@ -47,10 +48,15 @@ impl Vault for Store {
                 )?,
                 number_last: last(
                     db,
-                    "SELECT max(coalesce((SELECT max(id) FROM sessions), 0), coalesce((SELECT max(id) FROM messages), 0))",
+                    "SELECT max(coalesce((SELECT max(max(id), coalesce(max(will_number), 0)) FROM sessions), 0),
+                            coalesce((SELECT max(id) FROM messages), 0))",
                 )?,
                 version_last: last(db, "SELECT coalesce(max(version), 0) FROM retained")?,
             })
+        });
+        Box::pin(async move {
+            cleaned.await?;
+            kept.await
         })
     }
 
@@ -87,6 +93,9 @@ impl Job for Batch {
     fn run(&mut self, db: &Connection) -> bool {
         let written = write(db, &self.notes).and_then(|()| sweep(db, &self.swept));
         self.outcome = written.map_err(|trouble| trouble.0);
+        if let Err(error) = &self.outcome {
+            tracing::error!(%error, notes = self.notes.len(), "what the sessions have to keep could not be written");
+        }
         self.outcome.is_ok()
     }
 
@@ -97,15 +106,41 @@ impl Job for Batch {
 
 /// Does what the notes say, in order.
 fn write(db: &Connection, notes: &[Note]) -> Outcome<()> {
-    // Rows of `queued` that are gone, by message.
-    let mut gone: HashMap<i64, i64> = HashMap::new();
-    let mut version_last = None;
+    let mut done = Done::default();
+    write_each(db, notes, &mut done)?;
+    forget_messages(db, done.gone)?;
+    if let Some(old) = done.version_last.checked_sub(GONE_REMEMBERED) {
+        db.prepare_cached("DELETE FROM retained WHERE payload IS NULL AND version < ?1")?.execute([signed(old)?])?;
+    }
+    Ok(())
+}
+
+/// What a batch comes to that is done at its end, once.
+#[derive(Default)]
+struct Done {
+    /// Rows of `queued` that are gone, by message.
+    gone: HashMap<i64, i64>,
+    /// The highest version of a retained message; 0 when there was none.
+    version_last: u64,
+}
+
+fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
+    let Done { gone, version_last } = done;
     let mut rest = notes;
     while let Some((note, behind)) = rest.split_first() {
         rest = behind;
         match note {
             Note::Session(session) => put_session(db, session)?,
-            Note::Ended(session) => end_session(db, *session, &mut gone)?,
+            Note::Will { session, number, will } => {
+                let sql = "UPDATE sessions SET will_number = ?2, will = ?3 WHERE id = ?1";
+                let will = will.as_deref().map(packed).transpose()?;
+                db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?, will])?;
+            }
+            Note::WillSaid(session, number) => {
+                let sql = "UPDATE sessions SET will = NULL WHERE id = ?1 AND will_number = ?2";
+                db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?])?;
+            }
+            Note::Ended(session) => end_session(db, *session, gone)?,
             Note::Wants(session, wish) => put_wish(db, *session, wish)?,
             Note::Unwants(session, filter) => {
                 let sql = "DELETE FROM wishes WHERE session = ?1 AND filter = ?2";
@@ -144,19 +179,32 @@ fn write(db: &Connection, notes: &[Note]) -> Outcome<()> {
             }
             Note::Retained { version, message, expires } => {
                 put_retained(db, *version, message, *expires)?;
-                version_last = version_last.max(Some(*version));
+                *version_last = (*version_last).max(*version);
             }
+            Note::Together(notes) => return write_each(db, notes, done).and_then(|()| write_each(db, rest, done)),
         }
     }
+    Ok(())
+}
+
+/// What was noted for a session just after it had ended, by a shard that had not heard of it yet.
+fn forget_strays(db: &Connection) -> Outcome<()> {
+    let mut gone = HashMap::new();
+    let sql = "DELETE FROM queued WHERE session NOT IN (SELECT id FROM sessions) RETURNING message";
+    for message in list(db, sql, &[], |row| Ok(row.get::<_, i64>(0)?))? {
+        *gone.entry(message).or_default() += 1;
+    }
+    forget_messages(db, gone)
+}
+
+/// Takes rows of `queued` that are gone off their messages, and the messages that wait nowhere any more.
+fn forget_messages(db: &Connection, gone: HashMap<i64, i64>) -> Outcome<()> {
     for (message, waits) in gone {
         let sql = "UPDATE messages SET waits = waits - ?2 WHERE id = ?1 RETURNING waits";
         let left: Option<i64> = db.prepare_cached(sql)?.query_row(params![message, waits], |row| row.get(0)).optional()?;
         if left.is_some_and(|left| left <= 0) {
             db.prepare_cached("DELETE FROM messages WHERE id = ?1")?.execute([message])?;
         }
-    }
-    if let Some(old) = version_last.and_then(|version| version.checked_sub(GONE_REMEMBERED)) {
-        db.prepare_cached("DELETE FROM retained WHERE payload IS NULL AND version < ?1")?.execute([signed(old)?])?;
     }
     Ok(())
 }
@@ -168,9 +216,9 @@ fn put_session(db: &Connection, session: &KeptSession) -> Outcome<()> {
         PartyKey::Account(id) => (2, id as i64),
         PartyKey::Anonymous => (3, 0),
     };
-    let sql = "INSERT INTO sessions (id, owner, owner_number, client, keep_s, away, sent, will)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-               ON CONFLICT (id) DO UPDATE SET keep_s = excluded.keep_s, away = excluded.away, sent = excluded.sent, will = excluded.will";
+    let sql = "INSERT INTO sessions (id, owner, owner_number, client, keep_s, away, sent)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+               ON CONFLICT (id) DO UPDATE SET keep_s = excluded.keep_s, away = excluded.away, sent = excluded.sent";
     db.prepare_cached(sql)?.execute(params![
         signed(session.id.0)?,
         owner,
@@ -178,8 +226,7 @@ fn put_session(db: &Connection, session: &KeptSession) -> Outcome<()> {
         &*session.client,
         session.keep_s,
         session.away.map(|at| at.0),
-        signed(session.sent)?,
-        session.will.as_deref().map(packed).transpose()?
+        signed(session.sent)?
     ])?;
     Ok(())
 }
@@ -306,7 +353,7 @@ fn last(db: &Connection, sql: &str) -> Outcome<u64> {
 
 fn sessions(db: &Connection) -> Outcome<Vec<Returned>> {
     // The newest first: of two of one name only that one counts.
-    let sql = "SELECT id, owner, owner_number, client, keep_s, away, sent, will FROM sessions ORDER BY id DESC";
+    let sql = "SELECT id, owner, owner_number, client, keep_s, away, sent, will_number, will FROM sessions ORDER BY id DESC";
     let mut all = list(db, sql, &[], |row| {
         let number: i64 = row.get(2)?;
         let owner = match row.get::<_, i64>(1)? {
@@ -323,9 +370,16 @@ fn sessions(db: &Connection) -> Outcome<Vec<Returned>> {
             keep_s: row.get(4)?,
             away: row.get::<_, Option<i64>>(5)?.map(UnixMs),
             sent: row.get::<_, i64>(6)?.unsigned_abs(),
-            will: row.get::<_, Option<Vec<u8>>>(7)?.map(|will| unpacked::<Will>(&will, "a will")).transpose()?.map(Box::new),
         };
-        Ok(Returned { session, wishes: Vec::new(), claims: Vec::new(), seq_last: 0 })
+        let will = row.get::<_, Option<Vec<u8>>>(8)?.map(|will| unpacked::<Will>(&will, "a will")).transpose()?;
+        let number = row.get::<_, Option<i64>>(7)?.unwrap_or(0).unsigned_abs();
+        Ok(Returned {
+            session,
+            will: will.map(|will| (number, Box::new(will))),
+            wishes: Vec::new(),
+            claims: Vec::new(),
+            seq_last: 0,
+        })
     })?;
     let places: HashMap<SessionId, usize> = all.iter().zip(0..).map(|(one, at)| (one.session.id, at)).collect();
     let place = |row: &Row<'_>| Ok::<_, Trouble>(places.get(&SessionId(row.get::<_, i64>(0)?.unsigned_abs())).copied());
