@@ -614,9 +614,10 @@ impl Shard {
                 self.work.ready.extend(session.and_then(|s| s.conn));
             }
             for (place, number) in std::mem::take(&mut self.journal.refused) {
-                if let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch)
-                    && session.with_backlog(|b| b.refused(number)) == Some(true)
-                {
+                let session = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch);
+                let Some(session) = session else { continue };
+                let online = session.conn.is_some();
+                if session.with_backlog(|b| b.refused(number, online)) == Some(true) {
                     self.counters.dropped += 1;
                 }
             }
