@@ -1,12 +1,13 @@
 //! Every seam of the house. Rooms know each other only through what stands here:
 //! [`session`] between a protocol's machine and the hub, [`gate`] for who may come in, [`event`] for what the platform hears,
-//! [`line`] for what the platform may ask of the shards, [`store`] for what must outlive the process,
+//! [`line`] for what the platform may ask of the shards, [`store`] for what must outlive the process, [`headroom`] for whether there is room for it,
 //! [`clock`] for the time.
 //! Deliberately absent: any implementation but the byte [`kit`] that all decoders share.
 
 pub mod clock;
 pub mod event;
 pub mod gate;
+pub mod headroom;
 pub mod kit;
 pub mod line;
 pub mod place;
@@ -14,8 +15,9 @@ pub mod session;
 pub mod store;
 
 pub use clock::Clock;
-pub use event::{Bus, Consumer, Event, Step};
+pub use event::{Alarm, Bus, Consumer, Event, Step};
 pub use gate::{Admission, Gate, Login, Refusal, ScramKeys, Verdict};
+pub use headroom::{Headroom, Keeping};
 pub use line::Line;
 pub use place::{ConnId, SessionPlace, Ticket};
 pub use session::{

@@ -34,7 +34,12 @@ pub(crate) fn inspect(db: &Connection) -> rusqlite::Result<Found> {
 
 /// Brings the database from version `from` to the newest.
 pub(crate) fn migrate(db: &mut Connection, from: i64) -> rusqlite::Result<()> {
-    for (step, version) in STEPS.iter().zip(1i64..).filter(|(_, version)| *version > from) {
+    migrate_to(db, from, NEWEST)
+}
+
+/// Brings the database from version `from` to version `to`.
+pub(crate) fn migrate_to(db: &mut Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+    for (step, version) in STEPS.iter().zip(1i64..).filter(|(_, version)| (from + 1..=to).contains(version)) {
         let transaction = db.transaction()?;
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -199,6 +199,7 @@ impl House {
                 base_url: None,
             },
             metrics: vec![Box::new(|out| api::metrics::metric(out, "counter", "espush_shard_test_total", "A test.", 7))],
+            store: Box::new(api::StoreStatus::default),
             bridges: Box::new(|| {
                 vec![api::BridgeStatus {
                     name: "old".into(),

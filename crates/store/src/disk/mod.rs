@@ -1,0 +1,36 @@
+//! The lowest layer under SQLite, and what is known of it: a file layer ([`vfs`]) that seals every page of
+//! the database with a checksum ([`sums`]) and looks at it whenever the page is read, and a [`Disk`] that
+//! remembers the first failed write or fsync. After one of those nobody can tell any more what is on disk:
+//! the kernel may have dropped the pages and called them clean, so that trying again would succeed and lie.
+
+#[cfg(test)]
+pub(crate) mod faults;
+pub(crate) mod image;
+pub(crate) mod log;
+pub(crate) mod sums;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tree;
+pub(crate) mod vfs;
+
+use std::sync::OnceLock;
+
+/// One database's disk, as its file layer sees it. Shared by all connections to it.
+#[derive(Default)]
+pub(crate) struct Disk {
+    failed: OnceLock<String>,
+    #[cfg(test)]
+    pub(crate) faults: faults::Faults,
+}
+
+impl Disk {
+    /// What failed first, if something did. There is no way back but a restart.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// Notes a failure; only the first counts, what follows is its consequence.
+    pub(crate) fn fail(&self, what: impl FnOnce() -> String) {
+        self.failed.get_or_init(what);
+    }
+}
