@@ -3,6 +3,7 @@ SIGHUP without a line falling, and every mistake is told with its fix.
 """
 
 import http.client
+import json
 import signal
 import socket
 import ssl
@@ -181,3 +182,64 @@ def test_es_push_speaks_tls_too(secure):
     with TlsLine(secure, "espush.tls") as line:
         line.send(b"GET / HTTP/1.1\r\n\r\n")
         line.expect_end()
+
+
+def command(*arguments):
+    return subprocess.run([str(PROGRAM), *arguments], capture_output=True, text=True, timeout=PATIENCE_S, env=clean_environment())
+
+
+def test_the_command_line_finds_a_server_that_has_https_alone(fresh, tmp_path):
+    data = tmp_path / "data-0"
+    # The name that boards use; commands on the machine call 127.0.0.1 all the same.
+    assert self_signed(data, "--name", "push.example.org").returncode == 0
+    server = fresh(settings={"http.listen": "", "https.listen": "127.0.0.1:0"})
+    assert (data / "server.url").read_text() == f"https://127.0.0.1:{server.ports['https']}"
+    app = str(json.loads(server.cli("app", "add", "lamps", "--json").stdout)["id"])
+    added = server.cli("device", "add", "lamp", "--app", app, "--name", "客厅")
+    assert added.returncode == 0, added
+    assert "客厅" in server.cli("device", "list").stdout
+    made = self_signed(data, "--force", "--name", "push.example.org")
+    assert made.returncode == 0
+    server.process.send_signal(signal.SIGHUP)
+    while "get the certificates that are there now" not in server.log():
+        assert server.running()
+    again = server.cli("doctor")
+    assert "answers at https://127.0.0.1" in again.stdout, again
+    server.stop()
+    assert not (data / "server.url").exists() and not (data / "server.crt").exists()
+
+
+def test_the_command_line_believes_only_who_it_was_told_to(secure, tmp_path):
+    at = ["--token", TOKEN, "--data", str(tmp_path), "--server", f"https://localhost:{secure.ports['https']}"]
+    stranger = command("device", "list", *at)
+    assert stranger.returncode == 1 and "certificate is not trusted" in stranger.stderr and "--ca" in stranger.stderr, stranger
+    known = command("device", "list", *at, "--ca", str(secure.data / "tls" / "trust.pem"))
+    assert known.returncode == 0, known
+    assert self_signed(tmp_path / "other").returncode == 0
+    other = command("device", "list", *at, "--ca", str(tmp_path / "other" / "tls" / "trust.pem"))
+    assert other.returncode == 1 and "certificate is not trusted" in other.stderr, other
+    # What stands in a data directory is the whole truth about the server that runs on it.
+    (tmp_path / "server.crt").write_bytes((tmp_path / "other" / "tls" / "trust.pem").read_bytes())
+    imposter = command("device", "list", *at)
+    assert imposter.returncode == 1 and "data directory" in imposter.stderr, imposter
+    absent = command("device", "list", *at, "--ca", str(tmp_path / "absent.pem"))
+    assert absent.returncode == 1 and "absent.pem" in absent.stderr, absent
+
+
+def test_live_events_come_over_https(secure):
+    device = secure.device()["id"]
+    tail = subprocess.Popen(
+        [str(PROGRAM), "tail", "--json", "--device", device, "--data", str(secure.data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(ESPUSH_SERVER=f"https://127.0.0.1:{secure.ports['https']}"),
+    )
+    try:
+        assert "following" in tail.stderr.readline()
+        for value in (1, 2):
+            secure.api("POST", f"/api/v1/devices/{device}/points", {"n": value})
+            assert json.loads(tail.stdout.readline())["data"]["items"][0]["value"] == value
+    finally:
+        tail.kill()
+        tail.communicate()

@@ -98,6 +98,7 @@ class WebSocket(Line):
 
 @pytest.mark.parametrize("listener", ["http", "https"])
 def test_a_device_in_a_websocket_hears_and_is_heard(secure, listener):
+    """[MQTT 3.1.1: 6.0.0-4] [MQTT 5.0: 6.0.0-4]"""
     topic = unique("ws")
     lines = []
     for _ in range(6):
@@ -117,6 +118,7 @@ def test_a_device_in_a_websocket_hears_and_is_heard(secure, listener):
 
 
 def test_frames_and_packets_need_not_agree(secure):
+    """[MQTT 3.1.1: 6.0.0-2] [MQTT 5.0: 6.0.0-2]"""
     device = secure.device()
     packet = connect("x", device["id"], device["secret"])
     line = WebSocket(secure, early=frame(packet[:5], BINARY))
@@ -152,6 +154,7 @@ def test_a_goodbye_is_returned(secure):
     ],
 )
 def test_a_broken_rule_is_told_in_the_goodbye(secure, broken, status):
+    """[MQTT 3.1.1: 6.0.0-1] [MQTT 5.0: 6.0.0-1]"""
     line = WebSocket(secure)
     line.send(broken)
     assert line.frame() == (FIN | CLOSE, struct.pack(">H", status))

@@ -73,17 +73,19 @@ class Prover(Line):
 
 
 def test_a_device_proves_its_secret_and_is_shown_ours(server):
+    """[MQTT 5.0: 3.15.2-1, 4.12.0-2, 4.12.0-5]"""
     device = server.device()
     with server.events(device["id"]) as events, Prover(server, device["id"]) as line:
         ours = line.prove(device["secret"])
         first, reason, found = line.receive()
-        assert (first, reason, found[0x16].decode()) == (0x20, 0, ours)
+        assert (first, reason, found[0x15], found[0x16].decode()) == (0x20, 0, b"SCRAM-SHA-256", ours)
         assert events.until("presence", online=True)["device"] == device["id"]
         line.send(PING).expect(PONG)
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_wrong_secret_and_an_unknown_device_look_alike(server, known):
+    """[MQTT 5.0: 4.12.0-4]"""
     device = server.device()
     with Prover(server, device["id"] if known else "nobody-here") as line:
         line.prove("not the secret")
@@ -99,6 +101,7 @@ def test_another_method_is_refused(server):
 
 
 def test_nothing_else_may_come_before_the_proof(server):
+    """[MQTT 5.0: 3.1.2-30]"""
     device = server.device()
     with Prover(server, device["id"]) as line:
         assert line.receive()[1] == 0x18

@@ -157,6 +157,75 @@ def test_options_and_ids_of_subscriptions(script):
     assert one.unsubscribed.get(timeout=PATIENCE_S) == [0, 0x11]
 
 
+def test_retained_messages_come_to_a_new_subscription_only_if_so_wished(script):
+    root = unique("handling")
+    one = script()
+    for qos in range(3):
+        one.publish(f"{root}/{qos}", f"at {qos}", qos=qos, retain=True)
+
+    def brought(handling):
+        one.subscribe(f"{root}/+", 2, retainHandling=handling)
+        one.publish(f"{root}/end", "end", qos=2)
+        heard = []
+        while (message := one.message()).payload != b"end":
+            heard.append(message.qos)
+        return sorted(heard)
+
+    assert brought(2) == []
+    one.client.unsubscribe(f"{root}/+")
+    assert brought(1) == [0, 1, 2]
+    assert brought(1) == []
+    assert brought(0) == brought(0) == [0, 1, 2]
+
+
+def test_no_local_is_about_the_own_messages_alone(script):
+    topic = unique("local")
+    one, two = script(), script()
+    for each in (one, two):
+        each.subscribe(topic, 2, noLocal=True)
+    one.publish(topic, "of one")
+    two.publish(topic, "of two")
+    assert (one.message().payload, two.message().payload) == (b"of two", b"of one")
+
+
+def test_a_message_that_fits_two_filters_comes_once_with_both_ids(script):
+    topic = unique("ids")
+    one = script()
+    for filter, number in ((topic, 2), (f"{topic}/#", 456_789)):
+        one.subscribe(filter, 2, said=properties(PacketTypes.SUBSCRIBE, SubscriptionIdentifier=number))
+    one.publish(topic, "x")
+    one.publish(topic + "/end", "end")
+    heard = one.message()
+    assert (heard.payload, sorted(heard.properties.SubscriptionIdentifier)) == (b"x", [2, 456_789])
+    assert one.message().payload == b"end"
+
+
+def test_what_is_larger_than_the_client_takes_is_kept_from_it(script):
+    topic = unique("size")
+    one = script(connect=properties(PacketTypes.CONNECT, MaximumPacketSize=128))
+    one.subscribe(topic, 2)
+    for payload in ("small", "x" * 128, "end"):
+        code, _ = one.publish(topic, payload)
+        assert not code.is_failure
+    assert [one.message().payload for _ in range(2)] == [b"small", b"end"]
+
+
+def test_a_session_that_is_not_to_be_kept_is_gone_and_a_goodbye_may_ask_for_more(script, server):
+    device = server.device()
+
+    def visit(fresh, keep_s, at_the_end=None):
+        one = script(device, client_id="desk", fresh=fresh, connect=properties(PacketTypes.CONNECT, SessionExpiryInterval=keep_s))
+        present, _ = one.let_in()
+        one.close(**({"properties": properties(PacketTypes.DISCONNECT, SessionExpiryInterval=at_the_end)} if at_the_end is not None else {}))
+        return present
+
+    assert visit(True, 0) is False
+    assert visit(False, 600) is False
+    assert visit(False, 1, at_the_end=600) is True
+    assert visit(False, 600, at_the_end=0) is True
+    assert visit(False, 600) is False
+
+
 def test_what_is_refused_has_its_reason_and_the_line_stays(script, server):
     device = server.device()
     one = script(device)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::app::ProtocolSettings;
-use model::{AppId, AppKey, Party};
+use model::{AppId, AppKey, Party, PartyKey};
 
 use crate::place::Ticket;
 
@@ -173,6 +173,9 @@ pub trait Gate: Send + Sync {
     /// `Some` when memory suffices. `None` when the gate must write first; it then answers by
     /// [`Line::decide`](crate::Line::decide) with the same ticket. Called on a shard: must not block.
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict>;
+
+    /// Who the owner of a session that was kept is now; `None` when there is no such party any more.
+    fn party(&self, key: PartyKey) -> Option<Arc<Party>>;
 
     /// The keys for a SCRAM exchange with `user`; always answered later, by [`Line::scram`](crate::Line::scram).
     fn scram(&self, user: &str, remote: SocketAddr, ticket: Ticket);

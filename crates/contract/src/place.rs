@@ -22,6 +22,8 @@ pub struct Ticket {
     /// For a publish, the session that it came in by: the end of an exactly-once publish is remembered
     /// there even when the connection is gone.
     pub session: Option<SessionPlace>,
+    /// Others who must keep the same publish: the acknowledgement waits for them too.
+    pub promise: Option<PromiseId>,
     /// What the asker wants to be reminded of (an MQTT packet id, an ES-PUSH msgid).
     pub token: u32,
 }
@@ -32,5 +34,14 @@ pub struct SessionPlace {
     /// The place.
     pub index: u32,
     /// Which session in that place.
+    pub epoch: u32,
+}
+
+/// Something that a shard acknowledges when all who must keep it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PromiseId {
+    /// The place in the shard's table.
+    pub index: u32,
+    /// Which promise in that place.
     pub epoch: u32,
 }

@@ -12,6 +12,7 @@ use model::app::ProtocolSettings;
 use model::limits::Limits;
 use model::message::{Props, SharedMessage};
 use model::{AppId, AppKey, Millis, Party, Qos, Topic, UnixMs};
+use serde::{Deserialize, Serialize};
 
 use crate::gate::{Login, Refusal, ScramKeys};
 
@@ -168,6 +169,9 @@ pub trait Hub {
     /// was in flight; either way the machine answers as its protocol says.
     fn received(&mut self, slot: Slot) -> bool;
 
+    /// What the peer has to say next of a delivery in flight; `None` when the slot is not in flight.
+    fn awaited(&mut self, slot: Slot) -> Option<Awaited>;
+
     /// A delivery has come to its end at the peer. Whether the slot was in flight.
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool;
 
@@ -177,6 +181,11 @@ pub trait Hub {
 
     /// The peer ends the exactly-once publish `id` (PUBREL).
     fn release(&mut self, id: u16) -> Released;
+
+    /// What stands in `out` from `from` on tells the peer that something is safe which it has just asked for
+    /// (a subscription, a step of an exactly-once exchange). Leaves it there when that is so; else takes it
+    /// out and gives it back as [`Answer::Say`] when it is. With `hold` nothing is delivered before it.
+    fn say_when_kept(&mut self, out: &mut Vec<u8>, from: usize, hold: bool);
 
     /// The peer says goodbye properly. The connection may be closed afterwards without anything further.
     fn bye(&mut self, bye: Bye);
@@ -211,7 +220,7 @@ pub struct Hello {
 }
 
 /// What is published when a peer's line is lost.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Will {
     /// The topic as the peer wrote it (`me/…` allowed).
     pub topic: String,
@@ -260,6 +269,17 @@ pub enum Accepted {
     Later,
     /// Not taken.
     Refused(Refusal),
+}
+
+/// What a delivery in flight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// At least once: that the peer has it.
+    Settled,
+    /// Exactly once: that the peer has it, and will not see it again as new.
+    Received,
+    /// Exactly once: that the peer has ended the exchange.
+    Ended,
 }
 
 /// What the hub says to the end of an exactly-once publish.
@@ -316,6 +336,8 @@ pub enum Answer {
         /// Whether it is kept.
         result: Result<(), Refusal>,
     },
+    /// What was held back by `say_when_kept` may be written now.
+    Say(Vec<u8>),
     /// The hub ends the connection. The machine may write a goodbye; the connection is closed after
     /// this call, no matter what.
     Closing {
@@ -340,6 +362,8 @@ pub enum Ending {
     Removed,
     /// What waits for the peer is more than its queue holds.
     QueueFull,
+    /// What the peer entrusted us with could not be kept.
+    NotKept,
 }
 
 /// What one who may come in is told.

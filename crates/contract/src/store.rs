@@ -18,8 +18,8 @@ pub enum StoreError {
     /// The engine said no.
     #[error("the store failed: {0}")]
     Engine(String),
-    /// There is no room for more; nothing that was acknowledged is lost, and deletions go on.
-    #[error("the store is full: {0}")]
+    /// There is no room for more: the text says what is full and what to do.
+    #[error("{0}")]
     Full(String),
     /// A write or fsync failed: nothing is acknowledged any more until the program is started again.
     #[error("{0}")]

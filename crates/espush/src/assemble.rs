@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context;
-use contract::{Bus, Clock, Consumer, Event, Gate, Line, Protocol};
+use contract::{Bus, Clock, Consumer, Event, Gate, Line, Protocol, Vault};
 use fleet::Fleet;
-use net::{Listener, Running, Shards, SystemClock, TlsServer, Transport};
+use net::{Listener, Running, Shards, Surroundings, SystemClock, TlsServer, Transport};
 use push::Push;
 use store::{Budget, Standing, Store};
 use telemetry::Telemetry;
@@ -103,7 +103,9 @@ impl House {
             tokio::spawn(sys::publish(shards.clone(), shards.clone(), clock.clone(), interval))
         });
         let bridges = Bridges::start(&config.bridges, &shards, &clock)?;
-        let running = shards.start(&listeners, gate, bus, clock.clone(), config.limits)?;
+        let kept = store.kept().await.context("cannot load the sessions")?;
+        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits };
+        let running = shards.start(&listeners, &around, kept)?;
 
         let of_store = store.clone();
         let of_bridges = bridges.clone();
@@ -158,6 +160,11 @@ impl House {
                 Err(error) => tracing::error!("{} keeps its certificates: {error}", server.section()),
             }
         }
+    }
+
+    /// The certificates of the console's address, if it has any.
+    pub fn shown_to_browsers(&self) -> Option<std::io::Result<Vec<u8>>> {
+        self.tls.iter().find(|server| server.section() == "https").map(|server| server.shown())
     }
 
     /// Stops: no new requests, goodbye to the devices, every fact told and written, the store closed.

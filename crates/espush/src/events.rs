@@ -186,7 +186,7 @@ mod tests {
 
     fn up(ticket: Option<u32>, bytes: usize) -> Event {
         let conn = ConnId { index: 0, generation: 0 };
-        let ticket = ticket.map(|token| Ticket { shard: 0, conn, session: None, token });
+        let ticket = ticket.map(|token| Ticket { shard: 0, conn, session: None, promise: None, token });
         let message = Arc::new(Message::new(Topic::of_device("lamp", "data"), vec![0; bytes], UnixMs(0)));
         Event::Up { device: DeviceNumber(1), message, ticket }
     }

@@ -15,6 +15,8 @@ use crate::config::Config;
 
 /// The file in the data directory by which commands on the same machine find the server.
 pub const URL_FILE: &str = "server.url";
+/// The file beside it with the certificates by which they know it, when that address is an `https://` one.
+pub const CERTIFICATE_FILE: &str = "server.crt";
 
 /// Runs until SIGTERM or SIGINT. `demo` adds the virtual lamp.
 pub fn run(config: Config, demo: bool) -> anyhow::Result<()> {
@@ -46,9 +48,11 @@ async fn serve(config: &Config, demo: bool) -> anyhow::Result<()> {
         writeln!(out, "listening {name} {addr}")?;
     }
     let listener = |name: &'static str| house.listeners.iter().find(|(n, _)| n == name).map(|(_, addr)| (name, *addr));
-    if let Some((_, http)) = listener("http") {
-        let local = format!("http://{}", SocketAddr::new(reachable(http.ip(), Ipv4Addr::LOCALHOST.into()), http.port()));
-        fs::write(config.data.join(URL_FILE), &local).context("cannot write server.url into the data directory")?;
+    if let Some((scheme, http)) = listener("http").or_else(|| listener("https")) {
+        let local = SocketAddr::new(reachable(http.ip(), Ipv4Addr::LOCALHOST.into()), http.port());
+        note_certificates(&house, &config.data)?;
+        fs::write(config.data.join(URL_FILE), format!("{scheme}://{local}"))
+            .context("cannot write server.url into the data directory")?;
     }
     if let Some((scheme, http)) = listener("http").or_else(|| listener("https")) {
         let base = config.http.base_url.clone().unwrap_or_else(|| {
@@ -68,7 +72,12 @@ async fn serve(config: &Config, demo: bool) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => house.reload_certificates(),
+            _ = hangup.recv() => {
+                house.reload_certificates();
+                if let Err(error) = note_certificates(&house, &config.data) {
+                    tracing::error!("commands on this machine may not know the server: {error:#}");
+                }
+            }
         }
     }
     tracing::info!("stopping");
@@ -93,7 +102,14 @@ fn lan_address() -> Option<IpAddr> {
     socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
 }
 
+/// Leaves the certificates of the console's address for commands on the same machine.
+fn note_certificates(house: &House, data: &Path) -> anyhow::Result<()> {
+    let Some(shown) = house.shown_to_browsers() else { return Ok(()) };
+    fs::write(data.join(CERTIFICATE_FILE), shown?).context("cannot write server.crt into the data directory")
+}
+
 /// A stale address would send commands into the void; that it cannot be removed is no reason to fail.
 fn remove_url(data: &Path) {
     let _ = fs::remove_file(data.join(URL_FILE));
+    let _ = fs::remove_file(data.join(CERTIFICATE_FILE));
 }

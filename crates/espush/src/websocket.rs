@@ -123,6 +123,8 @@ mod tests {
         }
     }
 
+    /// [MQTT 3.1.1: 6.0.0-3, 6.0.0-4]
+    /// [MQTT 5.0: 6.0.0-3, 6.0.0-4]
     #[test]
     fn what_clients_ask_for_is_agreed() {
         let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned();

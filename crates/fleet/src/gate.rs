@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
 use model::account::ANONYMOUS;
-use model::{AppId, AppKey, DeviceId, Party, Role, limits};
+use model::{AppId, AppKey, DeviceId, Party, PartyKey, Role, limits};
 
 use crate::registration::{Waiter, has_room};
 use crate::roster::Roster;
@@ -21,6 +21,19 @@ impl Gate for Fleet {
     fn scram(&self, user: &str, _: SocketAddr, ticket: Ticket) {
         let device = self.roster.read().find(user).map(|record| record.number);
         self.scram_keys(device, ticket);
+    }
+
+    fn party(&self, key: PartyKey) -> Option<Arc<Party>> {
+        match key {
+            PartyKey::Device(number) => {
+                let roster = self.roster.read();
+                roster.devices.get(&number).map(|record| roster.admission(record).party)
+            }
+            PartyKey::Token(BRIDGE_TOKEN) => Some(bridge("of an earlier run").party),
+            PartyKey::Token(id) => self.token_party(id),
+            PartyKey::Account(id) => self.accounts.read().admission(id).map(|admission| admission.party),
+            PartyKey::Anonymous => self.anonymous().ok().map(|admission| admission.party).filter(|party| party.key() == key),
+        }
     }
 
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use contract::store::{SecretHash, StoredToken};
 use contract::{Close, Fault};
-use model::{PartyKey, Role, UnixMs, limits, text};
+use model::{Party, PartyKey, Role, UnixMs, limits, text};
 
 use crate::secrets::{self, TOKEN_PREFIX};
 use crate::{Fleet, FleetError};
@@ -127,6 +127,17 @@ impl Fleet {
         // Found by its hash: how long that takes tells nothing about any token.
         let kept = tokens.by_hash.get(&hash).filter(|kept| kept.alive(self.clock.unix()))?;
         Some(Caller { token: Some(kept.id), name: Arc::clone(&kept.name), role: kept.role })
+    }
+
+    /// Who speaks by the token of that number; 0 is the bootstrap token.
+    pub(crate) fn token_party(&self, id: u64) -> Option<Arc<Party>> {
+        let tokens = self.tokens.read();
+        if id == 0 {
+            let bootstrap = Party::Token { id, name: BOOTSTRAP.into(), role: Role::Owner };
+            return tokens.bootstrap.map(|_| Arc::new(bootstrap));
+        }
+        let kept = tokens.by_hash.values().find(|kept| kept.id == id && kept.alive(self.clock.unix()))?;
+        Some(Arc::new(Party::Token { id, name: Arc::clone(&kept.name), role: kept.role }))
     }
 
     /// All tokens by number, browsers included.

@@ -3,72 +3,113 @@
 
 use std::collections::VecDeque;
 
-use contract::{Delivery, Released, Slot};
+use contract::keep::ReturnedWaiting;
+use contract::{Awaited, Delivery, Released, Slot, Waiting};
 use model::limits::{self, Limits};
 use model::message::SharedMessage;
-use model::{Filter, Millis, Qos};
+use model::{DeviceNumber, Millis, Qos};
 
-/// A message that waits.
-#[derive(Debug)]
-pub struct Waiting {
-    /// The message.
-    pub message: SharedMessage,
-    /// The QoS of this delivery.
-    pub qos: Qos,
-    /// The device subscribed with `me/…`.
-    pub as_me: bool,
-    /// Sent because the client has just subscribed.
-    pub retained: bool,
-    /// The retain flag to show.
-    pub retain: bool,
-    /// What few messages have.
-    pub rare: Option<Box<Rare>>,
+/// Whether something is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// It is not and need not be.
+    #[default]
+    Not,
+    /// The journal has it under this number.
+    Noted(u64),
+    /// It is.
+    Kept,
 }
 
-/// What few waiting messages have.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rare {
-    /// The numbers of the subscriptions that brought it.
-    pub ids: Vec<u32>,
-    /// The group and filter of the shared subscription that brought it.
-    pub group: Option<(String, Filter)>,
+impl Keeping {
+    /// Whether nothing is to be waited for when all notes below `kept` are on disk.
+    fn is_safe(self, kept: u64) -> bool {
+        match self {
+            Keeping::Noted(number) => number < kept,
+            Keeping::Not | Keeping::Kept => true,
+        }
+    }
+}
+
+/// A message in the queue.
+#[derive(Debug)]
+struct Queued {
+    /// Its place, from which its slot follows; 0 at QoS 0, which has neither.
+    seq: u64,
+    waiting: Waiting,
+    keeping: Keeping,
+    /// It may have been sent before the program was started again.
+    again: bool,
+    /// The client had it then, and owes only the end of the exchange.
+    received: bool,
 }
 
 /// A message that was sent and not settled.
 #[derive(Debug)]
 struct InFlight {
-    slot: Slot,
+    seq: u64,
     waiting: Waiting,
-    /// The client has it and owes only the end of the exchange.
-    received: bool,
+    keeping: Keeping,
+    /// The client has it and owes only the end of the exchange; and whether that is on disk.
+    received: Option<Keeping>,
 }
 
-impl Waiting {
-    fn delivery(&self, slot: Option<Slot>, again: bool, now: Millis) -> Delivery {
-        Delivery::Message {
-            message: self.message.clone(),
-            as_me: self.as_me,
-            qos: self.qos,
-            slot,
-            retained: self.retained,
-            again,
-            retain: self.retain,
-            ids: self.rare.as_ref().map(|rare| rare.ids.clone()).unwrap_or_default(),
-            expiry_s: self.message.seconds_left(now),
-        }
+/// What has come out of a backlog and what is to be forgotten of it.
+#[derive(Debug)]
+pub struct Done {
+    /// The message.
+    pub message: SharedMessage,
+    /// Its place.
+    pub seq: u64,
+    /// Whether its place is on disk.
+    pub keeping: Keeping,
+}
+
+impl Done {
+    fn of(queued: Queued) -> Done {
+        Done { message: queued.waiting.message, seq: queued.seq, keeping: queued.keeping }
     }
 }
 
+/// What lies on disk and was not read yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Nobody has asked for it.
+    Resting,
+    /// It is being read.
+    Coming,
+}
+
+/// The slot of a place. Places of one session only grow, so that the slot need not be kept.
+fn slot_of(seq: u64) -> Slot {
+    (seq.saturating_sub(1) % u64::from(u16::MAX)) as Slot + 1
+}
+
+fn delivery(waiting: &Waiting, slot: Option<Slot>, again: bool, now: Millis) -> Delivery {
+    Delivery::Message {
+        message: waiting.message.clone(),
+        as_me: waiting.as_me,
+        qos: waiting.qos,
+        slot,
+        retained: waiting.retained,
+        again,
+        retain: waiting.retain,
+        ids: waiting.rare.as_ref().map(|rare| rare.ids.clone()).unwrap_or_default(),
+        expiry_s: waiting.message.seconds_left(now),
+    }
+}
 /// What waits for one client.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<Queued>,
     queue_bytes: usize,
     in_flight: Vec<InFlight>,
     /// How many of `in_flight` have been sent on the present line.
     sent_here: usize,
-    slot_last: Slot,
+    seq_last: u64,
     inbound: Vec<Inbound>,
+    /// What comes before all of `queue` and lies on disk only.
+    stored: Option<Stored>,
 }
 
 /// An exactly-once publish that the client has begun and not ended.
@@ -97,15 +138,21 @@ pub enum Next {
     /// Something to give to the client.
     Give(Delivery),
     /// A message whose time had run out, dropped. Ask again.
-    Expired(SharedMessage),
+    Expired(Done),
     /// Nothing now.
     Nothing,
 }
 
 impl Backlog {
+    /// What was kept of a session: how far its queue went, and which exactly-once publishes are open.
+    pub fn returned(seq_last: u64, claims: Vec<u16>) -> Backlog {
+        let inbound = claims.into_iter().map(|id| Inbound { id, waits: None }).collect();
+        Backlog { seq_last, inbound, stored: (seq_last > 0).then_some(Stored::Resting), ..Backlog::default() }
+    }
+
     /// Whether there is nothing worth keeping.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_empty() && self.inbound.is_empty()
+        self.queue.is_empty() && self.in_flight.is_empty() && self.inbound.is_empty() && self.stored.is_none()
     }
 
     /// Whether [`Backlog::next`] may have something.
@@ -113,84 +160,157 @@ impl Backlog {
         self.sent_here < self.in_flight.len() || !self.queue.is_empty()
     }
 
-    /// Puts a message at the end. `Err` gives it back when the queue is full. Retained messages of a new
-    /// subscription have a wider limit: the client asked for all of them at once.
-    pub fn push(&mut self, waiting: Waiting, limits: &Limits) -> Result<(), Waiting> {
+    /// Whether what lies on disk is to be read now; it then counts as coming.
+    pub fn take_resting(&mut self) -> bool {
+        let resting = self.stored == Some(Stored::Resting);
+        if resting {
+            self.stored = Some(Stored::Coming);
+        }
+        resting
+    }
+
+    /// What lay on disk, to the front of what has come since. Everything up to the place `sent`, and the
+    /// first `first` messages, may have been sent before. An error leaves it where it is, to be asked for again.
+    pub fn stored_came(&mut self, rows: Option<Vec<ReturnedWaiting>>, sent: u64, first: usize) {
+        let Some(rows) = rows else {
+            self.stored = Some(Stored::Resting);
+            return;
+        };
+        self.stored = None;
+        for (at, row) in rows.into_iter().enumerate().rev() {
+            let ReturnedWaiting { seq, waiting, received, .. } = row;
+            self.queue_bytes += waiting.message.cost_bytes();
+            let again = seq <= sent || at < first;
+            self.queue.push_front(Queued { seq, waiting, keeping: Keeping::Kept, again, received });
+        }
+    }
+
+    /// Whether a message fits. Retained messages of a new subscription have a wider limit: the client
+    /// asked for all of them at once.
+    pub fn has_room(&self, waiting: &Waiting, limits: &Limits) -> bool {
         let count_max = if waiting.retained { limits::RETAINED_BURST_MAX } else { limits.queue_messages };
         let bytes = self.queue_bytes + waiting.message.cost_bytes();
-        let too_much = bytes > limits.queue_bytes && !waiting.retained && !self.queue.is_empty();
-        if self.queue.len() >= count_max || too_much {
+        let too_much = bytes > limits.queue_bytes && !waiting.retained;
+        self.queue.is_empty() || (self.queue.len() < count_max && !too_much)
+    }
+
+    /// Puts a message at the end: `keep` is asked for how its place is kept. `Err` gives the message back when the queue is full.
+    pub fn push(
+        &mut self,
+        waiting: Waiting,
+        limits: &Limits,
+        keep: impl FnOnce(u64, &Waiting) -> Keeping,
+    ) -> Result<(), Waiting> {
+        if !self.has_room(&waiting, limits) {
             return Err(waiting);
         }
-        self.queue_bytes = bytes;
-        self.queue.push_back(waiting);
+        self.queue_bytes += waiting.message.cost_bytes();
+        let (mut seq, mut keeping) = (0, Keeping::Not);
+        if waiting.qos != Qos::AtMostOnce {
+            self.seq_last += 1;
+            seq = self.seq_last;
+            keeping = keep(seq, &waiting);
+        }
+        self.queue.push_back(Queued { seq, waiting, keeping, again: false, received: false });
         Ok(())
     }
 
+    fn pop(&mut self) -> Option<Queued> {
+        let first = self.queue.pop_front()?;
+        self.queue_bytes -= first.waiting.message.cost_bytes();
+        Some(first)
+    }
+
     /// Takes out what has waited longest.
-    pub fn drop_oldest(&mut self) -> Option<Waiting> {
-        let oldest = self.queue.pop_front()?;
-        self.queue_bytes -= oldest.message.cost_bytes();
-        Some(oldest)
+    pub fn drop_oldest(&mut self) -> Option<Done> {
+        self.pop().map(Done::of)
     }
 
     /// The next thing for the client: first what an earlier line left unfinished, in its old order
-    /// [MQTT-4.6.0-1], then the queue while the window of `in_flight_max` is open.
-    pub fn next(&mut self, now: Millis, in_flight_max: u16) -> Next {
+    /// [MQTT-4.6.0-1], then the queue while the window of `in_flight_max` is open. What is to arrive
+    /// exactly once waits until it is on disk: were it lost after it was sent, the client could take
+    /// another message of the same number for a repetition.
+    pub fn next(&mut self, now: Millis, in_flight_max: u16, kept: u64) -> Next {
         if let Some(open) = self.in_flight.get(self.sent_here) {
+            let slot = slot_of(open.seq);
+            let next = match open.received {
+                Some(keeping) if !keeping.is_safe(kept) => return Next::Nothing,
+                Some(_) => Delivery::Release { slot },
+                None => delivery(&open.waiting, Some(slot), true, now),
+            };
             self.sent_here += 1;
-            return Next::Give(match open.received {
-                true => Delivery::Release { slot: open.slot },
-                false => open.waiting.delivery(Some(open.slot), true, now),
-            });
+            return Next::Give(next);
+        }
+        if self.stored.is_some() {
+            return Next::Nothing;
         }
         let full = self.in_flight.len() >= usize::from(in_flight_max);
-        match self.queue.front() {
-            Some(first) if first.qos == Qos::AtMostOnce || !full => {}
-            _ => return Next::Nothing,
+        let Some(first) = self.queue.front() else { return Next::Nothing };
+        let expired = first.waiting.message.expires.is_some_and(|at| at <= now) && !first.received;
+        let (slot, qos) = (slot_of(first.seq), first.waiting.qos);
+        let blocked = qos != Qos::AtMostOnce && (full || self.in_flight.iter().any(|open| slot_of(open.seq) == slot));
+        if !expired && (blocked || (qos == Qos::ExactlyOnce && !first.keeping.is_safe(kept))) {
+            return Next::Nothing;
         }
-        let Some(waiting) = self.queue.pop_front() else { return Next::Nothing };
-        self.queue_bytes -= waiting.message.cost_bytes();
-        if waiting.message.expires.is_some_and(|at| at <= now) {
-            return Next::Expired(waiting.message);
+        let Some(queued) = self.pop() else { return Next::Nothing };
+        if expired {
+            return Next::Expired(Done::of(queued));
         }
-        if waiting.qos == Qos::AtMostOnce {
-            return Next::Give(waiting.delivery(None, false, now));
+        let Queued { seq, waiting, keeping, again, received } = queued;
+        if qos == Qos::AtMostOnce {
+            return Next::Give(delivery(&waiting, None, false, now));
         }
-        let slot = self.free_slot();
-        let delivery = waiting.delivery(Some(slot), false, now);
-        self.in_flight.push(InFlight { slot, waiting, received: false });
+        let next = match received {
+            true => Delivery::Release { slot },
+            false => delivery(&waiting, Some(slot), again, now),
+        };
+        self.in_flight.push(InFlight { seq, waiting, keeping, received: received.then_some(Keeping::Kept) });
         self.sent_here += 1;
-        Next::Give(delivery)
+        Next::Give(next)
     }
 
-    /// The next number after the last given that is not in flight. The window is far smaller than the
-    /// number space, so one is always free.
-    fn free_slot(&mut self) -> Slot {
-        loop {
-            self.slot_last = self.slot_last.checked_add(1).unwrap_or(1);
-            if !self.in_flight.iter().any(|open| open.slot == self.slot_last) {
-                return self.slot_last;
-            }
-        }
+    /// The last place that was sent.
+    pub fn sent_last(&self) -> u64 {
+        self.in_flight.iter().map(|open| open.seq).max().unwrap_or(0)
     }
 
-    /// The client has the exactly-once message of `slot`.
-    pub fn received(&mut self, slot: Slot) -> bool {
-        match self.in_flight.iter_mut().find(|open| open.slot == slot && open.waiting.qos == Qos::ExactlyOnce) {
+    /// The client has the exactly-once message of `slot`; `keep` is asked for how that is kept, the first time.
+    pub fn received(&mut self, slot: Slot, keep: impl FnOnce(u64) -> Keeping) -> bool {
+        match self.in_flight.iter_mut().find(|open| slot_of(open.seq) == slot && open.waiting.qos == Qos::ExactlyOnce) {
             Some(open) => {
-                open.received = true;
+                let seq = open.seq;
+                open.received.get_or_insert_with(|| keep(seq));
                 true
             }
             None => false,
         }
     }
 
+    /// What `slot` waits for, if it is in flight.
+    pub fn awaited(&self, slot: Slot) -> Option<Awaited> {
+        let open = self.in_flight.iter().find(|open| slot_of(open.seq) == slot)?;
+        Some(match open.waiting.qos {
+            Qos::ExactlyOnce if open.received.is_some() => Awaited::Ended,
+            Qos::ExactlyOnce => Awaited::Received,
+            _ => Awaited::Settled,
+        })
+    }
+
     /// The exchange of `slot` is over.
-    pub fn settle(&mut self, slot: Slot) -> Option<SharedMessage> {
-        let at = self.in_flight.iter().position(|open| open.slot == slot)?;
+    pub fn settle(&mut self, slot: Slot) -> Option<Done> {
+        let at = self.in_flight.iter().position(|open| slot_of(open.seq) == slot)?;
         self.sent_here -= usize::from(at < self.sent_here);
-        Some(self.in_flight.remove(at).waiting.message)
+        let InFlight { seq, waiting, keeping, .. } = self.in_flight.remove(at);
+        Some(Done { message: waiting.message, seq, keeping })
+    }
+
+    /// The note of a message could not be kept, and its publisher was told so: it goes, unless it was sent already.
+    pub fn refused(&mut self, number: u64) -> bool {
+        let Some(at) = self.queue.iter().position(|q| q.keeping == Keeping::Noted(number)) else { return false };
+        if let Some(gone) = self.queue.remove(at) {
+            self.queue_bytes -= gone.waiting.message.cost_bytes();
+        }
+        true
     }
 
     /// Begins the exactly-once publish `id`.
@@ -242,14 +362,15 @@ impl Backlog {
         }
     }
 
-    /// The line is gone: what is in flight will be sent again on the next. Queued messages that carry a
-    /// receipt come out, because the push room keeps those itself.
-    pub fn line_lost(&mut self) -> Vec<SharedMessage> {
+    /// The line is gone: what is in flight will be sent again on the next. Queued pushes to the `device`
+    /// whose session it is come out, because the push room keeps those itself.
+    pub fn line_lost(&mut self, device: Option<DeviceNumber>) -> Vec<SharedMessage> {
         self.sent_here = 0;
-        let (tracked, rest) = std::mem::take(&mut self.queue).into_iter().partition(|w| w.message.receipt.is_some());
+        let pushed = |q: &Queued| q.waiting.message.receipt.is_some_and(|receipt| device == Some(receipt.device));
+        let (tracked, rest) = std::mem::take(&mut self.queue).into_iter().partition(pushed);
         self.queue = rest;
-        self.queue_bytes = self.queue.iter().map(|w| w.message.cost_bytes()).sum();
-        tracked.into_iter().map(|w: Waiting| w.message).collect()
+        self.queue_bytes = self.queue.iter().map(|q| q.waiting.message.cost_bytes()).sum();
+        tracked.into_iter().map(|q: Queued| q.waiting.message).collect()
     }
 
     /// Everything still here, for the end of the session, and whether another member of a shared
@@ -259,7 +380,8 @@ impl Backlog {
             let once = open.waiting.qos == Qos::ExactlyOnce;
             (open.waiting, !once)
         });
-        sent.chain(self.queue.into_iter().map(|waiting| (waiting, true)))
+        let seen = |q: &Queued| (q.again || q.received) && q.waiting.qos == Qos::ExactlyOnce;
+        sent.chain(self.queue.into_iter().map(move |queued| (!seen(&queued), queued)).map(|(may, queued)| (queued.waiting, may)))
     }
 }
 
@@ -273,6 +395,10 @@ mod tests {
 
     const LIMITS: fn() -> Limits = Limits::default;
 
+    fn volatile(_: u64, _: &Waiting) -> Keeping {
+        Keeping::Not
+    }
+
     fn waiting(payload: &'static str, qos: Qos) -> Waiting {
         let message = Arc::new(Message::new(Topic::parse("t").unwrap(), payload, UnixMs(0)));
         Waiting { message, qos, as_me: false, retained: false, retain: false, rare: None }
@@ -280,7 +406,7 @@ mod tests {
 
     /// (payload or `release`, slot, again) of the next delivery.
     fn next(backlog: &mut Backlog, window: u16) -> Option<(String, Option<Slot>, bool)> {
-        match backlog.next(Millis(0), window) {
+        match backlog.next(Millis(0), window, 0) {
             Next::Give(Delivery::Message { message, slot, again, .. }) => {
                 Some((String::from_utf8(message.payload.to_vec()).unwrap(), slot, again))
             }
@@ -294,9 +420,9 @@ mod tests {
     fn the_window_holds_back_and_order_is_kept() {
         let mut backlog = Backlog::default();
         for payload in ["a", "b", "c"] {
-            backlog.push(waiting(payload, Qos::AtLeastOnce), &LIMITS()).unwrap();
+            backlog.push(waiting(payload, Qos::AtLeastOnce), &LIMITS(), volatile).unwrap();
         }
-        backlog.push(waiting("d", Qos::AtMostOnce), &LIMITS()).unwrap();
+        backlog.push(waiting("d", Qos::AtMostOnce), &LIMITS(), volatile).unwrap();
         assert_eq!(next(&mut backlog, 2), Some(("a".into(), Some(1), false)));
         assert_eq!(next(&mut backlog, 2), Some(("b".into(), Some(2), false)));
         assert_eq!(next(&mut backlog, 2), None, "the window is full, and d must not overtake c");
@@ -310,13 +436,13 @@ mod tests {
     fn a_new_line_resends_what_was_open_in_order_with_the_same_numbers() {
         let mut backlog = Backlog::default();
         for payload in ["a", "b", "c"] {
-            backlog.push(waiting(payload, Qos::ExactlyOnce), &LIMITS()).unwrap();
+            backlog.push(waiting(payload, Qos::ExactlyOnce), &LIMITS(), volatile).unwrap();
         }
         next(&mut backlog, 2);
         next(&mut backlog, 2);
-        assert!(backlog.received(1));
-        assert!(!backlog.received(9));
-        backlog.line_lost();
+        assert!(backlog.received(1, |_| Keeping::Not));
+        assert!(!backlog.received(9, |_| Keeping::Not));
+        backlog.line_lost(None);
         assert_eq!(next(&mut backlog, 2), Some(("release".into(), Some(1), true)));
         assert_eq!(next(&mut backlog, 2), Some(("b".into(), Some(2), true)));
         assert_eq!(next(&mut backlog, 2), None);
@@ -325,27 +451,62 @@ mod tests {
     }
 
     #[test]
-    fn numbers_wrap_and_skip_what_is_in_flight() {
-        let mut backlog = Backlog { slot_last: u16::MAX - 1, ..Backlog::default() };
-        for _ in 0..4 {
-            backlog.push(waiting("x", Qos::AtLeastOnce), &LIMITS()).unwrap();
+    fn numbers_wrap_and_one_that_is_in_flight_is_not_given_twice() {
+        let mut backlog = Backlog { seq_last: u64::from(u16::MAX) - 1, ..Backlog::default() };
+        for _ in 0..2 {
+            backlog.push(waiting("x", Qos::AtLeastOnce), &LIMITS(), volatile).unwrap();
         }
         assert_eq!(next(&mut backlog, 9).unwrap().1, Some(u16::MAX));
+        assert_eq!(next(&mut backlog, 9).unwrap().1, Some(1), "0 is no number");
+        backlog.seq_last += u64::from(u16::MAX) - 1;
+        backlog.push(waiting("x", Qos::AtLeastOnce), &LIMITS(), volatile).unwrap();
+        assert_eq!(next(&mut backlog, 9), None, "1 is taken");
+        backlog.settle(1).unwrap();
         assert_eq!(next(&mut backlog, 9).unwrap().1, Some(1));
-        backlog.slot_last = u16::MAX - 1;
-        assert_eq!(next(&mut backlog, 9).unwrap().1, Some(2), "65535 and 1 are taken, 0 is no number");
+    }
+
+    #[test]
+    fn what_is_to_arrive_once_waits_for_the_disk_and_so_does_its_second_half() {
+        let mut backlog = Backlog::default();
+        backlog.push(waiting("once", Qos::ExactlyOnce), &LIMITS(), |_, _| Keeping::Noted(7)).unwrap();
+        assert!(matches!(backlog.next(Millis(0), 9, 7), Next::Nothing));
+        assert!(matches!(backlog.next(Millis(0), 9, 8), Next::Give(Delivery::Message { slot: Some(1), again: false, .. })));
+        assert!(backlog.received(1, |seq| Keeping::Noted(seq + 9)));
+        backlog.line_lost(None);
+        assert!(matches!(backlog.next(Millis(0), 9, 10), Next::Nothing));
+        assert!(matches!(backlog.next(Millis(0), 9, 11), Next::Give(Delivery::Release { slot: 1 })));
+        backlog.push(waiting("gone", Qos::ExactlyOnce), &LIMITS(), |_, _| Keeping::Noted(20)).unwrap();
+        assert!(backlog.refused(20) && !backlog.refused(20));
+        assert_eq!(backlog.queue_bytes, 0);
+    }
+
+    #[test]
+    fn what_lay_on_disk_comes_before_what_came_since() {
+        let mut backlog = Backlog::returned(3, vec![5]);
+        assert_eq!(backlog.claim(5), Claim::Kept);
+        backlog.push(waiting("new", Qos::AtLeastOnce), &LIMITS(), volatile).unwrap();
+        assert_eq!(next(&mut backlog, 9), None, "what is on disk comes first");
+        assert!(backlog.take_resting() && !backlog.take_resting());
+        let row = |seq, payload, qos, received| ReturnedWaiting { seq, waiting: waiting(payload, qos), expires: None, received };
+        let rows =
+            vec![row(1, "a", Qos::ExactlyOnce, true), row(2, "b", Qos::AtLeastOnce, false), row(3, "c", Qos::AtLeastOnce, false)];
+        backlog.stored_came(Some(rows), 2, 0);
+        assert_eq!(next(&mut backlog, 9), Some(("release".into(), Some(1), true)));
+        assert_eq!(next(&mut backlog, 9), Some(("b".into(), Some(2), true)));
+        assert_eq!(next(&mut backlog, 9), Some(("c".into(), Some(3), false)));
+        assert_eq!(next(&mut backlog, 9), Some(("new".into(), Some(4), false)));
     }
 
     #[test]
     fn the_queue_is_bounded_in_count_and_bytes() {
         let mut backlog = Backlog::default();
-        let pushed = (0..).take_while(|_| backlog.push(waiting("x", Qos::AtMostOnce), &LIMITS()).is_ok()).count();
+        let pushed = (0..).take_while(|_| backlog.push(waiting("x", Qos::AtMostOnce), &LIMITS(), volatile).is_ok()).count();
         assert_eq!(pushed, limits::QUEUE_MESSAGES_MAX);
         let mut backlog = Backlog::default();
         let big = Arc::new(Message::new(Topic::parse("t").unwrap(), vec![0; limits::QUEUE_BYTES_MAX / 2], UnixMs(0)));
         let big = || Waiting { message: big.clone(), ..waiting("", Qos::AtMostOnce) };
-        assert!(backlog.push(big(), &LIMITS()).is_ok());
-        assert!(backlog.push(big(), &LIMITS()).is_err());
+        assert!(backlog.push(big(), &LIMITS(), volatile).is_ok());
+        assert!(backlog.push(big(), &LIMITS(), volatile).is_err());
     }
 
     #[test]
@@ -373,8 +534,8 @@ mod tests {
     fn what_is_too_old_is_not_given() {
         let mut backlog = Backlog::default();
         let message = Message { expires: Some(Millis(10)), ..Message::new(Topic::parse("t").unwrap(), "old", UnixMs(0)) };
-        backlog.push(Waiting { message: Arc::new(message), ..waiting("", Qos::AtLeastOnce) }, &LIMITS()).unwrap();
-        assert!(matches!(backlog.next(Millis(10), 9), Next::Expired(_)));
+        backlog.push(Waiting { message: Arc::new(message), ..waiting("", Qos::AtLeastOnce) }, &LIMITS(), volatile).unwrap();
+        assert!(matches!(backlog.next(Millis(10), 9, 0), Next::Expired(_)));
         assert!(backlog.is_empty());
     }
 }

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::session::Peer;
-use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Login, Protocol, Session};
+use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Login, Note, Protocol, Session, SessionId, SessionPlace};
 use model::limits::{self, Limits};
-use model::message::SharedMessage;
 use model::{Millis, UnixMs};
 
-use crate::mail::{Counters, Mail, Transfer};
+use crate::mail::{Broadcast, Counters, Mail, Transfer};
 use crate::shard::Shard;
 use crate::wheel::Wheel;
 
@@ -111,6 +110,7 @@ impl Floor {
     pub fn set_time(&mut self, now: Millis, unix: UnixMs) {
         self.now = now;
         self.unix = unix;
+        self.hub.set_time(now, unix);
     }
 
     /// What the owner lets peers use.
@@ -266,8 +266,28 @@ impl Floor {
 
     // ---- what the driver takes away ----
 
+    /// What is to be kept now. The next batch comes only after `Mail::Kept` has answered this one.
+    pub fn batch(&mut self) -> Option<Arc<Vec<Note>>> {
+        self.hub.journal.batch(self.now)
+    }
+
+    /// When there will be a batch without anything further coming.
+    pub fn batch_due(&self) -> Option<Millis> {
+        self.hub.journal.due()
+    }
+
+    /// Whether everything noted so far is kept, or cannot be.
+    pub fn has_kept_all(&self) -> bool {
+        self.hub.journal.is_done()
+    }
+
+    /// Queues to be read from disk; answered by `Mail::Came`.
+    pub fn loads(&mut self) -> &mut Vec<(SessionPlace, SessionId)> {
+        &mut self.hub.work().loads
+    }
+
     /// Messages for every other shard.
-    pub fn broadcast(&mut self) -> &mut Vec<SharedMessage> {
+    pub fn broadcast(&mut self) -> &mut Vec<Broadcast> {
         &mut self.hub.work().broadcast
     }
 
@@ -388,6 +408,16 @@ impl Floor {
 
     /// Carries out what the hub left to be done at once, until nothing is left. Deliveries wait for `flush`.
     fn settle(&mut self, wire: &mut impl Wire) {
+        loop {
+            self.hub.follow_journal(self.now);
+            if self.hub.work().answers.is_empty() && self.hub.work().transfers.is_empty() {
+                return;
+            }
+            self.carry_out(wire);
+        }
+    }
+
+    fn carry_out(&mut self, wire: &mut impl Wire) {
         while !self.hub.work().answers.is_empty() || !self.hub.work().transfers.is_empty() {
             for (conn, answer) in std::mem::take(&mut self.hub.work().answers) {
                 let welcome = matches!(answer, Answer::Welcome(_));

@@ -16,12 +16,16 @@
 //! | `shared` | `$share/…`: one member of a group gets it, wherever it lives |
 //! | `retained` | last values, shared by all shards |
 //! | `routing` | from a publish to queues, to other shards and to the platform |
+//! | `journal` | what is to outlive the program, on its way to the disk, and who waits for it |
+//! | `restore` | what came back from there |
 //! | `mail` | what travels between shards |
 
 mod access;
 mod backlog;
 mod floor;
+mod journal;
 mod mail;
+mod restore;
 mod retained;
 mod routing;
 mod session;
@@ -31,7 +35,6 @@ mod subscriptions;
 mod verbs;
 mod wheel;
 
-pub use backlog::{Rare, Waiting};
 pub use floor::{Ended, Floor, Moving, Wire};
-pub use mail::{Counters, Mail, Transfer, Work};
+pub use mail::{Broadcast, Counters, Mail, Transfer, Work};
 pub use shard::{Commons, Shard, home_of_device, home_shard};

@@ -1,17 +1,20 @@
 //! What travels between shards, and what a shard's hub leaves to be done after a call. The hub never
 //! calls out: the floor drains [`Work`].
 
-use contract::{Admission, Answer, Close, ConnId, Event, Hello, Refusal, ScramKeys, SessionPlace, Ticket, Verdict};
+use contract::keep::ReturnedWaiting;
+use contract::store::StoreError;
+use contract::{
+    Admission, Answer, Close, ConnId, Event, Hello, PromiseId, Refusal, ScramKeys, SessionId, SessionPlace, Ticket, Verdict,
+    Waiting,
+};
 use model::PartyKey;
 use model::message::SharedMessage;
-
-use crate::backlog::Waiting;
 
 /// What one shard sends another, and the platform sends a shard.
 #[derive(Debug)]
 pub enum Mail {
     /// A message published elsewhere: deliver it to those who want it here.
-    Message(SharedMessage),
+    Message(Broadcast),
     /// A message that the platform publishes: deliver it everywhere.
     Publish(SharedMessage),
     /// A message for one member of a shared subscription.
@@ -20,7 +23,15 @@ pub enum Mail {
         session: SessionPlace,
         /// The message.
         waiting: Box<Waiting>,
+        /// Who wants to know that it is kept.
+        safe: Option<(u16, PromiseId)>,
     },
+    /// What another shard was to keep for a promise of this one is kept there, or cannot be.
+    Safe(PromiseId, Result<(), Refusal>),
+    /// The vault's answer to the batch that is under way.
+    Kept(Result<(), StoreError>),
+    /// What waited on disk for a session.
+    Came(SessionPlace, Result<Vec<ReturnedWaiting>, StoreError>),
     /// A push for one device, whose sessions all live on this shard. Goes to sessions with an open line
     /// only, and what becomes of it is reported as `Event::Receipt`.
     Push(SharedMessage),
@@ -39,6 +50,15 @@ pub enum Mail {
         /// Whether the device is gone for good.
         forget: bool,
     },
+}
+
+/// A message for the sessions of other shards.
+#[derive(Clone, Debug)]
+pub struct Broadcast {
+    /// The message.
+    pub message: SharedMessage,
+    /// The shard that wants to know when all who must keep it have, and its promise.
+    pub safe: Option<(u16, PromiseId)>,
 }
 
 /// A connection that belongs on another shard: what the hub there needs to go on.
@@ -60,9 +80,11 @@ pub struct Work {
     /// Connections to hand to another shard.
     pub transfers: Vec<(ConnId, u16, Box<Transfer>)>,
     /// Messages for every other shard.
-    pub broadcast: Vec<SharedMessage>,
+    pub broadcast: Vec<Broadcast>,
     /// Mail for one other shard.
     pub posts: Vec<(u16, Mail)>,
+    /// Queues to be read from disk.
+    pub loads: Vec<(SessionPlace, SessionId)>,
     /// What the platform is to hear.
     pub events: Vec<Event>,
 }
@@ -93,4 +115,8 @@ pub struct Counters {
     pub retained: u64,
     /// Subscriptions there are.
     pub subscriptions: u64,
+    /// Facts handed to the vault.
+    pub noted: u64,
+    /// Facts that were pointless before they were handed over.
+    pub taken_back: u64,
 }

@@ -1,6 +1,6 @@
 //! The last value of each topic that was published with `retain`, shared by all shards. The one lock of
-//! the hub: retained publishes and subscriptions take it, ordinary messages never do. Deliberately
-//! absent: keeping it across a restart.
+//! the hub: retained publishes and subscriptions take it, ordinary messages never do. Whoever sets one
+//! notes it for the vault.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -22,6 +22,8 @@ struct Inner {
     // Ordered, so that a filter with a literal beginning reads only the topics that share it.
     messages: BTreeMap<Topic, SharedMessage>,
     bytes: usize,
+    /// Counts all changes, so that the vault can order what shards tell it apart from each other.
+    version: u64,
 }
 
 /// Why a message was not retained.
@@ -35,14 +37,16 @@ impl Retained {
     }
 
     /// Remembers `message` as its topic's last value; an empty payload forgets the topic
-    /// [MQTT-3.3.1-10], [MQTT-3.3.1-11].
-    pub fn set(&self, message: &SharedMessage) -> Result<(), Full> {
+    /// [MQTT-3.3.1-10], [MQTT-3.3.1-11]. Returns the version of this change.
+    pub fn set(&self, message: &SharedMessage) -> Result<u64, Full> {
         let mut inner = self.inner.write();
+        inner.version += 1;
+        let version = inner.version;
         let old = inner.messages.get(&message.topic).map_or(0, |m| m.cost_bytes());
         if message.payload.is_empty() {
             inner.messages.remove(&message.topic);
             inner.bytes -= old;
-            return Ok(());
+            return Ok(version);
         }
         let bytes = inner.bytes - old + message.cost_bytes();
         let count = inner.messages.len() + usize::from(old == 0);
@@ -51,7 +55,12 @@ impl Retained {
         }
         inner.messages.insert(message.topic.clone(), message.clone());
         inner.bytes = bytes;
-        Ok(())
+        Ok(version)
+    }
+
+    /// Goes on counting versions behind `last`.
+    pub fn count_from(&self, last: u64) {
+        self.inner.write().version = last;
     }
 
     /// How many there are.

@@ -4,16 +4,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::{Accepted, Answer, Close, ConnId, Ending, Event, Fault, Publish, Refusal, SessionPlace, Step, Ticket};
+use contract::{
+    Accepted, Answer, Close, ConnId, Ending, Event, Fault, Note, PromiseId, Publish, Rare, Refusal, SessionPlace, Step, Ticket,
+    Waiting,
+};
 use model::limits::QueuePolicy;
 use model::message::SharedMessage;
 use model::topic::Space;
 use model::{Filter, Message, Millis, Party, Qos, UnixMs};
 
 use crate::access;
-use crate::backlog::{Claim, Rare, Waiting};
-use crate::mail::Mail;
-use crate::shard::Shard;
+use crate::backlog::{Claim, Done, Keeping};
+use crate::journal::{Then, Waits};
+use crate::mail::{Broadcast, Mail};
+use crate::shard::{Shard, unix_at};
 use crate::shared::Member;
 
 /// What a device's publish in its own space is to the platform.
@@ -36,37 +40,51 @@ fn own_kind(rest: &str) -> Own {
 }
 
 impl Shard {
-    /// A peer's publish. An exactly-once publish is taken once, however often it comes.
+    /// A peer's publish. An exactly-once publish is taken once, however often it comes. Acknowledgements
+    /// leave in the order of their publishes [MQTT-4.6.0-2].
     pub(crate) fn publish(&mut self, conn: ConnId, publish: Publish<'_>, now: Millis, unix: UnixMs) -> Accepted {
-        let Some(session) = self.session_of(conn) else { return Accepted::Refused(Refusal::Unavailable) };
-        if publish.qos != Qos::ExactlyOnce {
-            return self.take(session, conn, publish, now, unix);
+        let Some(at) = self.session_of(conn) else { return Accepted::Refused(Refusal::Unavailable) };
+        let (qos, id, token) = (publish.qos, publish.id, publish.token);
+        if qos == Qos::AtMostOnce {
+            return self.take(at, conn, publish, now, unix);
         }
-        match self.sessions[session].backlog_mut().claim(publish.id) {
-            Claim::Kept => return Accepted::Now,
-            Claim::Waits => return Accepted::Later,
-            Claim::Full => return Accepted::Refused(Refusal::Quota),
-            Claim::New => {}
+        let mut accepted = Accepted::Now;
+        if qos == Qos::ExactlyOnce {
+            match self.sessions[at].backlog_mut().claim(id) {
+                // What is owed already is not owed twice.
+                Claim::Waits if self.sessions[at].owes(token) => return Accepted::Later,
+                Claim::Waits => accepted = Accepted::Later,
+                Claim::Full => accepted = Accepted::Refused(Refusal::Quota),
+                Claim::Kept => {}
+                Claim::New => {
+                    accepted = self.take(at, conn, publish, now, unix);
+                    let backlog = self.sessions[at].backlog_mut();
+                    match accepted {
+                        Accepted::Now => {}
+                        Accepted::Later => backlog.claim_waits(id, token),
+                        Accepted::Refused(_) => backlog.disclaim(id),
+                    }
+                }
+            }
+        } else {
+            accepted = self.take(at, conn, publish, now, unix);
         }
-        let (id, token) = (publish.id, publish.token);
-        let accepted = self.take(session, conn, publish, now, unix);
-        let backlog = self.sessions[session].backlog_mut();
-        match accepted {
-            Accepted::Now => {}
-            Accepted::Later => backlog.claim_waits(id, token),
-            Accepted::Refused(_) => backlog.disclaim(id),
-        }
-        accepted
+        let result = match accepted {
+            Accepted::Now => Some(Ok(())),
+            Accepted::Later => None,
+            Accepted::Refused(refusal) => Some(Err(refusal)),
+        };
+        if self.sessions[at].owes_before(token, result) { Accepted::Later } else { accepted }
     }
 
-    /// From the rules to the queues.
-    fn take(&mut self, session: usize, conn: ConnId, publish: Publish<'_>, now: Millis, unix: UnixMs) -> Accepted {
-        let party = self.sessions[session].party.clone();
+    /// From the rules to the queues, and to those who must keep it.
+    fn take(&mut self, at: usize, conn: ConnId, publish: Publish<'_>, now: Millis, unix: UnixMs) -> Accepted {
+        let party = self.sessions[at].party.clone();
         self.counters.published += 1;
         let topic = match access::topic_to_publish(&party, publish.topic, &self.commons.limits) {
             Ok(topic) => topic,
             Err(refusal) => {
-                self.deny(session, refusal, "publish to", publish.topic, unix);
+                self.deny(at, refusal, "publish to", publish.topic, unix);
                 return Accepted::Refused(refusal);
             }
         };
@@ -83,51 +101,86 @@ impl Shard {
             (Party::Device { number, .. }, Space::Device { rest, .. }) => Some((*number, own_kind(rest))),
             _ => None,
         };
-        if message.retain && !matches!(own, Some((_, Own::Question))) && self.commons.retained.set(&message).is_err() {
-            return Accepted::Refused(Refusal::Quota);
+        let place = SessionPlace { index: at as u32, epoch: self.sessions[at].epoch };
+        let claims = self.sessions[at].durable().filter(|_| publish.qos == Qos::ExactlyOnce);
+        let waits = publish.qos != Qos::AtMostOnce && (message.retain || claims.is_some() || self.commons.keeps());
+        let promise = waits.then(|| self.journal.begin(Then::Publish { session: place, conn, token: publish.token }));
+        if message.retain
+            && !matches!(own, Some((_, Own::Question)))
+            && let Err(refusal) = self.retain(&message, promise, now)
+        {
+            promise.map(|promise| self.journal.seal(promise));
+            return Accepted::Refused(refusal);
         }
+        let mut accepted = Accepted::Now;
         match own {
             None => {
                 if self.bus.watched() {
                     self.work.events.push(Event::Passed { message: message.clone() });
                 }
-                self.route(&message, Some(session), now);
-                Accepted::Now
+                self.route(&message, Some(at), promise, now);
             }
             Some((device, kind)) => {
                 let keep = kind == Own::Kept && publish.qos != Qos::AtMostOnce;
-                let place = SessionPlace { index: session as u32, epoch: self.sessions[session].epoch };
-                let ticket = keep.then_some(Ticket { shard: self.index, conn, session: Some(place), token: publish.token });
+                let ticket =
+                    keep.then_some(Ticket { shard: self.index, conn, session: Some(place), promise, token: publish.token });
+                if keep {
+                    accepted = Accepted::Later;
+                    self.journal.also(promise);
+                }
                 self.work.events.push(Event::Up { device, message: message.clone(), ticket });
                 if kind != Own::Question {
-                    self.route(&message, Some(session), now);
+                    self.route(&message, Some(at), promise, now);
                 }
-                if keep { Accepted::Later } else { Accepted::Now }
             }
+        }
+        if let Some(session) = claims {
+            self.journal.note_for(Note::Claimed(session, publish.id), promise, None, now);
+        }
+        match promise.map(|promise| self.journal.seal(promise)) {
+            // Nobody but perhaps a room must keep it.
+            None | Some(Some(Ok(()))) => accepted,
+            Some(Some(Err(refusal))) => Accepted::Refused(refusal),
+            Some(None) => Accepted::Later,
         }
     }
 
+    /// Remembers a topic's last value, here and for the vault.
+    pub(crate) fn retain(&mut self, message: &SharedMessage, promise: Option<PromiseId>, now: Millis) -> Result<(), Refusal> {
+        let version = self.commons.retained.set(message).map_err(|_| Refusal::Quota)?;
+        let note = Note::Retained { version, message: message.clone(), expires: self.unix_at(message.expires) };
+        self.journal.note_for(note, promise, None, now);
+        Ok(())
+    }
+
     /// Delivers here, to one member of each group, and tells the other shards. `from` is the session that
-    /// published it, which may not want its own.
-    pub(crate) fn route(&mut self, message: &SharedMessage, from: Option<usize>, now: Millis) {
-        self.route_here(message, from, now);
+    /// published it, which may not want its own;
+    /// `promise` waits for all who must keep it.
+    pub(crate) fn route(&mut self, message: &SharedMessage, from: Option<usize>, promise: Option<PromiseId>, now: Millis) {
+        self.route_here(message, from, promise, now);
         if !self.commons.groups.is_empty() {
             let mut chosen = Vec::new();
             self.commons.groups.choose(message.topic.as_str(), |group, filter, member| {
                 chosen.push((member, (group.to_owned(), filter.clone())));
             });
             for (member, group) in chosen {
-                self.give_member(member, message.clone(), group);
+                self.give_member(member, message.clone(), group, promise, now);
             }
         }
         if self.shards > 1 {
-            self.work.broadcast.push(message.clone());
+            // All others are asked if one of them may have to keep it.
+            let promise = promise.filter(|_| self.commons.keeps_beside(self.keeping));
+            for _ in 1..self.shards {
+                self.journal.also(promise);
+            }
+            let safe = promise.map(|promise| (self.index, promise));
+            self.work.broadcast.push(Broadcast { message: message.clone(), safe });
         }
     }
 
     /// Delivers to the sessions of this shard. A push is given only to those of its device that have a
     /// line; others may watch it but say nothing about its fate.
-    pub(crate) fn route_here(&mut self, message: &SharedMessage, from: Option<usize>, now: Millis) {
+    pub(crate) fn route_here(&mut self, message: &SharedMessage, from: Option<usize>, promise: Option<PromiseId>, now: Millis) {
         if message.expires.is_some_and(|at| at <= now) {
             self.counters.expired += 1;
             return;
@@ -153,14 +206,14 @@ impl Shard {
                 retain: message.retain && wanted.clone().any(|wish| wish.as_published),
                 rare: (!ids.is_empty()).then(|| Box::new(Rare { ids, group: None })),
             };
-            self.give(at, waiting);
+            self.give(at, waiting, promise, now);
         }
         found.clear();
         self.found = found;
     }
 
-    /// Puts a message into a session's queue.
-    fn give(&mut self, at: usize, waiting: Waiting) {
+    /// Puts a message into a session's queue, and into the journal if it is to survive us there.
+    fn give(&mut self, at: usize, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
         // Gone while this message was on its way round: a full queue may end a line, and a line a session.
         let Some(session) = self.sessions.get_mut(at) else { return };
         let addressee = waiting.message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
@@ -168,54 +221,108 @@ impl Shard {
         if session.conn.is_none() && (waiting.qos == Qos::AtMostOnce || addressee) {
             return;
         }
-        match session.enqueue(waiting, &self.commons.limits) {
-            Ok(()) => {
-                if let Some(conn) = session.conn {
-                    self.work.ready.push(conn);
-                }
-            }
-            Err(waiting) => self.queue_full(at, waiting),
+        match self.enqueue(at, waiting, promise, now) {
+            Ok(()) => match self.sessions[at].conn {
+                Some(conn) => self.work.ready.push(conn),
+                None => self.load(at),
+            },
+            Err(waiting) => self.queue_full(at, waiting, promise, now),
+        }
+    }
+
+    /// Puts a message into a session's queue. `Err` gives it back when the queue is full.
+    pub(crate) fn enqueue(
+        &mut self,
+        at: usize,
+        waiting: Waiting,
+        promise: Option<PromiseId>,
+        now: Millis,
+    ) -> Result<(), Waiting> {
+        let session = &mut self.sessions[at];
+        let addressee = waiting.message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
+        let durable = session.durable().filter(|_| !addressee);
+        let (online, place) = (session.conn.is_some(), SessionPlace { index: at as u32, epoch: session.epoch });
+        let expires = unix_at(self.time, waiting.message.expires);
+        let (commons, journal) = (&self.commons, &mut self.journal);
+        let keep = |seq: u64, waiting: &Waiting| {
+            let Some(session) = durable else { return Keeping::Not };
+            waiting.message.number.get_or(|| commons.next_number());
+            let held = waiting.qos == Qos::ExactlyOnce;
+            // One who is there may acknowledge it before it is worth writing down.
+            let due = if online && !held { now.plus_ms(u64::from(commons.limits.commit_window_ms)) } else { now };
+            let note = Note::Queued { session, seq, waiting: waiting.clone(), expires };
+            Keeping::Noted(journal.note_for(note, promise, Some(Waits { session: place, held }), due))
+        };
+        session.enqueue(waiting, &commons.limits, keep)
+    }
+
+    /// A place in a session's queue is no longer needed on disk, if it is there.
+    pub(crate) fn forget_place(&mut self, at: usize, done: &Done, now: Millis) {
+        let on_disk = match done.keeping {
+            Keeping::Not => false,
+            Keeping::Noted(number) => !self.journal.take_back(number),
+            Keeping::Kept => true,
+        };
+        if let (true, Some(kept)) = (on_disk, &self.sessions[at].kept) {
+            let due = now.plus_ms(u64::from(self.commons.limits.commit_window_ms));
+            self.journal.note(Note::Settled(kept.id, done.seq), due);
+        }
+    }
+
+    /// Has a session's queue read from disk, if it lies there.
+    pub(crate) fn load(&mut self, at: usize) {
+        let session = &mut self.sessions[at];
+        let Some(kept) = &session.kept else { return };
+        let (id, place) = (kept.id, SessionPlace { index: at as u32, epoch: session.epoch });
+        if session.with_backlog(|b| b.take_resting()) == Some(true) {
+            self.work.loads.push((place, id));
         }
     }
 
     /// A session's queue has no room for `waiting`: its policy decides. The owner is told once a line.
-    fn queue_full(&mut self, at: usize, waiting: Waiting) {
-        let session = &mut self.sessions[at];
-        let (policy, conn, device) = (session.queue_policy, session.conn, session.party.device());
-        let dropped = match policy {
-            QueuePolicy::DropOldest => {
-                let backlog = session.backlog_mut();
-                let oldest = backlog.drop_oldest();
-                // Only a message larger than the whole queue finds no room now.
-                match backlog.push(waiting, &self.commons.limits) {
-                    Ok(()) => oldest,
-                    Err(waiting) => Some(waiting),
-                }
+    fn queue_full(&mut self, at: usize, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
+        let policy = self.sessions[at].queue_policy;
+        let came = waiting.message.at;
+        if policy == QueuePolicy::DropOldest {
+            while !self.sessions[at].backlog_mut().has_room(&waiting, &self.commons.limits) {
+                let Some(oldest) = self.sessions[at].backlog_mut().drop_oldest() else { break };
+                self.forget_place(at, &oldest, now);
+                self.dropped(at, &oldest.message);
             }
-            QueuePolicy::DropNewest | QueuePolicy::Disconnect => Some(waiting),
-        };
+            self.give(at, waiting, promise, now);
+        } else {
+            self.dropped(at, &waiting.message);
+        }
+        let session = &mut self.sessions[at];
+        let (conn, device) = (session.conn, session.party.device());
         let first = conn.is_some() && !std::mem::replace(&mut session.told_full, true);
         let why = format!("its queue is full ({}): it reads too slowly for what it subscribed to", policy.as_str());
         let close = Close { fault: Fault::Line, why: why.into() };
         if let Some(conn) = conn.filter(|_| first) {
             if let Some((protocol, remote)) = self.peer_of(conn) {
-                let at = dropped.as_ref().map_or(UnixMs(0), |waiting| waiting.message.at);
-                self.work.events.push(Event::Faulted { protocol, remote, device, close: close.clone(), at });
+                self.work.events.push(Event::Faulted { protocol, remote, device, close: close.clone(), at: came });
             }
             if policy == QueuePolicy::Disconnect {
                 self.work.answers.push((conn, Answer::Closing { ending: Ending::QueueFull, close }));
             }
         }
-        if let Some(Waiting { message, .. }) = dropped {
-            self.counters.dropped += 1;
-            if message.receipt.is_some_and(|r| device == Some(r.device)) {
-                self.step(&message, Step::Lost, message.at);
-            }
-        }
+    }
+
+    /// A message that was for a session is given to nobody.
+    fn dropped(&mut self, at: usize, message: &SharedMessage) {
+        self.counters.dropped += 1;
+        self.step_of(at, message, Step::Lost, message.at);
     }
 
     /// Gives a message to the member of a group that was chosen for it.
-    fn give_member(&mut self, member: Member, message: SharedMessage, group: (String, Filter)) {
+    fn give_member(
+        &mut self,
+        member: Member,
+        message: SharedMessage,
+        group: (String, Filter),
+        promise: Option<PromiseId>,
+        now: Millis,
+    ) {
         let Member { shard, session, entry, .. } = member;
         let ids = if entry.id == 0 { Vec::new() } else { vec![entry.id] };
         let waiting = Waiting {
@@ -227,25 +334,27 @@ impl Shard {
             message,
         };
         if shard == self.index {
-            self.give_shared(session, waiting);
+            self.give_shared(session, waiting, promise, now);
         } else {
-            self.work.posts.push((shard, Mail::Shared { session, waiting: Box::new(waiting) }));
+            self.journal.also(promise);
+            let safe = promise.map(|promise| (self.index, promise));
+            self.work.posts.push((shard, Mail::Shared { session, waiting: Box::new(waiting), safe }));
         }
     }
 
     /// A message for a member that lives here; if it has gone meanwhile, for another.
-    pub(crate) fn give_shared(&mut self, session: SessionPlace, waiting: Waiting) {
+    pub(crate) fn give_shared(&mut self, session: SessionPlace, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
         match self.sessions.get(session.index as usize) {
-            Some(found) if found.epoch == session.epoch => self.give(session.index as usize, waiting),
-            _ => self.give_another(waiting),
+            Some(found) if found.epoch == session.epoch => self.give(session.index as usize, waiting, promise, now),
+            _ => self.give_another(waiting, promise, now),
         }
     }
 
     /// A message that its member can no longer take goes to another of the group [MQTT-4.8.2-4].
-    pub(crate) fn give_another(&mut self, waiting: Waiting) {
+    pub(crate) fn give_another(&mut self, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
         let Some((name, filter)) = waiting.rare.and_then(|rare| rare.group) else { return };
         match self.commons.groups.choose_of(&name, &filter) {
-            Some(member) => self.give_member(member, waiting.message, (name, filter)),
+            Some(member) => self.give_member(member, waiting.message, (name, filter), promise, now),
             None => self.counters.dropped += 1,
         }
     }
@@ -261,10 +370,17 @@ impl Shard {
         });
         self.found = found;
         if wanted {
-            self.route(message, None, now);
+            self.route(message, None, None, now);
         } else {
             let online = self.lines_of(receipt.device).next().is_some();
             self.step(message, Step::Nobody { online }, unix);
+        }
+    }
+
+    /// Reports a step of a push, if the session is its device's: others may watch but say nothing about its fate.
+    pub(crate) fn step_of(&mut self, at: usize, message: &Message, step: Step, unix: UnixMs) {
+        if message.receipt.is_some_and(|r| self.sessions[at].party.device() == Some(r.device)) {
+            self.step(message, step, unix);
         }
     }
 

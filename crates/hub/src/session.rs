@@ -1,13 +1,14 @@
 //! What is kept for one client of one party, with or without a line. Small by design: the rare parts
 //! (backlog, will) are boxed and made on first use.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use contract::{ConnId, Will};
+use contract::{ConnId, Refusal, SessionId, Waiting, Will};
 use model::limits::{Limits, QueuePolicy};
-use model::{Filter, Millis, Party, PartyKey};
+use model::{Filter, Millis, Party, PartyKey, UnixMs};
 
-use crate::backlog::{Backlog, Waiting};
+use crate::backlog::{Backlog, Keeping};
 
 /// Which session: a name within its party. Two devices that call themselves `umqtt_client` do not get in
 /// each other's way, and no device can take over another's session by guessing its name.
@@ -24,6 +25,29 @@ impl SessionKey {
     }
 }
 
+/// What a session has that the vault knows.
+#[derive(Debug)]
+pub struct KeptAs {
+    /// Its number there.
+    pub id: SessionId,
+    /// The number behind the last note that the client is to hear nothing before of.
+    pub noted: u64,
+    /// Answers that its deliveries wait behind.
+    pub holding: u16,
+    /// Of what lies on disk since an earlier run: the last place that was sent then. `u64::MAX` when that
+    /// run ended while the session had its line, so that it is not known.
+    pub sent_before: u64,
+}
+
+/// A publish on the present line that is acknowledged later.
+#[derive(Debug)]
+pub struct Owed {
+    /// The machine's own word for it.
+    pub token: u32,
+    /// What came of it, when it is known and one before it is not.
+    pub result: Option<Result<(), Refusal>>,
+}
+
 /// A client's session.
 pub struct Session {
     pub client: Arc<str>,
@@ -34,6 +58,8 @@ pub struct Session {
     pub epoch: u32,
     /// How long it is kept without a line, see `Hello::keep_s`.
     pub keep_s: u32,
+    /// Since when it has no line; meaningful while `conn` is `None`.
+    pub away: UnixMs,
     /// When it ends without a line; meaningful while `conn` is `None`.
     pub ends: Option<Millis>,
     /// When the will goes out without a line, if it waits.
@@ -50,6 +76,11 @@ pub struct Session {
     /// What it subscribed to; shared ones as `$share/<group>/<filter>`.
     pub filters: Vec<Filter>,
     pub will: Option<Box<Will>>,
+    /// Set when it is kept across a restart, or its will is.
+    pub kept: Option<Box<KeptAs>>,
+    /// Acknowledgements that are owed, in the order in which they must go out [MQTT-4.6.0-2].
+    #[expect(clippy::box_collection, reason = "idle sessions owe nothing and pay one pointer for it")]
+    owed: Option<Box<VecDeque<Owed>>>,
     backlog: Option<Box<Backlog>>,
 }
 
@@ -61,6 +92,7 @@ impl Session {
             conn: None,
             epoch,
             keep_s: 0,
+            away: UnixMs(0),
             ends: None,
             will_at: None,
             in_flight_max: 1,
@@ -70,7 +102,53 @@ impl Session {
             listens_own: false,
             filters: Vec::new(),
             will: None,
+            kept: None,
+            owed: None,
             backlog: None,
+        }
+    }
+
+    /// The number under which what waits in it is kept. A session that ends with its line has at most a
+    /// will to keep.
+    pub fn durable(&self) -> Option<SessionId> {
+        self.kept.as_ref().filter(|_| self.keep_s > 0).map(|kept| kept.id)
+    }
+
+    /// The publish `token` of the present line is to be acknowledged after those that are owed already.
+    /// `false` when nothing is and it can be at once.
+    pub fn owes_before(&mut self, token: u32, result: Option<Result<(), Refusal>>) -> bool {
+        if self.owed.is_none() && result.is_some() {
+            return false;
+        }
+        self.owed.get_or_insert_default().push_back(Owed { token, result });
+        true
+    }
+
+    /// Whether the publish `token` is still to be acknowledged on the present line.
+    pub fn owes(&self, token: u32) -> bool {
+        self.owed.as_ref().is_some_and(|owed| owed.iter().any(|owed| owed.token == token))
+    }
+
+    /// The result of `token` is known. Calls `pay` with all that may be acknowledged now, in order.
+    /// `false` when `token` is not owed on this line.
+    pub fn pay(&mut self, token: u32, result: Result<(), Refusal>, mut pay: impl FnMut(u32, Result<(), Refusal>)) -> bool {
+        let Some(owed) = &mut self.owed else { return false };
+        let Some(one) = owed.iter_mut().find(|owed| owed.token == token && owed.result.is_none()) else { return false };
+        one.result = Some(result);
+        while let Some(first) = owed.pop_front_if(|owed| owed.result.is_some()) {
+            pay(first.token, first.result.unwrap_or(Ok(())));
+        }
+        if owed.is_empty() {
+            self.owed = None;
+        }
+        true
+    }
+
+    /// The line is gone: nothing is owed on it any more.
+    pub fn owe_nothing(&mut self) {
+        self.owed = None;
+        if let Some(kept) = &mut self.kept {
+            kept.holding = 0;
         }
     }
 
@@ -100,8 +178,13 @@ impl Session {
     }
 
     /// Puts a message into the queue.
-    pub fn enqueue(&mut self, waiting: Waiting, limits: &Limits) -> Result<(), Waiting> {
-        self.backlog_mut().push(waiting, limits)
+    pub fn enqueue(
+        &mut self,
+        waiting: Waiting,
+        limits: &Limits,
+        keep: impl FnOnce(u64, &Waiting) -> Keeping,
+    ) -> Result<(), Waiting> {
+        self.backlog_mut().push(waiting, limits, keep)
     }
 
     /// Whether a line could take something now.

@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use contract::{
-    Admission, Answer, Bus, Close, ConnId, Delivery, Ending, Event, Fault, Gate, Hello, Hub, Login, Refusal, SessionPlace, Step,
-    Ticket, Verdict, Welcome, Will,
+    Admission, Answer, Bus, Close, ConnId, Delivery, Ending, Event, Fault, Gate, Hello, Hub, KeptSession, Login, Note, PromiseId,
+    Refusal, SessionId, SessionPlace, Step, Ticket, Verdict, Welcome, Will,
 };
 use hashbrown::HashMap;
 use model::limits::{self, Limits, QueuePolicy};
@@ -16,9 +17,10 @@ use smallvec::SmallVec;
 
 use crate::access;
 use crate::backlog::Next;
-use crate::mail::{Counters, Mail, Transfer, Work};
+use crate::journal::{After, Journal, Then};
+use crate::mail::{Broadcast, Counters, Mail, Transfer, Work};
 use crate::retained::Retained;
-use crate::session::{Session, SessionKey};
+use crate::session::{KeptAs, Session, SessionKey};
 use crate::shared::{self, SharedGroups};
 use crate::subscriptions::{Entry, Subscriptions};
 use crate::verbs::Verbs;
@@ -40,13 +42,42 @@ pub struct Commons {
     pub(crate) limits: Limits,
     pub(crate) retained: Retained,
     pub(crate) groups: SharedGroups,
+    /// Sessions that are kept across a restart, in all shards.
+    keeping: AtomicUsize,
+    /// The highest number of a kept session or message.
+    number_last: AtomicU64,
 }
 
 impl Commons {
     /// What shards share under the owner's limits.
     pub fn new(limits: Limits) -> Commons {
-        Commons { limits, retained: Retained::new(limits), groups: SharedGroups::default() }
+        Commons { limits, retained: Retained::new(limits), ..Commons::default() }
     }
+
+    /// A number for a session or a message that is to be kept.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.number_last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Goes on counting behind what was given before the program was started.
+    pub(crate) fn count_from(&self, number_last: u64) {
+        self.number_last.store(number_last, Ordering::Relaxed);
+    }
+
+    /// Whether there is a session anywhere that messages are kept for.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeping.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether there is one beside the `own` of a shard.
+    pub(crate) fn keeps_beside(&self, own: usize) -> bool {
+        self.keeping.load(Ordering::Acquire) > own
+    }
+}
+
+/// A moment of the monotonic clock by the wall clock, with both as they stand now.
+pub(crate) fn unix_at((now, unix): (Millis, UnixMs), at: Option<Millis>) -> Option<UnixMs> {
+    at.map(|at| UnixMs(unix.0.saturating_add_unsigned(at.0).saturating_sub_unsigned(now.0)))
 }
 
 /// The home shard of a device.
@@ -98,9 +129,15 @@ pub struct Shard {
     pub(crate) subscriptions: Subscriptions,
     /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
     /// through at each tick.
-    ending: Vec<(usize, u32)>,
+    pub(crate) ending: Vec<(usize, u32)>,
     epoch_last: u32,
     names_given: u64,
+    /// What is to outlive the program, on its way to the disk.
+    pub(crate) journal: Journal,
+    /// How many of `sessions` messages are kept for.
+    pub(crate) keeping: usize,
+    /// Both clocks as they were told last.
+    pub(crate) time: (Millis, UnixMs),
     pub(crate) counters: Counters,
     pub(crate) work: Work,
     /// Scratch for matching, kept so that routing does not allocate.
@@ -124,6 +161,9 @@ impl Shard {
             ending: Vec::new(),
             epoch_last: 0,
             names_given: 0,
+            journal: Journal::default(),
+            keeping: 0,
+            time: (Millis(0), UnixMs(0)),
             counters: Counters::default(),
             work: Work::default(),
             found: Vec::new(),
@@ -133,6 +173,16 @@ impl Shard {
     /// What the owner lets peers use.
     pub fn limits(&self) -> Limits {
         self.commons.limits
+    }
+
+    /// Both clocks, for all calls until the next telling.
+    pub fn set_time(&mut self, now: Millis, unix: UnixMs) {
+        self.time = (now, unix);
+    }
+
+    /// A moment of the monotonic clock by the wall clock.
+    pub(crate) fn unix_at(&self, at: Option<Millis>) -> Option<UnixMs> {
+        unix_at(self.time, at)
     }
 
     fn conn(&mut self, conn: ConnId) -> Option<&mut Conn> {
@@ -172,7 +222,7 @@ impl Shard {
             return self.decided(id, hello, Err(Refusal::BadClientId), now, unix);
         }
         let remote = conn.remote;
-        match self.gate.admit(&hello.login, remote, Ticket { shard: index, conn: id, session: None, token: 0 }) {
+        match self.gate.admit(&hello.login, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 }) {
             Some(verdict) => self.decided(id, hello, verdict, now, unix),
             None => {
                 if let Some(conn) = self.conn(id) {
@@ -188,7 +238,7 @@ impl Shard {
         let Some(conn) = self.conn(id) else { return };
         debug_assert!(matches!(conn.state, ConnState::New), "proofs come before the hello");
         let remote = conn.remote;
-        self.gate.scram(user, remote, Ticket { shard: index, conn: id, session: None, token: 0 });
+        self.gate.scram(user, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 });
     }
 
     fn decided(&mut self, id: ConnId, hello: Hello, verdict: Verdict, now: Millis, unix: UnixMs) {
@@ -234,6 +284,7 @@ impl Shard {
         let party = admission.party.as_client(&client);
         let key = SessionKey::new(&party, client.clone());
         let mut known = self.by_key.get(&key).copied();
+        let mut forgot = false;
         if let Some(at) = known {
             if let Some(old) = self.sessions[at].conn {
                 // One line a session: the newer wins [MQTT-3.1.4-2].
@@ -246,26 +297,19 @@ impl Shard {
             if let Some(at) = known {
                 self.counters.sessions_away -= 1;
                 if hello.clean {
+                    forgot = self.sessions[at].kept.is_some();
                     self.end_session(at, now, unix);
                     known = None;
                 }
             }
         }
         let resumed = known.is_some();
-        let at = known.unwrap_or_else(|| {
-            self.epoch_last = self.epoch_last.wrapping_add(1);
-            let at = self.sessions.insert(Session::new(client.clone(), party.clone(), self.epoch_last));
-            self.by_key.insert(key, at);
-            if is_grouped(&party.key()) {
-                self.by_party.entry(party.key()).or_default().push(at as u32);
-            }
-            at
-        });
+        let at = known.unwrap_or_else(|| self.new_session(key, party.clone()));
         let app_says = admission.settings.get(QUEUE_SETTING).and_then(|word| QueuePolicy::parse(word));
         let queue_policy = app_says.unwrap_or(self.commons.limits.queue_policy);
         let session = &mut self.sessions[at];
         session.conn = Some(id);
-        session.keep_s = hello.keep_s;
+        session.party = party.clone();
         session.ends = None;
         // Back in time: a will that waited is not needed [MQTT-3.1.3-9].
         session.will_at = None;
@@ -274,24 +318,37 @@ impl Shard {
         session.told_full = false;
         session.denials_told = 0;
         session.will = hello.will.map(Box::new);
-        let (waits, listens) = (session.has_next(), session.listens_own);
+        let (listens, will) = (session.listens_own, session.will.is_some());
+        if session.kept.is_none() && (hello.keep_s > 0 || will) {
+            let id = SessionId(self.commons.next_number());
+            session.kept = Some(Box::new(KeptAs { id, noted: 0, holding: 0, sent_before: 0 }));
+        }
+        self.set_keep_s(at, hello.keep_s);
+        self.note_session(at, now);
         let Some(conn) = self.conn(id) else { return };
         conn.state = ConnState::In(at);
         let (protocol, remote) = (conn.protocol, conn.remote);
         self.counters.welcomed += 1;
-        self.work.answers.push((
-            id,
-            Answer::Welcome(Welcome {
-                party: party.clone(),
-                resumed,
-                client,
-                settings: admission.settings,
-                enrolled: admission.enrolled,
-            }),
-        ));
-        if waits {
-            self.work.ready.push(id);
+        let welcome = Answer::Welcome(Welcome {
+            party: party.clone(),
+            resumed,
+            client,
+            settings: admission.settings,
+            enrolled: admission.enrolled,
+        });
+        if will || forgot {
+            // What it entrusts us with, or has us forget, is so after a crash too.
+            if let Some(kept) = &mut self.sessions[at].kept {
+                kept.holding += 1;
+            }
+            self.journal.wait(After { conn: id, answer: Box::new(welcome), hold: true });
+        } else {
+            self.work.answers.push((id, welcome));
+            if self.sessions[at].has_next() {
+                self.work.ready.push(id);
+            }
         }
+        self.load(at);
         self.share_online(at, true);
         if let Some(device) = party.device() {
             self.work.events.push(Event::LineOpened { device, protocol, remote, firmware: hello.firmware, at: unix });
@@ -299,6 +356,52 @@ impl Shard {
                 self.work.events.push(Event::Listening { device });
             }
         }
+    }
+
+    /// A session of that name, with nothing in it.
+    pub(crate) fn new_session(&mut self, key: SessionKey, party: Arc<Party>) -> usize {
+        self.epoch_last = self.epoch_last.wrapping_add(1);
+        let at = self.sessions.insert(Session::new(key.client.clone(), party.clone(), self.epoch_last));
+        self.by_key.insert(key, at);
+        if is_grouped(&party.key()) {
+            self.by_party.entry(party.key()).or_default().push(at as u32);
+        }
+        at
+    }
+
+    /// Says how long a session is kept without a line, and counts those that messages are kept for.
+    pub(crate) fn set_keep_s(&mut self, at: usize, keep_s: u32) {
+        let session = &mut self.sessions[at];
+        let was = session.durable().is_some();
+        session.keep_s = keep_s;
+        match (was, session.durable().is_some()) {
+            (false, true) => {
+                self.keeping += 1;
+                self.commons.keeping.fetch_add(1, Ordering::AcqRel);
+            }
+            (true, false) => {
+                self.keeping -= 1;
+                self.commons.keeping.fetch_sub(1, Ordering::AcqRel);
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes a session as it is now, if it is kept at all.
+    pub(crate) fn note_session(&mut self, at: usize, due: Millis) {
+        let session = &mut self.sessions[at];
+        let sent = session.with_backlog(|b| b.sent_last()).unwrap_or(0);
+        let Some(kept) = &session.kept else { return };
+        let note = Note::Session(KeptSession {
+            id: kept.id,
+            owner: session.party.key(),
+            client: session.client.clone(),
+            keep_s: session.keep_s,
+            away: session.conn.is_none().then_some(session.away),
+            sent,
+            will: session.will.clone(),
+        });
+        self.journal.note(note, due);
     }
 
     // ---- going out ----
@@ -311,8 +414,10 @@ impl Shard {
         let (protocol, remote) = (conn.protocol, conn.remote);
         let session = &mut self.sessions[at];
         session.conn = None;
+        session.away = unix;
+        session.owe_nothing();
         let party = session.party.clone();
-        let unsent = session.with_backlog(|b| b.line_lost()).unwrap_or_default();
+        let unsent = session.with_backlog(|b| b.line_lost(party.device())).unwrap_or_default();
         for message in unsent {
             self.step(&message, Step::Lost, unix);
         }
@@ -336,6 +441,7 @@ impl Shard {
         if session.will_at == Some(now) {
             self.will_due(at, now, unix);
         }
+        self.note_session(at, now.plus_ms(u64::from(self.commons.limits.commit_window_ms)));
         let session = &self.sessions[at];
         if session.ends.is_some() || session.will_at.is_some() {
             self.ending.push((at, epoch));
@@ -349,6 +455,7 @@ impl Shard {
         if let Some(will) = session.will.take() {
             let party = session.party.clone();
             self.publish_will(&party, *will, now, unix);
+            self.note_session(at, now);
         }
     }
 
@@ -388,20 +495,25 @@ impl Shard {
             props: will.props,
             ..Message::new(topic, will.payload, unix)
         });
-        if will.retain && self.commons.retained.set(&message).is_err() {
+        if will.retain && self.retain(&message, None, now).is_err() {
             self.counters.dropped += 1;
         }
         if let (Some(device), model::topic::Space::Device { .. }) = (party.device(), message.topic.space()) {
             self.work.events.push(Event::Up { device, message: message.clone(), ticket: None });
         }
-        self.route(&message, None, now);
+        self.route(&message, None, None, now);
     }
 
     /// Forgets a session without a line and everything that waits in it. A will that was still to come
     /// comes now; a message of a shared subscription goes to another member.
-    fn end_session(&mut self, at: usize, now: Millis, unix: UnixMs) {
+    pub(crate) fn end_session(&mut self, at: usize, now: Millis, unix: UnixMs) {
         self.will_due(at, now, unix);
-        let mut session = self.sessions.remove(at);
+        let left: Vec<_> = self.sessions[at].take_backlog().into_iter().flat_map(|b| b.into_left()).collect();
+        for (waiting, _) in &left {
+            self.step_of(at, &waiting.message, Step::Lost, unix);
+        }
+        self.set_keep_s(at, 0);
+        let session = self.sessions.remove(at);
         self.by_key.remove(&session.key());
         for filter in &session.filters {
             self.unwant(at, session.epoch, filter);
@@ -413,25 +525,74 @@ impl Shard {
                 self.by_party.remove(&party);
             }
         }
-        for (waiting, may_move) in session.take_backlog().into_iter().flat_map(|b| b.into_left()) {
-            self.step(&waiting.message, Step::Lost, unix);
-            if may_move {
-                self.give_another(waiting);
-            }
+        // It is forgotten only when what others are to have of it is safe with them.
+        let ended = session.kept.map(|kept| Note::Ended(kept.id));
+        let ended = ended.map(|note| (self.journal.begin(Then::Note(Box::new(note.clone()))), note));
+        for (waiting, _) in left.into_iter().filter(|(_, may_move)| *may_move) {
+            self.give_another(waiting, ended.as_ref().map(|(promise, _)| *promise), now);
+        }
+        if let Some((promise, note)) = ended
+            && self.journal.seal(promise).is_some()
+        {
+            self.journal.note(note, now);
         }
     }
 
     /// A publish that had to be kept is, or is not. An exactly-once publish is answered on whatever line
     /// the session has now; any other only where it came from, because on a newer line the peer may have
     /// given its id to something else.
-    fn published(&mut self, ticket: Ticket, result: Result<(), Refusal>) {
-        let Some(SessionPlace { index, epoch }) = ticket.session else { return };
-        let Some(session) = self.sessions.get_mut(index as usize).filter(|s| s.epoch == epoch) else { return };
-        let exactly_once = session.with_backlog(|b| b.claim_answered(ticket.token, result.is_ok())).unwrap_or(false);
-        if let Some(conn) = session.conn
-            && (exactly_once || conn == ticket.conn)
-        {
-            self.work.answers.push((conn, Answer::Published { token: ticket.token, result }));
+    fn published(&mut self, place: SessionPlace, from: ConnId, token: u32, result: Result<(), Refusal>) {
+        let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { return };
+        let exactly_once = session.with_backlog(|b| b.claim_answered(token, result.is_ok())).unwrap_or(false);
+        let Some(conn) = session.conn.filter(|conn| exactly_once || *conn == from) else { return };
+        let answers = &mut self.work.answers;
+        let owed = session.pay(token, result, |token, result| answers.push((conn, Answer::Published { token, result })));
+        if !owed && exactly_once {
+            answers.push((conn, Answer::Published { token, result }));
+        }
+    }
+
+    /// Carries out what the journal has brought to its end.
+    pub(crate) fn follow_journal(&mut self, now: Millis) {
+        loop {
+            let finished = std::mem::take(&mut self.journal.finished);
+            for (then, result) in finished {
+                match then {
+                    Then::Publish { session, conn, token } => self.published(session, conn, token, result),
+                    Then::Shard(shard, promise) => self.work.posts.push((shard, Mail::Safe(promise, result))),
+                    // Also when it is safe nowhere else: then there is nothing more to be done for it.
+                    Then::Note(note) => drop(self.journal.note(*note, now)),
+                }
+            }
+            for (After { conn, answer, hold }, result) in std::mem::take(&mut self.journal.passed) {
+                let Some(at) = self.session_of(conn) else { continue };
+                if let Some(kept) = self.sessions[at].kept.as_mut().filter(|_| hold) {
+                    kept.holding = kept.holding.saturating_sub(1);
+                }
+                let answer = match result {
+                    Ok(()) => *answer,
+                    Err(refusal) => {
+                        let close = Close { fault: Fault::Ours, why: refusal.to_string().into() };
+                        Answer::Closing { ending: Ending::NotKept, close }
+                    }
+                };
+                self.work.answers.push((conn, answer));
+                self.work.ready.push(conn);
+            }
+            for place in std::mem::take(&mut self.journal.woken) {
+                let session = self.sessions.get(place.index as usize).filter(|s| s.epoch == place.epoch);
+                self.work.ready.extend(session.and_then(|s| s.conn));
+            }
+            for (place, number) in std::mem::take(&mut self.journal.refused) {
+                if let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch)
+                    && session.with_backlog(|b| b.refused(number)) == Some(true)
+                {
+                    self.counters.dropped += 1;
+                }
+            }
+            if self.journal.finished.is_empty() {
+                return;
+            }
         }
     }
 
@@ -445,7 +606,7 @@ impl Shard {
             if let Some(conn) = self.sessions[at].conn {
                 if forget {
                     // Gone for good: its session must not wait for it, nor its will speak for it.
-                    self.sessions[at].keep_s = 0;
+                    self.set_keep_s(at, 0);
                     self.sessions[at].will = None;
                 }
                 self.line_gone(conn, why, now, unix);
@@ -506,14 +667,21 @@ impl Shard {
     /// Mail came in.
     pub fn mail(&mut self, mail: Mail, now: Millis, unix: UnixMs) {
         match mail {
-            Mail::Message(message) => self.route_here(&message, None, now),
+            Mail::Message(Broadcast { message, safe }) => {
+                self.keep_for(safe, |shard, promise| shard.route_here(&message, None, promise, now));
+            }
             Mail::Publish(message) => {
-                if message.retain && self.commons.retained.set(&message).is_err() {
+                if message.retain && self.retain(&message, None, now).is_err() {
                     self.counters.dropped += 1;
                 }
-                self.route(&message, None, now);
+                self.route(&message, None, None, now);
             }
-            Mail::Shared { session, waiting } => self.give_shared(session, *waiting),
+            Mail::Shared { session, waiting, safe } => {
+                self.keep_for(safe, |shard, promise| shard.give_shared(session, *waiting, promise, now));
+            }
+            Mail::Safe(promise, result) => self.journal.settle(promise, result),
+            Mail::Kept(result) => self.journal.answered(result, now),
+            Mail::Came(place, rows) => self.came(place, rows),
             Mail::Push(message) => self.push(&message, now, unix),
             Mail::Verdict(ticket, verdict) => {
                 let Some(conn) = self.conn(ticket.conn) else { return };
@@ -527,8 +695,21 @@ impl Shard {
                     self.work.answers.push((ticket.conn, Answer::Scram(keys)));
                 }
             }
-            Mail::Published(ticket, result) => self.published(ticket, result),
+            Mail::Published(ticket, result) => match (ticket.promise, ticket.session) {
+                (Some(promise), _) => self.journal.settle(promise, result),
+                (None, Some(place)) => self.published(place, ticket.conn, ticket.token, result),
+                (None, None) => {}
+            },
             Mail::Kick { whom, why, forget } => self.kick(whom, &why, forget, now, unix),
+        }
+    }
+
+    /// Does `work` under a promise to another shard, which hears of it when all is kept.
+    fn keep_for(&mut self, safe: Option<(u16, PromiseId)>, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
+        let own = safe.map(|(shard, promise)| self.journal.begin(Then::Shard(shard, promise)));
+        work(self, own);
+        if let Some(own) = own {
+            self.journal.settle(own, Ok(()));
         }
     }
 
@@ -537,12 +718,16 @@ impl Shard {
         let at = self.session_of(conn)?;
         loop {
             let session = &mut self.sessions[at];
-            let window = session.in_flight_max;
-            match session.with_backlog(|b| b.next(now, window))? {
+            if session.kept.as_ref().is_some_and(|kept| kept.holding > 0) {
+                return None;
+            }
+            let (window, journal) = (session.in_flight_max, &self.journal);
+            match session.with_backlog(|b| b.next(now, window, journal.kept()))? {
                 Next::Nothing => return None,
-                Next::Expired(message) => {
+                Next::Expired(done) => {
                     self.counters.expired += 1;
-                    self.step(&message, Step::Lost, unix);
+                    self.forget_place(at, &done, now);
+                    self.step_of(at, &done.message, Step::Lost, unix);
                 }
                 Next::Give(delivery) => {
                     self.counters.delivered += 1;
@@ -589,7 +774,8 @@ impl Shard {
     pub fn counters(&self) -> Counters {
         let sessions = self.sessions.len() as u64;
         let retained = if self.index == 0 { self.commons.retained.len() as u64 } else { 0 };
-        Counters { sessions, retained, subscriptions: self.subscriptions.len() as u64, ..self.counters }
+        let (noted, taken_back) = self.journal.counted;
+        Counters { sessions, retained, subscriptions: self.subscriptions.len() as u64, noted, taken_back, ..self.counters }
     }
 
     /// What is to be done.
@@ -599,7 +785,7 @@ impl Shard {
 }
 
 /// Group and filter of a shared subscription as a session holds it.
-fn shared_parts(held: &Filter) -> Option<(&str, Filter)> {
+pub(crate) fn shared_parts(held: &Filter) -> Option<(&str, Filter)> {
     let (group, filter) = shared::split(held.as_str()).flatten()?;
     Some((group, Filter::parse(filter).ok()?))
 }

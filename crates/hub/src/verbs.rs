@@ -1,13 +1,14 @@
 //! What a machine may ask of the hub, bound to its connection for as long as one call lasts.
 
 use contract::{
-    Accepted, Bye, ConnId, Event, Hello, Hub, Outcome, Publish, Refusal, Released, RetainedWanted, SessionPlace, Slot, Step,
-    SubscribeOptions,
+    Accepted, Answer, Awaited, Bye, ConnId, Event, Hello, Hub, KeptWish, Note, Outcome, Publish, Rare, Refusal, Released,
+    RetainedWanted, SessionPlace, Slot, Step, SubscribeOptions, Waiting,
 };
 use model::{Millis, Qos, UnixMs};
 
 use crate::access;
-use crate::backlog::{Rare, Waiting};
+use crate::backlog::Keeping;
+use crate::journal::After;
 use crate::shard::Shard;
 use crate::shared::Member;
 use crate::subscriptions::Entry;
@@ -69,32 +70,24 @@ impl Hub for Verbs<'_> {
         } else {
             self.shard.subscriptions.insert(&grant.filter, entry);
         }
+        if let Some(session) = session.durable() {
+            let wish = KeptWish {
+                filter: held.clone(),
+                qos: entry.qos,
+                id: entry.id,
+                as_me: entry.as_me,
+                reach: entry.reach,
+                no_local: entry.no_local,
+                as_published: entry.as_published,
+                checked: entry.checked,
+            };
+            self.noted(at, Note::Wants(session, wish));
+        }
         // Retained messages are not for shared subscriptions [MQTT-3.8.4-8's note, section 4.8.2].
         if wanted && grant.group.is_none() {
-            let mut left_out = 0;
-            let now = self.now;
-            self.shard.commons.retained.matching(&grant.filter, grant.reach, |message| {
-                if message.expires.is_some_and(|at| at <= now)
-                    || (grant.checked && !access::may_receive(&session.party, &message.topic))
-                {
-                    return true;
-                }
-                let waiting = Waiting {
-                    message: message.clone(),
-                    qos: options.qos.min(message.qos),
-                    as_me: grant.as_me,
-                    retained: true,
-                    retain: true,
-                    rare: options.id.map(|id| Box::new(Rare { ids: vec![id], group: None })),
-                };
-                left_out += u64::from(session.enqueue(waiting, &self.shard.commons.limits).is_err());
-                true
-            });
-            self.shard.counters.dropped += left_out;
-            if session.has_next() {
-                self.shard.work.ready.push(self.conn);
-            }
+            self.give_retained(at, &grant, options);
         }
+        let session = &mut self.shard.sessions[at];
         if !known {
             session.filters.push(held);
         }
@@ -113,22 +106,49 @@ impl Hub for Verbs<'_> {
         let held = access::filter_to_subscribe(&session.party, filter, &self.shard.commons.limits)?.held();
         let Some(place) = session.filters.iter().position(|f| *f == held) else { return Ok(false) };
         session.filters.swap_remove(place);
-        let epoch = session.epoch;
-        Ok(self.shard.unwant(at, epoch, &held))
+        let (epoch, durable) = (session.epoch, session.durable());
+        let was = self.shard.unwant(at, epoch, &held);
+        if let Some(session) = durable {
+            self.noted(at, Note::Unwants(session, held));
+        }
+        Ok(was)
     }
 
     fn received(&mut self, slot: Slot) -> bool {
         let Some(at) = self.shard.session_of(self.conn) else { return false };
-        self.shard.sessions[at].with_backlog(|b| b.received(slot)).unwrap_or(false)
+        let session = &mut self.shard.sessions[at];
+        let (durable, journal, now) = (session.durable(), &mut self.shard.journal, self.now);
+        let mut noted = None;
+        let known = session.with_backlog(|b| {
+            b.received(slot, |seq| match durable {
+                None => Keeping::Not,
+                Some(session) => {
+                    let number = journal.note(Note::Received(session, seq), now);
+                    noted = Some(number + 1);
+                    Keeping::Noted(number)
+                }
+            })
+        });
+        if let (Some(noted), Some(kept)) = (noted, &mut session.kept) {
+            kept.noted = noted;
+        }
+        known.unwrap_or(false)
+    }
+
+    fn awaited(&mut self, slot: Slot) -> Option<Awaited> {
+        let at = self.shard.session_of(self.conn)?;
+        self.shard.sessions[at].with_backlog(|b| b.awaited(slot)).flatten()
     }
 
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {
         let Some(at) = self.shard.session_of(self.conn) else { return false };
         let session = &mut self.shard.sessions[at];
-        let Some(message) = session.with_backlog(|b| b.settle(slot)).flatten() else { return false };
+        let Some(done) = session.with_backlog(|b| b.settle(slot)).flatten() else { return false };
         if session.has_next() {
             self.shard.work.ready.push(self.conn);
         }
+        self.shard.forget_place(at, &done, self.now);
+        let (message, session) = (done.message, &self.shard.sessions[at]);
         let addressee = message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
         if addressee {
             let step = match outcome {
@@ -150,7 +170,22 @@ impl Hub for Verbs<'_> {
 
     fn release(&mut self, id: u16) -> Released {
         let Some(at) = self.shard.session_of(self.conn) else { return Released::Unknown };
-        self.shard.sessions[at].with_backlog(|b| b.release(id)).unwrap_or(Released::Unknown)
+        let session = &mut self.shard.sessions[at];
+        let released = session.with_backlog(|b| b.release(id)).unwrap_or(Released::Unknown);
+        if let (Released::Done, Some(session)) = (released, session.durable()) {
+            self.noted(at, Note::Released(session, id));
+        }
+        released
+    }
+
+    fn say_when_kept(&mut self, out: &mut Vec<u8>, from: usize, hold: bool) {
+        let Some(at) = self.shard.session_of(self.conn) else { return };
+        let Some(kept) = &mut self.shard.sessions[at].kept else { return };
+        if kept.noted > self.shard.journal.kept() {
+            kept.holding += u16::from(hold);
+            let answer = Box::new(Answer::Say(out.split_off(from)));
+            self.shard.journal.wait(After { conn: self.conn, answer, hold });
+        }
     }
 
     fn bye(&mut self, bye: Bye) {
@@ -159,6 +194,44 @@ impl Hub for Verbs<'_> {
         if !bye.with_will {
             session.will = None;
         }
-        session.keep_s = bye.keep_s.unwrap_or(session.keep_s);
+        let keep_s = bye.keep_s.unwrap_or(session.keep_s);
+        self.shard.set_keep_s(at, keep_s);
+    }
+}
+
+impl Verbs<'_> {
+    /// Notes what the client is told of only when it is on disk.
+    fn noted(&mut self, at: usize, note: Note) {
+        let number = self.shard.journal.note(note, self.now);
+        if let Some(kept) = &mut self.shard.sessions[at].kept {
+            kept.noted = number + 1;
+        }
+    }
+
+    /// Puts the retained messages of a new subscription into its session's queue.
+    fn give_retained(&mut self, at: usize, grant: &access::Grant, options: SubscribeOptions) {
+        let party = self.shard.sessions[at].party.clone();
+        let mut found = Vec::new();
+        self.shard.commons.retained.matching(&grant.filter, grant.reach, |message| {
+            let gone = message.expires.is_some_and(|at| at <= self.now);
+            if !gone && (!grant.checked || access::may_receive(&party, &message.topic)) {
+                found.push(message.clone());
+            }
+            true
+        });
+        for message in found {
+            let waiting = Waiting {
+                qos: options.qos.min(message.qos),
+                message,
+                as_me: grant.as_me,
+                retained: true,
+                retain: true,
+                rare: options.id.map(|id| Box::new(Rare { ids: vec![id], group: None })),
+            };
+            self.shard.counters.dropped += u64::from(self.shard.enqueue(at, waiting, None, self.now).is_err());
+        }
+        if self.shard.sessions[at].has_next() {
+            self.shard.work.ready.push(self.conn);
+        }
     }
 }

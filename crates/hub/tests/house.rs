@@ -1,84 +1,14 @@
 //! The hub as a whole, several shards in one thread, with MQTT as the language to speak to it: sessions
 //! across lines, hand-overs, pushes and their receipts, slow readers, ends.
 
-use std::collections::BTreeMap;
-
 use contract::{Event, Refusal, Step, Ticket};
 use model::limits::{Limits, QueuePolicy};
 use model::{DeviceNumber, Message, PushId, Qos, Receipt, Topic, limits};
-use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{Connect, Kind, Level, Options, Packet, Properties, Publish, Subscribe, Will, put_ack, put_empty};
+use protocols::mqtt::codec::{Kind, Level, Properties, Publish, put_ack, put_empty};
 use testkit::{House, Keep, LineId};
 
-fn connect(house: &mut House, device: &str, client: &str, clean: bool) -> LineId {
-    let props = Properties::NONE;
-    let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos: Qos::AtMostOnce, retain: false, props });
-    let hello = Connect {
-        level: Level::V311,
-        clean,
-        keep_alive_s: 0,
-        props,
-        client,
-        will,
-        user: Some(device),
-        password: Some(b"secret"),
-    };
-    let mut bytes = Vec::new();
-    hello.encode(&mut bytes).unwrap();
-    let line = house.connect(&PROTOCOL);
-    house.send(line, &bytes);
-    line
-}
-
-fn subscribe(house: &mut House, line: LineId, filter: &str, qos: Qos) {
-    let mut bytes = Vec::new();
-    Subscribe::encode(Level::V311, &mut bytes, 7, Properties::NONE, &[(filter, Options::at(qos))]).unwrap();
-    house.send(line, &bytes);
-}
-
-fn publish(house: &mut House, line: LineId, topic: &str, payload: &[u8], qos: Qos) {
-    let mut bytes = Vec::new();
-    Publish { dup: false, qos, retain: false, topic, id: 9, props: Properties::NONE, payload }
-        .encode(Level::V311, &mut bytes)
-        .unwrap();
-    house.send(line, &bytes);
-}
-
-fn ack(house: &mut House, line: LineId, id: u16) {
-    let mut bytes = Vec::new();
-    put_ack(&mut bytes, Kind::Puback, id);
-    house.send(line, &bytes);
-}
-
-/// What a client was sent, a line of text a packet.
-fn received(house: &mut House, line: LineId) -> Vec<String> {
-    let bytes = house.received(line);
-    let mut rest = &bytes[..];
-    let mut packets = Vec::new();
-    while let Some((packet, used)) = Packet::read(Level::V311, rest).unwrap() {
-        packets.push(match packet {
-            Packet::Connack(connack) => format!("connack {:?} present={}", connack.reason, connack.session_present),
-            Packet::Publish(p) => {
-                let dup = if p.dup { " dup" } else { "" };
-                format!("{} {} id={}{dup}", p.topic, String::from_utf8_lossy(p.payload), p.id)
-            }
-            Packet::Suback(_) => "suback".to_owned(),
-            Packet::Puback(_) => "puback".to_owned(),
-            Packet::Pubrec(ack) => format!("pubrec {}", ack.id),
-            Packet::Pubcomp(ack) => format!("pubcomp {}", ack.id),
-            other => format!("{:?}", std::mem::discriminant(&other)),
-        });
-        rest = &rest[used..];
-    }
-    assert!(rest.is_empty(), "a client is only ever sent whole packets");
-    packets
-}
-
-fn house(shards: u16) -> (House, BTreeMap<&'static str, DeviceNumber>) {
-    let house = House::new(shards);
-    let numbers = ["a", "b", "c", "lamp"].map(|id| (id, house.gate().add_device(id, "secret", 7)));
-    (house, numbers.into())
-}
+mod clients;
+use clients::{ack, connect, house, publish, received, subscribe};
 
 fn push(house: &mut House, device: &str, number: DeviceNumber, payload: &'static str) {
     let receipt = Some(Receipt { push: PushId(1), device: number });

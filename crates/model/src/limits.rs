@@ -252,6 +252,13 @@ pub const STORE_CONVERT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const STORE_FREE_PAGES_KEPT: u64 = 256;
 /// Free pages that are given back in one go, so that a job which comes meanwhile waits some milliseconds.
 pub const STORE_FREE_PAGES_STEP: u64 = 256;
+/// Facts of the hub in one batch: a transaction of some tens of milliseconds.
+pub const NOTES_PER_BATCH_MAX: usize = 10_000;
+/// How long what could not be kept waits before it is tried again, in milliseconds.
+pub const NOTES_AGAIN_MS: u64 = 500;
+/// How long a message for a client that is there may wait for its acknowledgement before it is written
+/// down, in milliseconds: most are acknowledged within that and never touch the disk.
+pub const COMMIT_WINDOW_MS: u16 = 2;
 
 // ---- what an owner may set ----
 
@@ -286,6 +293,8 @@ pub struct Limits {
     /// Connections of devices and MQTT clients that one IP address may hold at once. 0 is no limit, and the
     /// default: most devices of a site share one address.
     pub connections_per_address: u32,
+    /// See [`COMMIT_WINDOW_MS`]; set as `store.commit_window_ms`.
+    pub commit_window_ms: u16,
 }
 
 impl Default for Limits {
@@ -304,6 +313,7 @@ impl Default for Limits {
             retained_messages: RETAINED_MESSAGES_MAX,
             retained_bytes: RETAINED_BYTES_MAX,
             connections_per_address: 0,
+            commit_window_ms: COMMIT_WINDOW_MS,
         }
     }
 }

@@ -2,8 +2,10 @@
 //! side speaks. Built once when it arrives, never changed afterwards.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceNumber;
 use crate::push::PushId;
@@ -11,7 +13,7 @@ use crate::time::{Millis, UnixMs};
 use crate::topic::Topic;
 
 /// How hard a message is carried. The numbers are MQTT's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Qos {
     /// At most once: lost with the connection.
@@ -47,7 +49,7 @@ pub struct Receipt {
 
 /// What a publisher says about its message beside the payload (MQTT 5.0, section 3.3.2.3), passed on
 /// unchanged and in order. Boxed in the message, because most have none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Props {
     /// What kind of content the payload is, in words that publisher and subscriber share.
     pub content_type: Option<String>,
@@ -95,6 +97,43 @@ pub struct Message {
     pub receipt: Option<Receipt>,
     /// What the publisher says about it.
     pub props: Option<Box<Props>>,
+    /// The number under which it is kept, given when the first who must keep it does.
+    pub number: MessageNumber,
+}
+
+/// The number under which a message is kept: one for all its recipients on all shards, so that it lies on
+/// disk once. 0 while nobody keeps it.
+#[derive(Debug, Default)]
+pub struct MessageNumber(AtomicU64);
+
+impl MessageNumber {
+    /// The number of a message that was kept.
+    pub fn of(number: u64) -> MessageNumber {
+        MessageNumber(AtomicU64::new(number))
+    }
+
+    /// The number; 0 is none.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The number, from `next` if it has none yet. Shards may ask at once and get the same.
+    pub fn get_or(&self, next: impl FnOnce() -> u64) -> u64 {
+        match self.get() {
+            0 => {
+                let new = next();
+                self.0.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|given| given, |_| new)
+            }
+            given => given,
+        }
+    }
+}
+
+impl Clone for MessageNumber {
+    /// A copy is another message.
+    fn clone(&self) -> MessageNumber {
+        MessageNumber::default()
+    }
 }
 
 impl Message {
@@ -110,6 +149,7 @@ impl Message {
             expires: None,
             receipt: None,
             props: None,
+            number: MessageNumber::default(),
         }
     }
 

@@ -118,6 +118,12 @@ impl TlsServer {
         &self.settings.section
     }
 
+    /// The certificates that it shows, as PEM.
+    pub fn shown(&self) -> io::Result<Vec<u8>> {
+        let files = self.settings.pairs.iter().map(|(certificate, _)| fs::read(certificate));
+        Ok(files.collect::<io::Result<Vec<_>>>()?.concat())
+    }
+
     /// Reads the files again. New connections see what is in them now; open ones go on as they are. On an
     /// error everything stays.
     pub fn reload(&self) -> Result<(), TlsError> {
@@ -188,8 +194,13 @@ fn take_keys(context: &mut SslContextBuilder, keys: Arc<OnceLock<PskLookup>>) ->
 fn add_pair(context: &mut SslContextBuilder, section: &str, certificate: &Path, key: &Path) -> Result<Id, TlsError> {
     let setting = |name: &str| format!("{section}.{name}");
     let pem = read(setting("certificate"), certificate)?;
-    if X509::stack_from_pem(&pem).is_ok_and(|chain| chain.is_empty()) || X509::from_pem(&pem).is_err() {
-        return Err(TlsError::Form { key: setting("certificate"), file: certificate.to_owned(), wanted: "certificate" });
+    let wanted = match X509::stack_from_pem(&pem) {
+        Ok(chain) if !chain.is_empty() => None,
+        Err(_) if X509::from_pem(&pem).is_ok() => Some("chain that can be read behind its first certificate"),
+        _ => Some("certificate"),
+    };
+    if let Some(wanted) = wanted {
+        return Err(TlsError::Form { key: setting("certificate"), file: certificate.to_owned(), wanted });
     }
     // Without the callback OpenSSL would ask for a passphrase on the terminal.
     let private = PKey::private_key_from_pem_callback(&read(setting("key"), key)?, |_| Ok(0)).map_err(|_| TlsError::Form {

@@ -108,7 +108,7 @@ async fn connect(dial: &Dial) -> Result<Made, String> {
 async fn live(ctx: &Rc<Ctx>, dial: &Dial, made: Made) -> (Close, Duration) {
     let Made { stream, remote, tls, plain } = made;
     let begun = Instant::now();
-    let machine = (dial.open)(Peer { remote, now: ctx.clock.millis(), limits: ctx.limits() });
+    let machine = (dial.open)(Peer { remote, now: ctx.house.clock.millis(), limits: ctx.limits() });
     let layers = tls.map(|tls| Box::new(Layers::of(tls)));
     let conn = seat_in(ctx, stream, remote, None, layers, Vec::new(), |floor, sockets, conn| {
         floor.open_machine(dial.protocol, machine, remote, sockets);

@@ -4,6 +4,7 @@
 //! Deliberately absent: any protocol (machines come from a registration), any rule about who may do what.
 
 mod addresses;
+mod caller;
 mod certificates;
 mod clock;
 mod dial;
@@ -27,12 +28,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, ScramKeys, Ticket, Verdict};
-use hub::{Commons, Mail, Shard, home_of_device, home_shard};
+use contract::keep::Kept;
+use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, ScramKeys, Ticket, Vault, Verdict};
+use hub::{Broadcast, Commons, Mail, Shard, home_of_device, home_shard};
 use model::limits::Limits;
 use model::{DeviceNumber, Message, Party, PartyKey, Qos, limits};
 
 use crate::addresses::{Addresses, Place};
+pub use crate::caller::{TlsCaller, TlsStream, Trust, Untrusted};
 pub use crate::certificates::{TlsError, TlsServer, TlsSettings};
 pub use crate::clock::SystemClock;
 pub use crate::dial::Dial;
@@ -58,6 +61,21 @@ pub struct Shards {
     stats: Vec<Arc<Stats>>,
 }
 
+/// What the shards have around them.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Who may come in.
+    pub gate: Arc<dyn Gate>,
+    /// Where facts go.
+    pub bus: Arc<dyn Bus>,
+    /// Where what is to survive goes.
+    pub vault: Arc<dyn Vault>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the owner lets peers use.
+    pub limits: Limits,
+}
+
 /// The running shards.
 pub struct Running {
     shards: Arc<Shards>,
@@ -75,28 +93,38 @@ impl Shards {
         })
     }
 
-    /// Starts the shards' threads and accepts connections.
-    pub fn start(
-        self: &Arc<Self>,
-        listeners: &[Listener],
-        gate: Arc<dyn Gate>,
-        bus: Arc<dyn Bus>,
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-    ) -> Result<Running, ListenError> {
-        let commons = Arc::new(Commons::new(limits));
-        let addresses = Addresses::new(limits.connections_per_address);
-        let count = self.inboxes.len() as u16;
+    /// Starts the shards' threads with what was kept, and accepts connections.
+    pub fn start(self: &Arc<Self>, listeners: &[Listener], house: &Surroundings, kept: Kept) -> Result<Running, ListenError> {
+        let addresses = Addresses::new(house.limits.connections_per_address);
         let mut threads = Vec::new();
-        for index in 0..count {
-            let hub = Shard::new(index, count, gate.clone(), bus.clone(), commons.clone());
+        for (hub, index) in self.hubs(house, kept).into_iter().zip(0u16..) {
             let doors = listeners.iter().map(Listener::share).collect::<Result<Vec<_>, _>>()?;
-            let (shards, addresses, bus, clock) = (self.clone(), addresses.clone(), bus.clone(), clock.clone());
-            let run = move || shard::run(index, hub, doors, &shards, addresses, bus, clock);
+            let (shards, addresses, house) = (self.clone(), addresses.clone(), house.clone());
+            let run = move || shard::run(index, hub, doors, &shards, addresses, house);
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
             threads.push(thread.map_err(|error| ListenError::Thread { error })?);
         }
         Ok(Running { shards: self.clone(), threads })
+    }
+
+    /// The hubs of all shards, each with the sessions that are at home there.
+    fn hubs(&self, house: &Surroundings, kept: Kept) -> Vec<Shard> {
+        let Surroundings { gate, bus, clock, limits, .. } = house;
+        let (count, time) = (self.inboxes.len() as u16, (clock.millis(), clock.unix()));
+        let commons = Arc::new(Commons::new(*limits));
+        commons.restore(kept.retained, kept.number_last, kept.version_last, time);
+        let hub = |index| Shard::new(index, count, gate.clone(), bus.clone(), commons.clone());
+        let mut hubs: Vec<Shard> = (0..count).map(hub).collect();
+        for returned in kept.sessions {
+            match gate.party(returned.session.owner) {
+                Some(party) => {
+                    let home = home_shard(&party, &returned.session.client, count);
+                    hubs[usize::from(home)].restore(returned, party, time);
+                }
+                None => hubs[0].forget(returned.session.id, time),
+            }
+        }
+        hubs
     }
 
     /// Takes over a connection that came in elsewhere, to speak `protocol` on top of `layer` (a WebSocket
@@ -209,7 +237,7 @@ pub(crate) enum Post {
 impl Post {
     /// A QoS 0 message that nobody asked a receipt for may be lost when the shard cannot keep up.
     fn may_be_lost(&self) -> bool {
-        matches!(self, Post::Mail(Mail::Message(message)) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
+        matches!(self, Post::Mail(Mail::Message(Broadcast { message, .. })) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
     }
 }
 

@@ -9,8 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::{Bus, Clock, Close, ConnId, Fault, Login, Protocol};
-use hub::{Floor, Mail, Shard};
+use contract::keep::Then;
+use contract::store::StoreError;
+use contract::{Close, ConnId, Fault, Login, Protocol};
+use hub::{Broadcast, Floor, Mail, Shard};
+use model::Millis;
 use model::limits::Limits;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
@@ -24,7 +27,7 @@ use crate::layer::{Flow, Layers};
 use crate::listen::Door;
 use crate::sockets::{Closing, Leaving, Sockets};
 use crate::stats::ShardStats;
-use crate::{Arrival, Coming, Post, Shards, dial};
+use crate::{Arrival, Coming, Post, Shards, Surroundings, dial};
 
 /// What one read takes at most. Shared by all connections of a shard.
 const READ_BYTES: usize = 64 * 1024;
@@ -44,8 +47,7 @@ pub(crate) struct Ctx {
     pub stopping: Cell<bool>,
     shards: Arc<Shards>,
     addresses: Arc<Addresses>,
-    bus: Arc<dyn Bus>,
-    pub clock: Arc<dyn Clock>,
+    pub house: Surroundings,
 }
 
 pub(crate) struct State {
@@ -69,8 +71,7 @@ pub(crate) fn run(
     doors: Vec<Door>,
     shards: &Arc<Shards>,
     addresses: Arc<Addresses>,
-    bus: Arc<dyn Bus>,
-    clock: Arc<dyn Clock>,
+    house: Surroundings,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -97,8 +98,7 @@ pub(crate) fn run(
         stopping: Cell::new(false),
         shards: shards.clone(),
         addresses,
-        bus,
-        clock,
+        house,
     });
     LocalSet::new().block_on(&runtime, async {
         for door in doors {
@@ -143,8 +143,14 @@ impl Ctx {
         })
     }
 
+    /// What the vault is to call with its answer, on whatever thread: the answer comes as mail.
+    fn answer<T: 'static>(&self, mail: impl FnOnce(Result<T, StoreError>) -> Mail + Send + 'static) -> Then<T> {
+        let (shards, index) = (self.shards.clone(), usize::from(self.index));
+        Box::new(move |result| shards.post(index, Post::Mail(mail(result))))
+    }
+
     fn tell_time(&self, floor: &mut Floor) {
-        floor.set_time(self.clock.millis(), self.clock.unix());
+        floor.set_time(self.house.clock.millis(), self.house.clock.unix());
     }
 }
 
@@ -316,28 +322,44 @@ fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     if got > 0 { Ok(got) } else { result }
 }
 
-/// Carries out what turns have left: deliveries, mail to other shards, events, closes.
+/// Carries out what turns have left: deliveries, mail to other shards, events, what is to be kept, closes.
 async fn flush(ctx: Rc<Ctx>) {
-    let mut outgoing: Vec<Arc<model::Message>> = Vec::new();
+    let mut outgoing: Vec<Broadcast> = Vec::new();
     let mut posts = Vec::new();
+    let mut loads = Vec::new();
+    let mut batch_due = None;
     loop {
-        ctx.flush.notified().await;
-        let (clogged, closing, leaving) = {
+        wake(&ctx, batch_due).await;
+        let (clogged, closing, leaving, batch) = {
             let mut state = ctx.state.borrow_mut();
             let State { floor, sockets, .. } = &mut *state;
+            ctx.tell_time(floor);
             floor.flush(sockets);
             outgoing.append(floor.broadcast());
             posts.append(floor.posts());
+            loads.append(floor.loads());
+            let batch = floor.batch();
+            batch_due = floor.batch_due();
             if !floor.events().is_empty() {
-                ctx.bus.emit(floor.events());
+                ctx.house.bus.emit(floor.events());
+            }
+            if ctx.stopping.get() && floor.has_kept_all() {
+                ctx.stop.notify_one();
             }
             note_ended(&mut state);
             let sockets = &mut state.sockets;
-            (std::mem::take(&mut sockets.clogged), std::mem::take(&mut sockets.closing), std::mem::take(&mut sockets.leaving))
+            let (clogged, closing) = (std::mem::take(&mut sockets.clogged), std::mem::take(&mut sockets.closing));
+            (clogged, closing, std::mem::take(&mut sockets.leaving), batch)
         };
+        if let Some(notes) = batch {
+            ctx.house.vault.keep(notes, ctx.answer(Mail::Kept));
+        }
+        for (place, session) in loads.drain(..) {
+            ctx.house.vault.queue(session, ctx.answer(move |rows| Mail::Came(place, rows)));
+        }
         if !outgoing.is_empty() {
             for (_, inbox) in ctx.shards.inboxes.iter().enumerate().filter(|(shard, _)| *shard != usize::from(ctx.index)) {
-                inbox.post(outgoing.iter().map(|message| Post::Mail(Mail::Message(message.clone()))));
+                inbox.post(outgoing.iter().map(|one| Post::Mail(Mail::Message(one.clone()))));
             }
             outgoing.clear();
         }
@@ -353,6 +375,18 @@ async fn flush(ctx: Rc<Ctx>) {
         }
         for leaving in leaving {
             hand_over(&ctx, leaving).await;
+        }
+    }
+}
+
+/// Waits until a turn has left work, or until notes that wait for company have waited long enough.
+async fn wake(ctx: &Ctx, batch_due: Option<Millis>) {
+    match batch_due {
+        None => ctx.flush.notified().await,
+        Some(due) => {
+            let wait = Duration::from_millis(due.since(ctx.house.clock.millis()));
+            // Either will do.
+            let _ = tokio::time::timeout(wait, ctx.flush.notified()).await;
         }
     }
 }
@@ -468,11 +502,8 @@ async fn read_inbox(ctx: Rc<Ctx>) {
                 Post::Dial(dial) => drop(spawn_local(dial::keep(ctx.clone(), *dial))),
                 Post::Stop(go_to, close) => {
                     ctx.stopping.set(true);
+                    // The flusher carries the goodbyes out and ends the thread when all is kept.
                     ctx.turn(|floor, sockets| floor.close_all(go_to.as_ref(), &close, sockets));
-                    // Let the flusher carry the goodbyes out before the thread ends.
-                    tokio::task::yield_now().await;
-                    tokio::task::yield_now().await;
-                    ctx.stop.notify_one();
                 }
             }
         }

@@ -461,6 +461,8 @@ mod tests {
         let (dir, _server) = server(512);
         let file = |name: &str| dir.path().join(name);
         std::fs::write(file("empty"), "").unwrap();
+        let broken = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        std::fs::write(file("broken"), std::fs::read_to_string(file("rsa.crt")).unwrap() + broken).unwrap();
         let load = |pairs: &[(&str, &str)]| {
             let pairs: Vec<(PathBuf, PathBuf)> = pairs.iter().map(|(c, k)| (file(c), file(k))).collect();
             let settings =
@@ -474,6 +476,7 @@ mod tests {
             (&[("rsa.crt", "absent")], "for mqtt.tls.key"),
             (&[("empty", "rsa.key")], "holds no certificate"),
             (&[("rsa.key", "rsa.key")], "holds no certificate"),
+            (&[("broken", "rsa.key")], "behind its first certificate"),
             (&[("rsa.crt", "empty")], "holds no private key"),
             (&[("rsa.crt", "p256.key")], "is not the key of"),
             (&[("rsa.crt", "rsa.key"), ("rsa.crt", "rsa.key")], "two certificates of one kind"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVersion};
 
 use crate::tls::Tls;
 
@@ -34,6 +34,19 @@ pub enum TrustError {
     OpenSsl(#[from] ErrorStack),
 }
 
+/// What checks certificates against those of the CA in the file `ca`, or against what the system trusts.
+pub(crate) fn connector(ca: Option<&Path>) -> Result<SslConnectorBuilder, TrustError> {
+    let system = || SYSTEM_FILES.iter().map(Path::new).find(|file| file.exists());
+    let file = ca.or_else(system).ok_or(TrustError::None)?;
+    let mut connector = SslConnector::builder(SslMethod::tls_client())?;
+    connector.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    connector.set_ca_file(file).map_err(|error| TrustError::File {
+        file: file.to_owned(),
+        why: error.errors().first().and_then(|e| e.reason()).unwrap_or("it holds none").to_owned(),
+    })?;
+    Ok(connector)
+}
+
 /// The caller's side of TLS towards one host.
 #[derive(Clone)]
 pub struct TlsClient {
@@ -45,14 +58,7 @@ impl TlsClient {
     /// For lines to `addr` (`host:port`), whose certificate is signed by the CA in the file `ca`, or by one
     /// that the system trusts.
     pub fn new(addr: &str, ca: Option<&Path>) -> Result<TlsClient, TrustError> {
-        let system = || SYSTEM_FILES.iter().map(Path::new).find(|file| file.exists());
-        let file = ca.or_else(system).ok_or(TrustError::None)?;
-        let mut connector = SslConnector::builder(SslMethod::tls_client())?;
-        connector.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-        connector.set_ca_file(file).map_err(|error| TrustError::File {
-            file: file.to_owned(),
-            why: error.errors().first().and_then(|e| e.reason()).unwrap_or("it holds none").to_owned(),
-        })?;
+        let connector = connector(ca)?;
         let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
         Ok(TlsClient { connector: connector.build(), host: host.trim_matches(['[', ']']).into() })
     }

@@ -252,6 +252,8 @@ mod tests {
         assert_eq!(websocket_accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
+    /// [MQTT 3.1.1: 6.0.0-2]
+    /// [MQTT 5.0: 6.0.0-2]
     #[test]
     fn packets_may_be_split_and_joined_across_frames() {
         let mut layer = WebSocket::default();
@@ -287,6 +289,8 @@ mod tests {
         assert_eq!(down, b"\x82\x02hi\x88\x02\x03\xe8");
     }
 
+    /// [MQTT 3.1.1: 6.0.0-1]
+    /// [MQTT 5.0: 6.0.0-1]
     #[test]
     fn each_broken_rule_has_its_status() {
         let mask = [1, 2, 3, 4];

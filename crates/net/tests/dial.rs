@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::{Answer, Bus, Context, Delivery, Event, Fault, Gate, Hello, Login, Session};
+use contract::keep::Kept;
+use contract::{Answer, Bus, Context, Delivery, Event, Fault, Hello, Login, Session};
 use model::limits::Limits;
-use net::{Dial, Running, Shards, SystemClock, TlsClient, TrustError, self_signed};
+use net::{Dial, Running, Shards, Surroundings, SystemClock, TlsClient, TrustError, self_signed};
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 use socket2::{Domain, Socket, Type};
-use testkit::TestGate;
+use testkit::{MemoryVault, TestGate};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -101,8 +102,10 @@ fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 fn start(shards: &Arc<Shards>) -> Running {
-    let gate: Arc<dyn Gate> = Arc::new(TestGate::default());
-    shards.start(&[], gate, Arc::new(NoBus), Arc::new(SystemClock::new()), Limits::default()).unwrap()
+    let (gate, vault) = (Arc::new(TestGate::default()), Arc::new(MemoryVault::default()));
+    let clock = Arc::new(SystemClock::new());
+    let house = Surroundings { gate, bus: Arc::new(NoBus), vault, clock, limits: Limits::default() };
+    shards.start(&[], &house, Kept::default()).unwrap()
 }
 
 /// Has `addr` dialled over TLS with an [`Echo`]; what is told comes out at the end of the channel.
@@ -122,6 +125,7 @@ fn dial_tls(addr: &str, ca: &Path) -> (Running, Receiver<String>) {
     (start(&shards), told)
 }
 
+/// [MQTT 3.1.1: 7.1.2-1]
 #[test]
 fn a_remote_that_refuses_and_is_left_is_dialled_until_it_stays() {
     // Bound but not listening: connections are refused, and nobody else gets the port.

@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::{Bus, Event, Fault, Gate, Line, Protocol, Refusal};
+use contract::keep::Kept;
+use contract::{Bus, Event, Fault, Line, Protocol, Refusal};
 use model::limits::Limits;
 use model::{DeviceNumber, Message, PartyKey, PushId, Qos, Receipt, Topic, UnixMs};
-use net::{Listener, Running, Shards, SystemClock};
-use testkit::TestGate;
+use net::{Listener, Running, Shards, Surroundings, SystemClock};
 use testkit::rows::{self, Case, Row};
+use testkit::{MemoryVault, TestGate};
 
 /// Longer than anything here takes on a busy machine; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,8 +62,9 @@ impl Server {
         let platform = Arc::new(Platform { shards: shards.clone(), keep: Mutex::new(true), steps: Mutex::new(sender) });
         let listener = Listener::bind(protocol, ([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.addr();
-        let (as_gate, as_bus): (Arc<dyn Gate>, Arc<dyn Bus>) = (gate.clone(), platform.clone());
-        let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new()), Limits::default()).unwrap();
+        let (vault, clock) = (Arc::new(MemoryVault::default()), Arc::new(SystemClock::new()));
+        let house = Surroundings { gate: gate.clone(), bus: platform.clone(), vault, clock, limits: Limits::default() };
+        let running = shards.start(&[listener], &house, Kept::default()).unwrap();
         Server { shards, running: Some(running), gate, platform, steps, addr, sent_bytes: 0 }
     }
 
@@ -193,6 +195,8 @@ fn run_folder(protocol: &Protocol) {
     assert!(failures.is_empty(), "{} of {} cases failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
+/// [MQTT 3.1.1: 7.1.1-1]
+/// [MQTT 5.0: 4.2.0-1]
 #[test]
 fn mqtt_rows_over_sockets() {
     run_folder(&protocols::mqtt::PROTOCOL);

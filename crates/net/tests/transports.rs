@@ -7,9 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::{Bus, Event, Gate};
+use contract::keep::Kept;
+use contract::{Bus, Event};
 use model::limits::Limits;
-use net::{Listener, Running, Shards, SystemClock, TlsServer, TlsSettings, Transport};
+use net::{Listener, Running, Shards, Surroundings, SystemClock, TlsServer, TlsSettings, Transport};
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
@@ -20,7 +21,7 @@ use openssl::ssl::{SslConnector, SslMethod, SslStream};
 use openssl::x509::extension::BasicConstraints;
 use openssl::x509::{X509, X509Name};
 use protocols::mqtt::PROTOCOL;
-use testkit::TestGate;
+use testkit::{MemoryVault, TestGate};
 
 /// Longer than anything here takes on a busy machine; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,8 +87,9 @@ impl Server {
         let listener = Listener::bind_with("mqtt.tls", &PROTOCOL, transport, ([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.addr();
         let limits = Limits { connections_per_address, ..Limits::default() };
-        let (as_gate, as_bus): (Arc<dyn Gate>, Arc<dyn Bus>) = (gate, heard.clone());
-        let running = shards.start(&[listener], as_gate, as_bus, Arc::new(SystemClock::new()), limits).unwrap();
+        let (vault, clock) = (Arc::new(MemoryVault::default()), Arc::new(SystemClock::new()));
+        let house = Surroundings { gate, bus: heard.clone(), vault, clock, limits };
+        let running = shards.start(&[listener], &house, Kept::default()).unwrap();
         Server { shards, running: Some(running), heard, addr, dir }
     }
 

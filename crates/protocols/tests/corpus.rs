@@ -12,6 +12,9 @@ const TARGETS: &[(&str, Entry)] = &[
     ("espush_session", protocols::espush::fuzz::session),
 ];
 
+/// [MQTT 3.1.1: 3.2.0-1, 3.2.2-4]
+/// [MQTT 5.0: 3.1.2-24, 3.2.0-1, 3.2.0-2, 3.2.2-6, 3.2.2-8, 3.2.2-20, 3.4.2-3, 3.5.2-3, 3.6.2-2, 3.6.2-3, 3.7.2-2, 3.7.2-3, 3.9.2-2, 3.11.2-2]
+/// [MQTT 5.0: 3.14.0-1, 3.14.2-2, 3.14.2-4, 3.15.2-1, 3.15.2-2, 3.15.2-3]
 #[test]
 fn every_corpus_file_is_survived() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::disk::sums::PAGE_BYTES;
-use crate::disk::vfs;
+use crate::disk::vfs::{self, Making};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ pub(crate) fn compact(db: &mut Connection, to: &Path, progress: Progress<'_>) ->
         db.pragma_update(None, "auto_vacuum", INCREMENTAL as i64)?;
     }
     thread::scope(|scope| {
-        let worker = scope.spawn(move || db.execute("VACUUM INTO ?1", [name]));
+        let worker = scope.spawn(move || vfs::making_tables(Making::InNew, || db.execute("VACUUM INTO ?1", [name])));
         while !worker.is_finished() {
             progress(fs::metadata(to).map_or(0, |file| file.len()).min(total), total);
             thread::park_timeout(TICK);

@@ -23,6 +23,7 @@ mod snapshot;
 mod space;
 mod survey;
 mod trouble;
+mod vault;
 mod writer;
 
 use std::path::Path;
@@ -55,6 +56,7 @@ pub struct Store {
     reader: Reader,
     commits: Arc<AtomicU64>,
     watch: Arc<Watch>,
+    swept: vault::Swept,
     /// The writer's thread, which ends last.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -120,6 +122,7 @@ impl Store {
             reader: Reader { queue: reading, watch: Arc::clone(&watch) },
             commits,
             watch,
+            swept: vault::Swept::default(),
             thread: Mutex::new(Some(thread)),
         })
     }

@@ -3,10 +3,16 @@
 
 use rusqlite::Connection;
 
+use crate::disk::vfs::{self, Making};
+
 /// "espu": marks the file as ours, for `file(1)` and against opening a stranger's database.
 pub(crate) const APPLICATION_ID: i64 = 0x6573_7075;
 
-const STEPS: &[&str] = &[include_str!("../migrations/0001_tables.sql"), include_str!("../migrations/0002_accounts.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../migrations/0001_tables.sql"),
+    include_str!("../migrations/0002_accounts.sql"),
+    include_str!("../migrations/0003_sessions.sql"),
+];
 
 /// The newest schema of this program.
 pub(crate) const NEWEST: i64 = STEPS.len() as i64;
@@ -41,7 +47,7 @@ pub(crate) fn migrate(db: &mut Connection, from: i64) -> rusqlite::Result<()> {
 pub(crate) fn migrate_to(db: &mut Connection, from: i64, to: i64) -> rusqlite::Result<()> {
     for (step, version) in STEPS.iter().zip(1i64..).filter(|(_, version)| (from + 1..=to).contains(version)) {
         let transaction = db.transaction()?;
-        transaction.execute_batch(step)?;
+        vfs::making_tables(Making::Anywhere, || transaction.execute_batch(step))?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;

@@ -14,6 +14,19 @@ use crate::registry::APP_KEY;
 use crate::seal::Seal;
 use crate::survey::{Damage, Row, Survey, shown};
 
+/// The schema that brought sessions.
+const SESSIONS_SINCE: i64 = 3;
+/// What waits needs its session and its message, and a message knows in how many sessions it waits.
+const SESSIONS_AGREE: &str = "
+    DELETE FROM queued WHERE session NOT IN (SELECT id FROM sessions) OR message NOT IN (SELECT id FROM messages);
+    DELETE FROM wishes WHERE session NOT IN (SELECT id FROM sessions);
+    DELETE FROM claims WHERE session NOT IN (SELECT id FROM sessions);
+    CREATE TEMP TABLE waiting AS SELECT message, count(*) AS waits FROM queued GROUP BY message;
+    UPDATE messages SET waits = coalesce((SELECT waits FROM temp.waiting WHERE message = messages.id), 0);
+    DELETE FROM messages WHERE waits = 0;
+    DROP TABLE temp.waiting;
+";
+
 /// Rows that are listed by their keys; more are counted.
 const LISTED_MAX: usize = 20;
 
@@ -106,6 +119,9 @@ pub fn repair(dir: &Path, stamp: &str) -> Result<Repaired, RepairError> {
     )?;
     for table in &mut tables {
         table.left_out = leave_out(&filling, &table.name)?;
+    }
+    if version >= SESSIONS_SINCE {
+        filling.execute_batch(SESSIONS_AGREE)?;
     }
     count_on(&filling)?;
     filling.commit()?;

@@ -90,7 +90,9 @@ impl Watch {
     pub(crate) fn may_grow(&self) -> Result<(), StoreError> {
         match self.headroom.keeping() {
             Keeping::All => Ok(()),
-            Keeping::NoGrowth => Err(StoreError::Full(self.lock().full.clone().unwrap_or_default())),
+            Keeping::NoGrowth => {
+                Err(StoreError::Full(format!("the store is full: {}", self.lock().full.as_deref().unwrap_or("wait a moment"))))
+            }
             Keeping::Nothing => Err(self.failure().unwrap_or(StoreError::Closed)),
         }
     }

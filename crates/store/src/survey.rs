@@ -224,7 +224,8 @@ impl Survey {
         for page in there {
             self.image.page(page);
         }
-        let bad = self.image.bad.borrow();
+        // Taken out first: tracing one page may meet another.
+        let bad = self.image.bad.take();
         let mut bad: Vec<u32> = bad.iter().copied().filter(|page| matters(page) && self.image.is_there(*page)).collect();
         bad.sort_unstable();
         let losses = bad.into_iter().map(|page| self.loss(page)).collect();

@@ -193,7 +193,11 @@ pub(crate) fn leave(db: &Connection) {
 }
 
 /// Waits for a job (unless there is other work) and takes what else is there. Whether more may come.
-fn gather(jobs: &Receiver<Entry<Box<dyn Job>>>, batch: &mut Vec<(Box<dyn Job>, OwnedSemaphorePermit)>, leisure: Leisure) -> bool {
+fn gather(
+    jobs: &Receiver<Entry<Box<dyn Job>>>,
+    batch: &mut Vec<(Box<dyn Job>, Option<OwnedSemaphorePermit>)>,
+    leisure: Leisure,
+) -> bool {
     let first = match leisure {
         Leisure::Purging | Leisure::Shrinking => None,
         Leisure::None => Some(jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)),
@@ -216,7 +220,7 @@ fn gather(jobs: &Receiver<Entry<Box<dyn Job>>>, batch: &mut Vec<(Box<dyn Job>, O
 
 fn transact(
     db: &Connection,
-    batch: &mut [(Box<dyn Job>, OwnedSemaphorePermit)],
+    batch: &mut [(Box<dyn Job>, Option<OwnedSemaphorePermit>)],
     purging: &mut bool,
     watch: &Watch,
 ) -> Result<(), StoreError> {
@@ -275,7 +279,7 @@ fn stopped(error: rusqlite::Error, watch: &Watch) -> StoreError {
 /// One transaction. An error of its own statements (SQLite has then often rolled back by itself) ends it.
 fn attempt(
     db: &Connection,
-    batch: &mut [(Box<dyn Job>, OwnedSemaphorePermit)],
+    batch: &mut [(Box<dyn Job>, Option<OwnedSemaphorePermit>)],
     purging: &mut bool,
     watch: &Watch,
 ) -> Result<(), Stop> {

@@ -99,7 +99,8 @@ impl Bus for World {
 }
 
 fn up(room: &Telemetry, rest: &str, body: &[u8], token: Option<u32>) {
-    let ticket = token.map(|token| Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, session: None, token });
+    let ticket =
+        token.map(|token| Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, session: None, promise: None, token });
     let message = Message::new(Topic::of_device("lamp", rest), Bytes::copy_from_slice(body), NOW);
     room.on_event(&Event::Up { device: LAMP, message: Arc::new(message), ticket });
 }

@@ -107,6 +107,21 @@ impl Gate for TestGate {
     /// Nobody's keys: what SCRAM does is shown where its keys are made.
     fn scram(&self, _: &str, _: SocketAddr, _: Ticket) {}
 
+    fn party(&self, key: PartyKey) -> Option<Arc<Party>> {
+        let inner = self.inner();
+        match key {
+            PartyKey::Device(number) => {
+                let id = inner.devices.iter().find(|(_, (_, known, _))| *known == number)?.0.clone();
+                inner.device(&id).map(|admission| admission.party)
+            }
+            PartyKey::Account(id) => {
+                inner.accounts.values().map(|(_, party)| party).find(|p| p.key() == PartyKey::Account(id)).cloned()
+            }
+            PartyKey::Token(id) => Some(Arc::new(Party::Token { id, name: "a token".into(), role: Role::Owner })),
+            PartyKey::Anonymous => Some(Arc::new(Party::Anonymous)),
+        }
+    }
+
     fn admit(&self, login: &Login, _: SocketAddr, _: Ticket) -> Option<Verdict> {
         let mut inner = self.inner();
         Some(match login {

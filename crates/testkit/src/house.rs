@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use contract::session::Peer;
-use contract::{Bus, Close, ConnId, Event, Fault, Protocol, Refusal, Session, Ticket};
-use hub::{Commons, Floor, Mail, Moving, Shard, Wire, home_of_device};
+use contract::store::StoreError;
+use contract::{Bus, Close, ConnId, Event, Fault, Gate, Note, Protocol, Refusal, Session, Ticket};
+use hub::{Commons, Floor, Mail, Moving, Shard, Wire, home_of_device, home_shard};
 use model::limits::Limits;
 use model::{DeviceNumber, Message, Millis, PartyKey, UnixMs};
 
 use crate::gate::TestGate;
+use crate::vault::TestVault;
 
 /// A connection, the same on whichever shard it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +34,17 @@ pub enum Keep {
     Manual,
 }
 
+/// What the stand-in for the disk does with a batch of notes.
+#[derive(Clone, Debug)]
+pub enum Disk {
+    /// Keeps it at once.
+    Fast,
+    /// Nothing: the test answers with [`House::disk_answers`].
+    Manual,
+    /// Refuses it at once.
+    Failing(StoreError),
+}
+
 /// Wall-clock time at which every house starts: 2016-06-22T12:46:28Z, the time in the ES-PUSH examples.
 pub const START: UnixMs = UnixMs(1_466_599_588_000);
 
@@ -45,6 +58,11 @@ pub struct House {
     keep: Keep,
     now: Millis,
     events: Vec<Event>,
+    limits: Limits,
+    vault: TestVault,
+    disk: Disk,
+    /// Batches that wait for the disk, with their shards.
+    under_way: Vec<(usize, Arc<Vec<Note>>)>,
 }
 
 #[derive(Default)]
@@ -105,29 +123,89 @@ impl Bus for TestBus {
 }
 
 impl House {
-    /// A house of `shards` shards.
+    /// A house of `shards` shards. What is to be kept goes to the disk at once.
     pub fn new(shards: u16) -> House {
-        House::with_limits(shards, Limits::default())
+        House::with_limits(shards, Limits { commit_window_ms: 0, ..Limits::default() })
     }
 
     /// A house of `shards` shards under the owner's limits.
     pub fn with_limits(shards: u16, limits: Limits) -> House {
-        let (gate, bus, commons) = (Arc::new(TestGate::default()), Arc::new(TestBus::default()), Arc::new(Commons::new(limits)));
-        let lines: Rc<RefCell<Vec<Line>>> = Rc::default();
-        let floor = |index| Floor::new(Shard::new(index, shards, gate.clone(), bus.clone(), commons.clone()));
-        let wire = |shard| Pipes { shard, seats: HashMap::new(), lines: lines.clone(), moves: Vec::new() };
         let mut house = House {
-            floors: (0..shards).map(floor).collect(),
-            wires: (0..usize::from(shards)).map(wire).collect(),
-            lines,
-            gate,
-            bus,
+            floors: Vec::new(),
+            wires: Vec::new(),
+            lines: Rc::default(),
+            gate: Arc::default(),
+            bus: Arc::default(),
             keep: Keep::Yes,
             now: Millis(1000),
             events: Vec::new(),
+            limits,
+            vault: TestVault::default(),
+            disk: Disk::Fast,
+            under_way: Vec::new(),
         };
-        house.tell_time();
+        house.build(shards);
         house
+    }
+
+    /// Builds the shards from what the vault has.
+    fn build(&mut self, shards: u16) {
+        let time = (self.now, self.unix());
+        let commons = Arc::new(Commons::new(self.limits));
+        let kept = self.vault.kept();
+        commons.restore(kept.retained, kept.number_last, kept.version_last, time);
+        let gate: Arc<dyn Gate> = self.gate.clone();
+        let mut hubs: Vec<Shard> =
+            (0..shards).map(|index| Shard::new(index, shards, gate.clone(), self.bus.clone(), commons.clone())).collect();
+        for returned in kept.sessions {
+            if let Some(party) = gate.party(returned.session.owner) {
+                let home = home_shard(&party, &returned.session.client, shards);
+                hubs[usize::from(home)].restore(returned, party, time);
+            }
+        }
+        self.floors = hubs.into_iter().map(Floor::new).collect();
+        let pipes = |shard| Pipes { shard, seats: HashMap::new(), lines: self.lines.clone(), moves: Vec::new() };
+        self.wires = (0..usize::from(shards)).map(pipes).collect();
+        self.tell_time();
+        self.settle();
+    }
+
+    /// The program dies at once, all lines with it, and starts again with so many shards from what is on
+    /// disk by then.
+    pub fn crash(&mut self, shards: u16) {
+        self.under_way.clear();
+        for line in self.lines.borrow_mut().iter_mut().filter(|line| line.at.is_some()) {
+            line.at = None;
+            line.closed = Some(Close { fault: Fault::Ours, why: "the program died".into() });
+        }
+        self.build(shards);
+    }
+
+    /// What is on disk.
+    pub fn vault(&self) -> &TestVault {
+        &self.vault
+    }
+
+    /// What happens to notes from now on. A disk that is fast at last also takes what waits for it.
+    pub fn set_disk(&mut self, disk: Disk) {
+        self.disk = disk;
+        if let Disk::Fast = self.disk {
+            self.disk_answers(Ok(()));
+        }
+        self.settle();
+    }
+
+    /// The disk is done with all batches that wait for it, and with those that come of that.
+    pub fn disk_answers(&mut self, result: Result<(), StoreError>) {
+        while !self.under_way.is_empty() {
+            for (shard, notes) in take(&mut self.under_way) {
+                if result.is_ok() {
+                    self.vault.keep(&notes);
+                }
+                self.floors[shard].mail(Mail::Kept(result.clone()), &mut self.wires[shard]);
+            }
+            self.settle();
+        }
     }
 
     /// Who may come in.
@@ -315,6 +393,26 @@ impl House {
                     for other in (0..self.floors.len()).filter(|other| *other != shard) {
                         self.floors[other].mail(Mail::Message(message.clone()), &mut self.wires[other]);
                     }
+                }
+                while let Some(notes) = self.floors[shard].batch() {
+                    let result = match &self.disk {
+                        Disk::Manual => {
+                            self.under_way.push((shard, notes));
+                            break;
+                        }
+                        Disk::Fast => {
+                            self.vault.keep(&notes);
+                            Ok(())
+                        }
+                        Disk::Failing(error) => Err(error.clone()),
+                    };
+                    busy = true;
+                    self.floors[shard].mail(Mail::Kept(result), &mut self.wires[shard]);
+                }
+                for (place, session) in take(self.floors[shard].loads()) {
+                    busy = true;
+                    let rows = self.vault.queue(session);
+                    self.floors[shard].mail(Mail::Came(place, Ok(rows)), &mut self.wires[shard]);
                 }
                 for (other, mail) in take(self.floors[shard].posts()) {
                     busy = true;

@@ -5,6 +5,8 @@
 mod gate;
 mod house;
 pub mod rows;
+mod vault;
 
 pub use gate::TestGate;
-pub use house::{House, Keep, LineId};
+pub use house::{Disk, House, Keep, LineId};
+pub use vault::{MemoryVault, TestVault};

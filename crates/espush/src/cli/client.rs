@@ -6,9 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use net::{TlsCaller, Trust};
 use serde_json::{Value, json};
 use ureq::http::{Method, Request, Response};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Body};
+
+use super::secure::Secure;
+use crate::serve::{CERTIFICATE_FILE, URL_FILE};
 
 /// Silence on a live stream after which the line counts as dead: the server writes every 15 s.
 const STREAM_SILENCE_S: u64 = 45;
@@ -24,6 +30,10 @@ pub struct Reach {
     /// An API token [default: the data directory's owner token]
     #[arg(long, value_name = "TOKEN", env = "ESPUSH_TOKEN", hide_env_values = true, global = true)]
     pub token: Option<String>,
+    /// PEM file of the CA that vouches for the server, for https:// [default: the certificate of the server that
+    /// runs on the data directory; elsewhere what the system trusts]
+    #[arg(long, value_name = "FILE", env = "ESPUSH_CA", global = true)]
+    pub ca: Option<PathBuf>,
     /// The data directory of a server on this machine
     #[arg(long, value_name = "DIR", env = "ESPUSH_DATA", default_value = "./espush-data", global = true)]
     pub data: PathBuf,
@@ -48,6 +58,16 @@ pub enum ApiError {
         hint: Option<String>,
         /// The whole problem.
         json: Value,
+    },
+    /// Somebody answered who may be somebody else.
+    #[error(
+        "{base} is not trusted: {why}\n  hint: name the certificate of its CA with --ca FILE, and call it by a name that stands in its certificate"
+    )]
+    Untrusted {
+        /// The server's address.
+        base: String,
+        /// Why.
+        why: net::Untrusted,
     },
     /// No answer.
     #[error(
@@ -75,13 +95,11 @@ impl Client {
     pub fn find(reach: &Reach) -> anyhow::Result<Client> {
         let base = match &reach.server {
             Some(url) => url.clone(),
-            None => read_line(&reach.data.join("server.url"))?.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()),
+            None => read_line(&reach.data.join(URL_FILE))?.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()),
         };
         let base = base.trim_end_matches('/').to_owned();
-        anyhow::ensure!(
-            base.starts_with("http://"),
-            "{base:?} is not an http:// address; this program speaks plain HTTP only (for https put a tunnel in between, such as ssh -L)"
-        );
+        let secure = base.starts_with("https://");
+        anyhow::ensure!(secure || base.starts_with("http://"), "{base:?} is not an http:// or https:// address");
         // The owner token of this machine's server is not for others.
         let ours = reach.server.is_none() || is_loopback(&base);
         let token = match &reach.token {
@@ -89,9 +107,11 @@ impl Client {
             None if ours => read_line(&reach.data.join("owner.token"))?,
             None => None,
         };
+        let caller = secure.then(|| TlsCaller::new(&trust(reach, ours))).transpose()?;
         let config = Agent::config_builder().http_status_as_error(false).proxy(None);
         let config = config.timeout_connect(Some(Duration::from_secs(10)));
-        Ok(Client { agent: config.build().new_agent(), base, token })
+        let connector = ().chain(TcpConnector::default()).chain(Secure(caller));
+        Ok(Client { agent: Agent::with_parts(config.build(), connector, DefaultResolver::default()), base, token })
     }
 
     /// Asks and takes a JSON answer.
@@ -165,7 +185,13 @@ impl Client {
         good(response.map_err(|error| self.unreachable(error))?)
     }
 
-    fn unreachable(&self, error: impl std::fmt::Display) -> ApiError {
+    fn unreachable(&self, error: impl Into<ureq::Error>) -> ApiError {
+        let error = error.into();
+        if let ureq::Error::Io(inner) = &error
+            && let Some(why) = inner.get_ref().and_then(|inner| inner.downcast_ref())
+        {
+            return ApiError::Untrusted { base: self.base.clone(), why: *why };
+        }
         ApiError::Unreachable { base: self.base.clone(), why: error.to_string() }
     }
 }
@@ -188,6 +214,17 @@ fn good(mut response: Response<Body>) -> Result<Response<Body>, ApiError> {
     Err(ApiError::Problem { status: status.as_u16(), code, sentence, hint, json })
 }
 
+/// Whom to believe that it is the server. `ours` says that it runs on this machine: then its data directory
+/// knows its certificate, which need not name the address that it is called at here.
+fn trust(reach: &Reach, ours: bool) -> Trust {
+    let shown = reach.data.join(CERTIFICATE_FILE);
+    match &reach.ca {
+        Some(file) => Trust::Ca(file.clone()),
+        None if ours && shown.exists() => Trust::Exactly(shown),
+        None => Trust::System,
+    }
+}
+
 /// A file's first line, `None` when there is no file.
 fn read_line(path: &Path) -> anyhow::Result<Option<String>> {
     match std::fs::read_to_string(path) {
@@ -198,7 +235,7 @@ fn read_line(path: &Path) -> anyhow::Result<Option<String>> {
 }
 
 fn is_loopback(base: &str) -> bool {
-    let rest = base.trim_start_matches("http://");
+    let rest = base.trim_start_matches("https://").trim_start_matches("http://");
     let authority = rest.split('/').next().unwrap_or(rest);
     // A user part could hide the true host behind an innocent one.
     if authority.contains('@') {
@@ -260,7 +297,7 @@ mod tests {
             let reach = Reach { server: Some(server.to_owned()), ..reach(dir.path()) };
             Client::find(&reach).unwrap().token
         };
-        for near in ["http://127.0.0.1:9", "http://localhost:9/", "http://localhost", "http://[::1]:9"] {
+        for near in ["http://127.0.0.1:9", "http://localhost:9/", "http://localhost", "http://[::1]:9", "https://localhost:9"] {
             assert_eq!(token_for(near).as_deref(), Some("tok"), "{near}");
         }
         for far in
@@ -268,7 +305,19 @@ mod tests {
         {
             assert_eq!(token_for(far), None, "{far}");
         }
-        assert!(Client::find(&Reach { server: Some("https://h".into()), ..reach(dir.path()) }).is_err());
+        assert!(Client::find(&Reach { server: Some("ftp://h".into()), ..reach(dir.path()) }).is_err());
+    }
+
+    #[test]
+    fn the_certificate_in_the_data_directory_counts_on_this_machine_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = dir.path().join(CERTIFICATE_FILE);
+        assert_eq!(trust(&reach(dir.path()), true), Trust::System, "there is none");
+        std::fs::write(&shown, "").unwrap();
+        assert_eq!(trust(&reach(dir.path()), true), Trust::Exactly(shown));
+        assert_eq!(trust(&reach(dir.path()), false), Trust::System);
+        let named = Reach { ca: Some("ca.pem".into()), ..reach(dir.path()) };
+        assert_eq!(trust(&named, true), Trust::Ca("ca.pem".into()));
     }
 
     #[test]

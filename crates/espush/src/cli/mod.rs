@@ -17,6 +17,7 @@ mod push;
 mod pushes;
 mod repair;
 mod restore;
+mod secure;
 mod serve;
 mod sim;
 mod sse;

@@ -265,6 +265,12 @@ const KEYS: &[Key] = &[
         set: |c, raw| number(raw).map(|n| c.store.free_bytes_min = n as u64),
     },
     Key {
+        name: "store.commit_window_ms",
+        expected: "a whole number from 0 to 1000",
+        about: "ms that a message for a client that is there may wait for its acknowledgement before it is written to disk",
+        set: |c, raw| number(raw).filter(|n| (0..=1000).contains(n)).map(|n| c.limits.commit_window_ms = n as u16),
+    },
+    Key {
         name: "sys.interval_s",
         expected: "a number of seconds from 0 (off) to 3600",
         about: "how often $SYS/broker/… is published",
@@ -324,6 +330,7 @@ pub fn help(protocols: &[Protocol]) -> String {
         "limits.connections_per_address" => defaults.limits.connections_per_address.to_string(),
         "store.max_bytes" => defaults.store.max_bytes.to_string(),
         "store.free_bytes_min" => defaults.store.free_bytes_min.to_string(),
+        "store.commit_window_ms" => defaults.limits.commit_window_ms.to_string(),
         "sys.interval_s" => defaults.sys_interval_s.to_string(),
         "log.level" => defaults.log.level.to_string(),
         _ => String::new(),

@@ -117,8 +117,16 @@ fn tls_settings(
         notes.left_out(&wants.place, &wants.shown(), "see its listener");
         return Vec::new();
     }
+    let whole = tls.get("certfile").is_some_and(|directive| has_chain(&conf::locate(beside, &directive.value)));
     for directive in ["cafile", "capath", "require_certificate"].iter().filter_map(|key| tls.get(*key)) {
-        notes.not_needed(&directive.place, &directive.shown(), "it is for certificates of clients, which are not asked for");
+        let (place, line) = (&directive.place, directive.shown());
+        if directive.key == "require_certificate" || whole {
+            notes.not_needed(place, &line, "it is for certificates of clients, which are not asked for");
+        } else {
+            let why = "Mosquitto also takes from here what stands between its certificate and the root; espush shows what is in \
+                       certfile and no more, so append the certificates of intermediate CAs to that file, if there are any";
+            notes.differs(place, &line, why);
+        }
     }
     let from = format!("{place}: {line}");
     let file = |key: &'static str, directive: &Directive| Setting {
@@ -130,4 +138,9 @@ fn tls_settings(
     settings.extend(tls.get("certfile").map(|directive| file("mqtt.tls.certificate", directive)));
     settings.extend(tls.get("keyfile").map(|directive| file("mqtt.tls.key", directive)));
     settings
+}
+
+/// Whether a certificate's file holds more than the certificate.
+fn has_chain(file: &Path) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|pem| pem.matches("-----BEGIN CERTIFICATE").count() > 1)
 }

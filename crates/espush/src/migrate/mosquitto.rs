@@ -141,13 +141,23 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
         "max_queued_messages" => set("limits.queue_messages", number.into()),
         "max_queued_bytes" => set("limits.queue_bytes", number.into()),
         "sys_interval" => set("sys.interval_s", number.into()),
+        "max_keepalive" => set("limits.keep_alive_s", number.into()),
+        "message_size_limit" | "max_packet_size" if number == Some(0) => {
+            notes.differs(
+                place,
+                &line,
+                "0 is no limit, and espush always has one: set limits.packet_bytes as high as it must be",
+            );
+        }
         "message_size_limit" | "max_packet_size" => {
-            let ours = limits::MQTT_PACKET_BYTES_MAX;
-            let why = match number {
-                Some(bytes) if bytes > 0 && bytes <= ours as u64 => format!("espush takes packets of up to {ours} bytes"),
-                _ => format!("espush takes packets of up to {ours} bytes; larger things go by HTTP"),
-            };
-            notes.differs(place, &line, &why);
+            // The one is about payloads, the other about packets with the topic in them. The narrower counts.
+            let beside = if key == "message_size_limit" { limits::TOPIC_BYTES_MAX as u64 } else { 0 };
+            let bytes = number.map(|bytes| bytes.saturating_add(beside));
+            let narrower = |setting: &Setting| setting.key == PACKET_BYTES && setting.value.as_u64() <= bytes;
+            if !plan.settings.iter().any(narrower) {
+                plan.settings.retain(|setting| setting.key != PACKET_BYTES);
+                plan.settings.push(Setting { key: PACKET_BYTES, value: bytes.into(), from: format!("{place}: {line}") });
+            }
         }
         "log_dest" | "log_facility" | "log_timestamp" | "log_timestamp_format" | "log_type" | "connection_messages" => {
             notes.not_needed(place, &line, "espush logs to stderr (journald keeps it); log.level says how much");
@@ -168,8 +178,7 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
             notes.not_needed(place, &line, "espush does without");
         }
         "max_connections" => notes.left_out(place, &line, "the bound is the open-file limit of the process (ulimit -n)"),
-        "max_keepalive"
-        | "persistent_client_expiration"
+        "persistent_client_expiration"
         | "queue_qos0_messages"
         | "upgrade_outgoing_qos"
         | "retain_available"
@@ -196,6 +205,9 @@ fn gather(directive: Directive, beside: &Path, gathered: &mut Gathered, plan: &m
         _ => notes.left_out(place, &line, "not known to this program"),
     }
 }
+
+/// The setting that two of Mosquitto's lines speak of.
+const PACKET_BYTES: &str = "limits.packet_bytes";
 
 /// A setting that our own configuration would refuse is told here, not at the next start.
 fn refuse_unknown(plan: &mut Plan) {
@@ -298,6 +310,24 @@ mod tests {
     }
 
     #[test]
+    fn how_long_and_how_large_things_may_be_comes_along() {
+        for (lines, bytes) in [
+            ("max_packet_size 4096\n", Some(4096)),
+            ("message_size_limit 4096\n", Some(5120)),
+            ("message_size_limit 4096\nmax_packet_size 8192\n", Some(5120)),
+            ("max_packet_size 8192\nmessage_size_limit 4096\n", Some(5120)),
+            ("max_packet_size 0\n", None),
+            ("max_packet_size 100\n", None),
+        ] {
+            let plan = planned(&[("mosquitto.conf", &format!("listener 1883\n{lines}max_keepalive 600\n"))]);
+            assert_eq!(setting(&plan, "limits.packet_bytes"), bytes.map(Value::from), "{lines}");
+            assert_eq!(setting(&plan, "limits.keep_alive_s"), Some(600.into()));
+            let told = plan.notes.iter().any(|note| note.line.starts_with("max_packet") || note.place.contains("max_packet"));
+            assert_eq!(told, bytes.is_none(), "{lines}: what is not carried over is told");
+        }
+    }
+
+    #[test]
     fn a_listener_with_tls_comes_along_unless_it_wants_certificates() {
         let plan = planned(&[
             (
@@ -310,6 +340,12 @@ mod tests {
         assert!(setting(&plan, "mqtt.tls.certificate").unwrap().as_str().unwrap().ends_with("/own.crt"));
         assert_eq!(setting(&plan, "mqtt.tls.key"), Some("/no/such/place/own.key".into()));
         assert_eq!(setting(&plan, "mqtt.listen"), Some("".into()), "nothing in the clear that was not so before");
+        let about_ca = |plan: &Plan| plan.notes.iter().find(|note| note.line.starts_with("cafile")).map(|note| note.outcome);
+        assert_eq!(about_ca(&plan), Some(Outcome::Differs), "it may hold what stands between certificate and root");
+        let block = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+        let conf = "listener 8883\ncafile /no/ca.crt\ncertfile own.crt\nkeyfile own.key\n";
+        let plan = planned(&[("mosquitto.conf", conf), ("own.crt", &block.repeat(2))]);
+        assert_eq!(about_ca(&plan), Some(Outcome::NotNeeded));
         let plan = planned(&[("mosquitto.conf", "listener 8883\ncertfile a\nkeyfile b\nrequire_certificate true\n")]);
         assert_eq!(setting(&plan, "mqtt.tls.listen"), None);
         assert!(plan.notes.iter().any(|note| note.line == "listener 8883" && note.outcome == Outcome::LeftOut));

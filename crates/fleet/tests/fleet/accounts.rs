@@ -171,6 +171,16 @@ async fn mosquittos_hashes_let_in_and_become_our_own_at_the_first_good_login() {
 }
 
 #[tokio::test]
+async fn an_empty_password_lets_nobody_in() {
+    let mut house = House::new().await;
+    // SHA-512 of nothing and the salt "salt".
+    let of_nothing = "$6$c2FsdA==$Lj/Od8+MTHR4qW0gfBw5cViSyshKGMvsm2NPS8IrOQtIzTCk3y5+u67mXDRqZixb4tEkQTIvekusgho4LErwkQ==";
+    let new = NewAccount { name: "empty".into(), password: Password::Hashed(of_nothing.into()), ..NewAccount::default() };
+    house.fleet.create_account(new).await.unwrap();
+    assert_eq!(login(&mut house, "empty", "", ticket(1)).await.1.unwrap_err(), Refusal::BadCredentials);
+}
+
+#[tokio::test]
 async fn clients_without_credentials_have_the_rules_of_anonymous() {
     let mut house = House::with(tempfile::tempdir().unwrap(), |settings| settings.anonymous = true, |store| store).await;
     let party = |house: &House| house.fleet.admit(&contract::Login::Anonymous, remote(1), ticket(1)).unwrap().unwrap().party;

@@ -153,7 +153,7 @@ impl House {
 }
 
 fn ticket(index: u32) -> Ticket {
-    Ticket { shard: 0, conn: ConnId { index, generation: 0 }, session: None, token: 0 }
+    Ticket { shard: 0, conn: ConnId { index, generation: 0 }, session: None, promise: None, token: 0 }
 }
 
 fn password(user: &str, password: &str, client: &str) -> Login {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
+    Accepted, Answer, Awaited, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, Session, Slot,
     SubscribeOptions, Welcome,
 };
 use model::app::ProtocolSettings;
@@ -62,6 +62,10 @@ impl Hub for Notebook {
         false
     }
 
+    fn awaited(&mut self, _: Slot) -> Option<Awaited> {
+        None
+    }
+
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {
         self.settled.push((slot, outcome));
         true
@@ -72,6 +76,8 @@ impl Hub for Notebook {
     fn release(&mut self, _id: u16) -> Released {
         Released::Unknown
     }
+
+    fn say_when_kept(&mut self, _: &mut Vec<u8>, _: usize, _: bool) {} // all is safe at once
 
     fn bye(&mut self, _: Bye) {
         self.bye = true;

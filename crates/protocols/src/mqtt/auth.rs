@@ -72,13 +72,21 @@ pub(super) fn on_keys(machine: &mut Machine, cx: &mut Context<'_>, keys: ScramKe
     let (challenge, words) = Challenge::new(&proving.first, keys);
     proving.step = Step::Challenged(challenge);
     let mut list = PropertyList::default();
+    let (from, bytes_max) = (cx.out.len(), machine.terms.as_ref().map_or(usize::MAX, |terms| terms.packet_bytes_max));
     let put = list
         .push(Property::AuthMethod(scram::METHOD))
         .and_then(|()| list.push(Property::AuthData(words.as_bytes())))
         .and_then(|()| Disconnect { reason: Reason::ContinueAuth, props: list.view() }.encode(Level::V5, Kind::Auth, cx.out));
-    match put {
-        Ok(()) => machine.stage = Stage::Proving,
-        Err(error) => machine.refuse(cx, Reason::Unspecified, Fault::Lack, error.to_string()),
+    if put.is_ok() && cx.out.len() - from <= bytes_max {
+        machine.stage = Stage::Proving;
+    } else {
+        cx.out.truncate(from); // [MQTT-3.1.2-24]
+        machine.refuse(
+            cx,
+            Reason::Unspecified,
+            Fault::Lack,
+            "the client takes only packets that are too small for the challenge",
+        );
     }
 }
 

@@ -16,6 +16,7 @@ use super::{auth, quirks, refusal};
 pub(super) fn on_connect(machine: &mut Machine, cx: &mut Context<'_>, connect: &Connect<'_>) {
     let five = connect.level == Level::V5;
     machine.stage = Stage::Asked(connect.level);
+    machine.old = connect.level == Level::V31;
     let most = std::mem::replace(&mut machine.keep_alive_s, connect.keep_alive_s);
     machine.terms = five.then(|| Box::new(Terms::offered(&connect.props)));
     if let Some(terms) = &mut machine.terms

@@ -2,7 +2,7 @@
 //! be remembered here; which of them are open, and what is sent again after a reconnect, is the hub's.
 
 use bytes::Bytes;
-use contract::{Context, Delivery, Outcome};
+use contract::{Awaited, Context, Delivery, Fault, Outcome};
 use model::Qos;
 use model::message::Message;
 
@@ -85,13 +85,33 @@ fn put_on_terms(
     Ok(())
 }
 
+/// Whether an acknowledgement is of the kind that its delivery waits for; one that waits for nothing any
+/// more takes them all. The wrong kind says nothing of what the client has, and ends the line [MQTT-4.8.0-1].
+fn fits_exchange(machine: &mut Machine, cx: &mut Context<'_>, id: u16, wanted: &[Awaited], what: &str) -> bool {
+    let fits = cx.hub.awaited(id).is_none_or(|awaited| wanted.contains(&awaited));
+    if !fits {
+        machine.end(
+            cx,
+            Reason::ProtocolError,
+            Fault::Peer,
+            format!("a {what} for a message that waits for another acknowledgement"),
+        );
+    }
+    fits
+}
+
 /// QoS 1: the client has it, or in 5.0 will not have it; either way it is not sent again [MQTT-4.4.0-2].
-pub(super) fn on_puback(cx: &mut Context<'_>, ack: &Ack<'_>) {
-    cx.hub.settle(ack.id, outcome(ack));
+pub(super) fn on_puback(machine: &mut Machine, cx: &mut Context<'_>, ack: &Ack<'_>) {
+    if fits_exchange(machine, cx, ack.id, &[Awaited::Settled], "PUBACK") {
+        cx.hub.settle(ack.id, outcome(ack));
+    }
 }
 
 /// QoS 2: the client has it, and will not take it as new again.
 pub(super) fn on_pubrec(machine: &mut Machine, cx: &mut Context<'_>, ack: &Ack<'_>) {
+    if !fits_exchange(machine, cx, ack.id, &[Awaited::Received, Awaited::Ended], "PUBREC") {
+        return;
+    }
     if ack.reason.is_error() {
         // The exchange is over and the packet id free [MQTT-4.3.3-4].
         cx.hub.settle(ack.id, outcome(ack));
@@ -100,12 +120,17 @@ pub(super) fn on_pubrec(machine: &mut Machine, cx: &mut Context<'_>, ack: &Ack<'
     let known = cx.hub.received(ack.id);
     // Also for an id that we do not know, else a PUBREC that was sent twice would never end.
     let reason = if known { Reason::Success } else { Reason::PacketIdUnknown };
+    let from = cx.out.len();
     machine.ack(cx, Kind::Pubrel, ack.id, reason, "");
+    // From here on the client would take the message as new: it must not be sent again, whatever happens.
+    cx.hub.say_when_kept(cx.out, from, false);
 }
 
 /// QoS 2: done.
-pub(super) fn on_pubcomp(cx: &mut Context<'_>, id: u16) {
-    cx.hub.settle(id, Outcome::Delivered);
+pub(super) fn on_pubcomp(machine: &mut Machine, cx: &mut Context<'_>, id: u16) {
+    if fits_exchange(machine, cx, id, &[Awaited::Ended], "PUBCOMP") {
+        cx.hub.settle(id, Outcome::Delivered);
+    }
 }
 
 fn outcome(ack: &Ack<'_>) -> Outcome {

@@ -7,7 +7,7 @@ use contract::{Accepted, Answer, Delivery, Refusal};
 use model::message::Props;
 use model::{Message, Qos, Topic, UnixMs, limits};
 
-use super::codec::{Head, Kind, Level, Packet, Reason, Suback, Subscribe, Unsuback, Unsubscribe, put_empty};
+use super::codec::{Head, Kind, Level, Packet, Property, Reason, Suback, Subscribe, Unsuback, Unsubscribe, put_empty};
 use super::rig::Rig;
 
 /// Any bytes as a stream of packets, both directions, at either level. What decodes must encode to
@@ -70,7 +70,7 @@ fn any_answers(mut dice: Dice, stream: &[u8]) {
         match dice.below(8) {
             0 => rig.published(Ok(())),
             1 => rig.published(Err(REFUSALS[dice.below(REFUSALS.len())])),
-            2 => rig.answer(Answer::Published { token: dice.next() as u32, result: Ok(()) }),
+            2 if rig.machine.is_open() => rig.answer(Answer::Published { token: dice.next() as u32, result: Ok(()) }),
             3 => rig.wait_ms(dice.next() % 60_000),
             4 if rig.machine.is_open() => rig.deliver(&delivery(&mut dice)),
             5 if rig.machine.is_asked() => rig.answer(Answer::Refused(REFUSALS[dice.below(REFUSALS.len())])),
@@ -88,27 +88,64 @@ fn any_answers(mut dice: Dice, stream: &[u8]) {
         out.extend(rig.written());
         rig.hub.calls.clear();
     }
-    check_written(rig.machine.level(), &out);
+    check_written(&rig, &out);
 }
 
-fn check_written(level: Level, mut out: &[u8]) {
-    let mut connacks = 0;
+/// What holds for everything that we write, and is on the conformance page as shown by the replayed corpus:
+/// one CONNACK and nothing of the open connection before it or behind a refusal, a DISCONNECT at the very
+/// end, no packet above the client's maximum, and no properties that nobody asked us for.
+fn check_written(rig: &Rig, mut out: &[u8]) {
+    let level = rig.machine.level();
+    let bytes_max = rig.machine.terms.as_ref().map_or(usize::MAX, |terms| terms.packet_bytes_max);
+    let (mut answered, mut open) = (false, false);
     while !out.is_empty() {
         let Ok(Some((packet, bytes))) = Packet::read(level, out) else { panic!("the server wrote what is no packet") };
+        assert!(bytes <= bytes_max, "a packet of {bytes} bytes to a client that takes {bytes_max}");
         match packet {
-            Packet::Connack(_) => connacks += 1,
+            Packet::Connack(connack) => {
+                assert!(!answered, "one answer to one CONNECT");
+                (answered, open) = (true, connack.reason == Reason::Success);
+                assert!(open || bytes == out.len(), "nothing behind a refusal");
+                assert!(open || !connack.session_present, "a refusal has no session");
+            }
+            Packet::Auth(auth) => {
+                assert!(!answered && auth.reason == Reason::ContinueAuth, "a challenge before the answer, and nothing else");
+            }
             Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq => {
                 panic!("the server wrote a packet that only clients send, or that nobody asked for")
             }
-            Packet::Auth(auth) => assert_eq!(auth.reason, Reason::ContinueAuth, "a challenge, and nothing else"),
             Packet::Disconnect(_) => {
-                assert!(level == Level::V5 && bytes == out.len(), "3.1.1 has no goodbye of the server's, and 5.0 one at the end")
+                assert!(level == Level::V5 && bytes == out.len(), "3.1.1 has no goodbye of the server's, and 5.0 one at the end");
+                assert!(open, "no goodbye before the CONNACK");
             }
-            _ => {}
+            _ => assert!(open, "nothing before the CONNACK"),
         }
+        check_properties(&packet);
         out = out.split_at(bytes).1;
     }
-    assert!(connacks <= 1, "one answer to one CONNECT");
+}
+
+/// User properties are the publisher's; a reason in words stands where a refusal may need one; how long a
+/// session is kept is the client's word in a DISCONNECT.
+fn check_properties(packet: &Packet<'_>) {
+    let (props, words) = match packet {
+        Packet::Connack(connack) => (connack.props, true),
+        Packet::Puback(ack) | Packet::Pubrec(ack) => (ack.props, true),
+        Packet::Pubrel(ack) | Packet::Pubcomp(ack) => (ack.props, false),
+        Packet::Suback(suback) => (suback.props, true),
+        Packet::Unsuback(unsuback) => (unsuback.props, true),
+        Packet::Disconnect(disconnect) => (disconnect.props, true),
+        Packet::Auth(auth) => (auth.props, false),
+        _ => return,
+    };
+    for property in props.iter() {
+        match property {
+            Property::User(..) => panic!("a user property in a packet that is no PUBLISH"),
+            Property::ReasonString(_) => assert!(words, "words where we have none to say"),
+            Property::SessionExpiryS(_) => panic!("a session expiry of the server's"),
+            _ => {}
+        }
+    }
 }
 
 /// However the same bytes are split, the same comes of them.

@@ -69,7 +69,10 @@ pub(super) fn on_pubrel(machine: &mut Machine, cx: &mut Context<'_>, id: u16) {
         Released::TooEarly => return machine.end(cx, Reason::ProtocolError, Fault::Peer, "a PUBREL before the PUBREC"),
     };
     finish(machine);
+    let from = cx.out.len();
     machine.ack(cx, Kind::Pubcomp, id, reason, "");
+    // The id is the client's again, and the next message under it must not look like this one.
+    cx.hub.say_when_kept(cx.out, from, false);
 }
 
 fn acknowledge(machine: &mut Machine, cx: &mut Context<'_>, token: Token) {

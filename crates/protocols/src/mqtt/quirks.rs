@@ -3,7 +3,8 @@
 //!
 //! 1. **MQTT 3.1** (`MQIsdp`, level 3) is taken. Source: `PROTOCOL_NAMEv31` is the default in the
 //!    `user_config.h` of esp_mqtt (tuanpmt), of esp-link and of the many firmwares made from them. The
-//!    limit of 23 characters on its client ids is not enforced (3.1 section 3.1 says SHOULD NOT).
+//!    limit of 23 characters on its client ids is not enforced (3.1 section 3.1 says SHOULD NOT), the reserved
+//!    connect flag may be set, and PUBREL, SUBSCRIBE and UNSUBSCRIBE may come again with DUP set (3.1 section 2.1).
 //! 2. **An empty user name** is none, if the password is empty too. Source: PubSubClient's
 //!    `connect(id, user, pass)` sets both flags whenever the pointers are not NULL, and sketches pass `""`.
 //! 3. **Bytes after DISCONNECT** are ignored: the connection is already closing.

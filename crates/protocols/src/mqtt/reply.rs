@@ -103,5 +103,6 @@ fn reason(ending: &Ending) -> Reason {
         Ending::Stopping { go_to: Some(_) } => Reason::UseAnother,
         Ending::Removed => Reason::Administrative,
         Ending::QueueFull => Reason::Quota,
+        Ending::NotKept => Reason::Unspecified,
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use contract::session::Peer;
 use contract::{
-    Accepted, Answer, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, ScramKeys, Session, Slot,
-    SubscribeOptions, Welcome,
+    Accepted, Answer, Awaited, Bye, Close, Context, Delivery, Hello, Hub, Outcome, Publish, Refusal, Released, ScramKeys,
+    Session, Slot, SubscribeOptions, Welcome,
 };
 use model::app::ProtocolSettings;
 use model::limits::Limits;
@@ -80,6 +80,10 @@ impl Hub for TestHub {
         self.knows
     }
 
+    fn awaited(&mut self, _: Slot) -> Option<Awaited> {
+        None
+    }
+
     fn settle(&mut self, slot: Slot, outcome: Outcome) -> bool {
         self.calls.push(format!("settle {slot} {outcome:?}"));
         true
@@ -93,6 +97,8 @@ impl Hub for TestHub {
         self.calls.push(format!("release {id}"));
         self.releases
     }
+
+    fn say_when_kept(&mut self, _: &mut Vec<u8>, _: usize, _: bool) {} // all is safe at once
 
     fn bye(&mut self, bye: Bye) {
         self.calls.push(format!("bye {bye:?}"));

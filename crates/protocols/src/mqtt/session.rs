@@ -32,6 +32,8 @@ pub(super) enum Stage {
 /// The machine of one connection. A million of these are idle at once: see the assertion below.
 pub struct Machine {
     pub(super) stage: Stage,
+    /// Whether the client speaks 3.1.
+    pub(super) old: bool,
     /// The longest silence that the client promised, in seconds; 0 promises nothing. Before its CONNECT, the
     /// longest that we take; 0 is any.
     pub(super) keep_alive_s: u16,
@@ -54,6 +56,7 @@ impl Machine {
     pub fn new(peer: Peer) -> Machine {
         Machine {
             stage: Stage::New,
+            old: false,
             keep_alive_s: peer.limits.keep_alive_s,
             packet_bytes_max: u32::try_from(peer.limits.packet_bytes).unwrap_or(u32::MAX),
             seen: peer.now.plus_s(u64::from(peer.limits.login_s)),
@@ -77,9 +80,13 @@ impl Machine {
         }
     }
 
-    /// The level that packets behind the CONNECT have. Those of 3.1 are those of 3.1.1.
+    /// The level that packets behind the CONNECT have.
     pub(super) fn level(&self) -> Level {
-        if self.terms.is_some() { Level::V5 } else { Level::V311 }
+        match self.terms {
+            Some(_) => Level::V5,
+            None if self.old => Level::V31,
+            None => Level::V311,
+        }
     }
 
     /// Marks what was written since `from` for a device that cannot take it as it comes.
@@ -150,9 +157,9 @@ impl Machine {
             Packet::Connect(_) => self.end(cx, Reason::ProtocolError, Fault::Peer, "a second CONNECT on one connection"),
             Packet::Publish(publish) => publish::on_publish(self, cx, &publish),
             Packet::Pubrel(ack) => publish::on_pubrel(self, cx, ack.id),
-            Packet::Puback(ack) => deliver::on_puback(cx, &ack),
+            Packet::Puback(ack) => deliver::on_puback(self, cx, &ack),
             Packet::Pubrec(ack) => deliver::on_pubrec(self, cx, &ack),
-            Packet::Pubcomp(ack) => deliver::on_pubcomp(cx, ack.id),
+            Packet::Pubcomp(ack) => deliver::on_pubcomp(self, cx, ack.id),
             Packet::Subscribe(subscribe) => subscribe::on_subscribe(self, cx, &subscribe),
             Packet::Unsubscribe(unsubscribe) => subscribe::on_unsubscribe(self, cx, &unsubscribe),
             Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
@@ -223,6 +230,7 @@ impl Session for Machine {
             Answer::Scram(keys) => auth::on_keys(self, cx, *keys),
             Answer::Refused(refusal) => connect::on_refused(self, cx, refusal),
             Answer::Published { token, result } => publish::on_published(self, cx, token, result),
+            Answer::Say(bytes) => cx.out.extend_from_slice(&bytes),
             Answer::Closing { ending, close } => self.end_by_hub(cx, &ending, close),
         }
         self.cut(cx, from);

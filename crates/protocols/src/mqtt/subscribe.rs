@@ -37,7 +37,9 @@ pub(super) fn on_subscribe(machine: &mut Machine, cx: &mut Context<'_>, subscrib
         reasons.push(granted.map_or_else(|refused| told(&mut first, refused), Reason::granted));
     }
     let why = first.map(|refused| refused.to_string()).unwrap_or_default();
+    let from = cx.out.len();
     machine.put_or_end(cx, &why, |level, props, out| Suback::encode(level, out, subscribe.id, props, &reasons));
+    cx.hub.say_when_kept(cx.out, from, true);
 }
 
 /// The client no longer wants them.
@@ -56,7 +58,9 @@ pub(super) fn on_unsubscribe(machine: &mut Machine, cx: &mut Context<'_>, unsubs
     }
     // Also when there was nothing to remove [MQTT-3.10.4-5]; 3.1.1 has no word for it and the codec no byte.
     let why = first.map(|refused| refused.to_string()).unwrap_or_default();
+    let from = cx.out.len();
     machine.put_or_end(cx, &why, |level, props, out| Unsuback::encode(level, out, unsubscribe.id, props, &reasons));
+    cx.hub.say_when_kept(cx.out, from, true);
 }
 
 /// The reason of a refused filter; the first refusal is the one that is told in words.

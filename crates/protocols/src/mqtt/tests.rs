@@ -353,6 +353,7 @@ fn refusals_have_their_reasons_at_level_5() {
     }
 }
 
+/// [MQTT 5.0: 3.14.0-1]
 #[test]
 fn a_level_5_client_is_told_why_it_ends() {
     for (ending, reason) in [(Ending::TakenOver, 0x8e), (Ending::Removed, 0x98), (Ending::QueueFull, 0x97)] {
@@ -373,6 +374,42 @@ fn a_level_5_client_is_told_why_it_ends() {
     rig.send(CONNECT_5);
     rig.answer(Answer::Closing { ending: Ending::Removed, close: Close { fault: Fault::Nobody, why: "why".into() } });
     assert_eq!(rig.written(), b"\x20\x03\0\x88\0");
+}
+
+/// [MQTT 5.0: 4.12.0-3]
+#[test]
+fn the_answer_to_a_challenge_is_an_auth_that_continues() {
+    for (reason, refused) in [(0x18, 0x86), (0x19, 0x87)] {
+        let mut rig = Rig::new();
+        let first = b"\x17\0\x15\0\x0dSCRAM-SHA-256\x16\0\x0cn,,n=u,r=abc";
+        rig.send(&[b"\x10\x2f\0\x04MQTT\x05\x02\0\0", &[first.len() as u8][..], first, b"\0\x01c"].concat());
+        rig.gate_answers(false);
+        let challenge = String::from_utf8_lossy(&rig.written()).into_owned();
+        let nonce = challenge.split_once("r=").unwrap().1.split(',').next().unwrap();
+        // The form is right and the proof is wrong, so that the reason alone makes the difference.
+        let proof = format!("c=biws,r={nonce},p={}=", "A".repeat(43));
+        let props = [b"\x15\0\x0dSCRAM-SHA-256\x16\0", &[proof.len() as u8][..], proof.as_bytes()].concat();
+        rig.send(&[&[0xf0, props.len() as u8 + 2, reason, props.len() as u8], &props[..]].concat());
+        assert_eq!(rig.written(), [0x20, 3, 0, refused, 0], "{reason:#x}");
+    }
+}
+
+/// [MQTT 5.0: 3.1.2-24]
+#[test]
+fn a_challenge_that_is_too_large_for_the_client_is_not_sent() {
+    for (bytes_max, fits) in [(80, false), (200, true)] {
+        let mut rig = Rig::new();
+        let props = [b"\x17\0\x27\0\0\0", &[bytes_max][..], b"\x15\0\x0dSCRAM-SHA-256\x16\0\x0cn,,n=u,r=abc"].concat();
+        let body = [b"\0\x04MQTT\x05\x02\0\0", &[props.len() as u8][..], &props, b"\0\x01c"].concat();
+        rig.send(&[&[0x10, body.len() as u8], &body[..]].concat());
+        rig.gate_answers(false);
+        let (written, fault) = (rig.written(), rig.fault());
+        if fits {
+            assert_eq!((written[0], fault), (0xf0, None));
+        } else {
+            assert_eq!((written, fault), (b"\x20\x03\0\x80\0".to_vec(), Some("unsupported")));
+        }
+    }
 }
 
 #[test]
@@ -485,6 +522,7 @@ fn only_level_5_pays_for_terms() {
     assert!(Rig::open(CONNECT_5).machine.terms.is_some());
 }
 
+/// [MQTT 5.0: 3.1.2-21, 3.2.2-21, 3.2.2-22]
 #[test]
 fn a_level_5_client_is_told_the_longest_keep_alive_that_we_take() {
     for (wish, told) in [(0, true), (100, true), (30, false)] {

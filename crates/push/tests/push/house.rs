@@ -182,7 +182,7 @@ pub fn listening(room: &Push) {
 
 /// The lamp publishes an answer and waits with `token`.
 pub fn answer(room: &Push, world: &World, rest: &str, body: &str, token: u32) {
-    let ticket = Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, session: None, token };
+    let ticket = Ticket { shard: 0, conn: ConnId { index: 0, generation: 0 }, session: None, promise: None, token };
     let message = Message::new(Topic::of_device("lamp", rest), Bytes::copy_from_slice(body.as_bytes()), world.unix());
     room.on_event(&Event::Up { device: LAMP, message: Arc::new(message), ticket: Some(ticket) });
 }

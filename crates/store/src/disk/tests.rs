@@ -123,6 +123,33 @@ async fn a_budget_refuses_growth_and_lets_the_rest_go_on() {
 }
 
 #[tokio::test]
+async fn the_file_shrinks_when_its_content_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = watched(dir.path(), Budget::default());
+    let fill = store.writer.write(|db| {
+        db.execute_batch(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+             INSERT INTO meta (name, value) SELECT 'filler ' || i, zeroblob(3000) FROM n",
+        )?;
+        Ok(())
+    });
+    fill.await.unwrap();
+    let used = store.standing().used_bytes;
+    assert!(used > 8_000_000, "{used}");
+    let empty = store.writer.write(|db| Ok(db.execute("DELETE FROM meta WHERE name LIKE 'filler %'", [])?));
+    empty.await.unwrap();
+    // By and by, while nobody waits.
+    let free = |db: &rusqlite::Connection| Ok(db.query_row("PRAGMA freelist_count", [], |row| row.get::<_, u32>(0))?);
+    while store.reader.read(free).await.unwrap() as u64 > model::limits::STORE_FREE_PAGES_KEPT {
+        tokio::task::yield_now().await;
+    }
+    store.close().await;
+    let left = std::fs::metadata(dir.path().join("espush.db")).unwrap().len();
+    assert!(left < 2_000_000, "{left}");
+    Store::open(dir.path()).unwrap();
+}
+
+#[tokio::test]
 async fn no_answer_comes_before_its_fsync() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = watched(dir.path(), Budget::default());

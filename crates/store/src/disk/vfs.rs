@@ -8,6 +8,7 @@
 //! aligned for pointers; it is used by one thread at a time; nothing comes after `xClose`.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,30 @@ static UNDER: OnceLock<Under> = OnceLock::new();
 
 /// The disks of the databases that this process has open for writing, by the database's path.
 static DISKS: Mutex<Vec<(PathBuf, Weak<Disk>)>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Where this thread makes tables.
+    static MAKES_TABLES: Cell<Making> = const { Cell::new(Making::Nowhere) };
+}
+
+/// In which databases a thread makes tables.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Making {
+    Nowhere,
+    /// In those that were empty when they were opened: what is copied from others is looked at in full.
+    InNew,
+    Anywhere,
+}
+
+/// Does `work`, which makes tables. To give a new root its place SQLite moves the page that is there, and
+/// then reads the place again without a use for what it finds: where the page had never been written, there
+/// is nothing, or zeros. That is no damage, here and nowhere else.
+pub(crate) fn making_tables<T>(making: Making, work: impl FnOnce() -> T) -> T {
+    MAKES_TABLES.set(making);
+    let done = work();
+    MAKES_TABLES.set(Making::Nowhere);
+    done
+}
 
 /// Makes the layer known to SQLite; once is enough, more does no harm.
 pub(crate) fn register() {
@@ -94,6 +119,8 @@ struct File {
     kind: Kind,
     /// Of a database: whether its pages are sealed.
     sealed: bool,
+    /// Of a database: whether there was nothing in it when it was opened.
+    was_empty: bool,
     /// Of a database: whether this connection only reads.
     reads_only: bool,
     /// Of a database: whether this connection folds the log in at this moment.
@@ -180,6 +207,7 @@ unsafe extern "C" fn open(
         base: ffi::sqlite3_file { pMethods: ptr::null() },
         kind,
         sealed: false,
+        was_empty: false,
         reads_only: flags & ffi::SQLITE_OPEN_READONLY != 0,
         folding: false,
         database,
@@ -222,6 +250,7 @@ unsafe extern "C" fn open(
             return rc;
         }
         ours.sealed = sums::kept(&begin);
+        ours.was_empty = begin.is_empty();
     }
     rc
 }
@@ -275,7 +304,14 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, into: *mut c_void, bytes
             // A page of another size is asked for by a damaged header; one that ends early was cut off.
             let page_like = into.len() >= 512 && into.len().is_power_of_two();
             let whole = page_number(into.len(), at).zip(<&Page>::try_from(&*into).ok());
-            let fits = whole.is_some_and(|(number, page)| sums::fits(page, number));
+            let fits = whole.is_some_and(|(number, page)| {
+                let making = match MAKES_TABLES.get() {
+                    Making::Nowhere => false,
+                    Making::InNew => ours.was_empty,
+                    Making::Anywhere => true,
+                };
+                sums::fits(page, number) || making && page.iter().all(|byte| *byte == 0)
+            });
             match rc {
                 ffi::SQLITE_OK | ffi::SQLITE_IOERR_SHORT_READ if page_like && !fits => ffi::SQLITE_IOERR_DATA,
                 _ => rc,

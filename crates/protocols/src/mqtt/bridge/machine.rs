@@ -186,7 +186,9 @@ impl Machine {
             Packet::Puback(ack) | Packet::Pubcomp(ack) => drop(cx.hub.settle(ack.id, Outcome::Delivered)),
             Packet::Pubrec(ack) => {
                 cx.hub.received(ack.id);
+                let from = cx.out.len();
                 put_ack(cx.out, Kind::Pubrel, ack.id);
+                cx.hub.say_when_kept(cx.out, from, false);
             }
             Packet::Suback(suback) => self.on_suback(&suback),
             Packet::Pingresp | Packet::Unsuback(_) => {}
@@ -287,7 +289,9 @@ fn on_pubrel(cx: &mut Context<'_>, id: u16) {
     if cx.hub.release(id) == Released::TooEarly {
         return cx.close(Fault::Peer, "the remote sent a PUBREL before our PUBREC");
     }
+    let from = cx.out.len();
     put_ack(cx.out, Kind::Pubcomp, id);
+    cx.hub.say_when_kept(cx.out, from, false);
 }
 
 fn acknowledge(cx: &mut Context<'_>, qos: Qos, id: u16) {
@@ -402,6 +406,7 @@ impl Session for Machine {
                 (Some((qos, id)), Err(refusal)) => on_refused(cx, qos, id, refusal),
                 (None, _) => {}
             },
+            Answer::Say(bytes) => cx.out.extend_from_slice(&bytes),
             Answer::Closing { close, .. } => {
                 if self.stage == Stage::Open {
                     // A proper goodbye makes the remote drop the will, so its word is said here.

@@ -39,7 +39,7 @@ impl Session for Reserve {
             }
             Answer::Refused(refusal) => cx.close(Fault::Ours, refusal.to_string()),
             Answer::Scram(_) => {} // never asked for
-            Answer::Published { .. } => {}
+            Answer::Published { .. } | Answer::Say(_) => {}
             Answer::Closing { close, .. } => cx.close(close.fault, close.why),
         }
     }

@@ -160,6 +160,7 @@ fn the_call_says_what_the_plan_says() {
     assert!(end[1].starts_with("Disconnect"), "{end:?}");
 }
 
+/// [MQTT 3.1.1: 2.3.1-2, 7.0.0-1]
 #[test]
 fn messages_go_out_under_the_remotes_names_and_are_acknowledged() {
     let mut bench = Bench::new(plan(vec![topic("+/temp", Direction::Out, 2, "here/", "there/")]));
@@ -183,6 +184,7 @@ fn messages_go_out_under_the_remotes_names_and_are_acknowledged() {
     assert_eq!(bench.seen(remote), ["there/shed/temp 21 qos 1 id 1 retained"], "all was settled; the last value is told again");
 }
 
+/// [MQTT 3.1.1: 7.0.0-1]
 #[test]
 fn messages_come_in_under_our_names_and_are_acknowledged() {
     let mut bench = Bench::new(plan(vec![topic("#", Direction::In, 2, "old/", "site/")]));
@@ -222,6 +224,7 @@ fn what_came_from_the_remote_does_not_go_back() {
     assert_eq!(bench.seen(remote), ["subscribe # 1"], "with both ways the remote's last values win: ours are not sent");
 }
 
+/// [MQTT 3.1.1: 2.3.1-3, 7.0.0-1]
 #[test]
 fn what_is_published_before_the_remote_is_there_and_while_it_is_away_waits() {
     let mut bench = Bench::new(plan(vec![topic("a", Direction::Out, 2, "", "")]));
@@ -262,6 +265,7 @@ fn exactly_once_holds_over_a_broken_line_and_over_a_remote_that_forgot() {
     assert_eq!(bench.seen(client), ["a two qos 2 id 2"], "the remote began anew, and so did its ids");
 }
 
+/// [MQTT 3.1.1: 4.5.0-2]
 #[test]
 fn what_was_not_asked_for_is_acknowledged_and_goes_nowhere() {
     let mut bench = Bench::new(plan(vec![topic("#", Direction::In, 1, "", ""), topic("b", Direction::Out, 1, "x/", "")]));
@@ -344,6 +348,7 @@ fn a_message_that_is_too_large_does_not_stand_before_the_others() {
     bench.house.cut(remote);
 }
 
+/// [MQTT 3.1.1: 3.1.2-23]
 #[test]
 fn an_idle_line_is_kept_alive_and_a_dead_one_is_left() {
     let mut bench = Bench::new(plan(vec![topic("a", Direction::Out, 0, "", "")]));

@@ -99,7 +99,8 @@ impl<'a> Connect<'a> {
         let mut cursor = Cursor::new(body);
         let level = Connect::read_level(&mut cursor)?;
         let flags = cursor.u8()?;
-        let reserved = flags & RESERVED != 0; // [MQTT-3.1.2-3]
+        // 3.1 does not use the bit, and does not say that it must be 0.
+        let reserved = level != Level::V31 && flags & RESERVED != 0; // [MQTT-3.1.2-3]
         let will_less = flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0; // [MQTT-3.1.2-11], -13, -15
         let nameless = level != Level::V5 && flags & USER == 0 && flags & PASSWORD != 0; // [MQTT-3.1.2-22]
         if reserved || will_less || nameless {

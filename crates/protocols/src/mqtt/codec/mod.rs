@@ -85,7 +85,16 @@ impl Kind {
             _ => 0,
         }
     }
+
+    /// Whether the four flag bits may be `flags`. 3.1 sends these three again with DUP set (its section 2.1).
+    fn allows(self, level: Level, flags: u8) -> bool {
+        let again = level == Level::V31 && matches!(self, Kind::Pubrel | Kind::Subscribe | Kind::Unsubscribe);
+        self == Kind::Publish || flags == self.flags() || again && flags == self.flags() | DUP
+    }
 }
+
+/// The flag bit of a packet that is sent again.
+const DUP: u8 = 0b1000;
 
 /// Why bytes are no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,7 +211,7 @@ impl Head {
         if kind == Kind::Auth && level != Level::V5 {
             return Err(DecodeError::Kind(number));
         }
-        if kind != Kind::Publish && flags != kind.flags() {
+        if !kind.allows(level, flags) {
             return Err(DecodeError::Flags);
         }
         match wire::read_remaining_length(rest)? {

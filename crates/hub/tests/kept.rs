@@ -1,0 +1,293 @@
+//! What outlives the program: nothing is acknowledged before it is on disk, and what was acknowledged is
+//! there after the program died at any moment. The disk is the testkit's vault, at the test's command.
+
+use contract::store::StoreError;
+use model::Qos;
+use model::limits::Limits;
+use protocols::mqtt::codec::Kind;
+use testkit::{Disk, House};
+
+mod clients;
+use clients::{ack, answer, connect, house, publish, publish_as, received, subscribe};
+
+const PRESENT: &str = "connack Success present=true";
+const FRESH: &str = "connack Success present=false";
+
+/// A house in which `a` has a kept session that wants `t/#` at `qos` and is away.
+fn house_with_a_away(shards: u16, qos: Qos) -> House {
+    let (mut house, _) = house(shards);
+    let away = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, away, "t/#", qos);
+    assert_eq!(received(&mut house, away), [FRESH, "suback"]);
+    house.cut(away);
+    house
+}
+
+#[test]
+fn a_publish_that_someone_must_still_get_is_acknowledged_when_it_is_on_disk() {
+    for shards in 1..=3 {
+        let mut house = house_with_a_away(shards, Qos::AtLeastOnce);
+        let sender = connect(&mut house, "b", "s", true);
+        received(&mut house, sender);
+        house.set_disk(Disk::Manual);
+        publish_as(&mut house, sender, 1, false, "t/1", b"one", Qos::AtLeastOnce);
+        publish_as(&mut house, sender, 2, false, "elsewhere", b"two", Qos::AtLeastOnce);
+        assert_eq!(received(&mut house, sender), [] as [&str; 0], "nor does a later one overtake it [MQTT-4.6.0-2]");
+        house.disk_answers(Ok(()));
+        assert_eq!(received(&mut house, sender), ["puback", "puback"], "{shards} shards");
+        house.crash(4 - shards);
+        let back = connect(&mut house, "a", "x", false);
+        house.disk_answers(Ok(())); // its will
+        assert_eq!(received(&mut house, back), [PRESENT, "t/1 one id=1"]);
+    }
+}
+
+#[test]
+fn what_was_not_acknowledged_may_be_gone_but_what_was_is_there_in_order() {
+    let mut house = house_with_a_away(2, Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    for (id, qos) in [(1, Qos::AtLeastOnce), (2, Qos::ExactlyOnce), (3, Qos::AtLeastOnce)] {
+        publish_as(&mut house, sender, id, false, "t/1", id.to_string().as_bytes(), qos);
+    }
+    assert_eq!(received(&mut house, sender), [FRESH, "puback", "pubrec 2", "puback"]);
+    house.set_disk(Disk::Manual);
+    publish_as(&mut house, sender, 4, false, "t/1", b"4", Qos::AtLeastOnce);
+    house.crash(2);
+    house.set_disk(Disk::Fast);
+    let back = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT, "t/1 1 id=1", "t/1 2 id=2", "t/1 3 id=3"]);
+}
+
+#[test]
+fn a_message_that_everybody_acknowledges_in_time_never_touches_the_disk() {
+    let mut house = House::with_limits(2, Limits { commit_window_ms: 2000, ..Limits::default() });
+    for id in ["a", "b"] {
+        house.gate().add_device(id, "secret", 7);
+    }
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::AtLeastOnce);
+    house.advance_ms(2000);
+    received(&mut house, reader);
+    let sender = connect(&mut house, "b", "s", true);
+    received(&mut house, sender);
+    publish(&mut house, sender, "t", b"quick", Qos::AtLeastOnce);
+    assert_eq!(received(&mut house, reader), ["t quick id=1"]);
+    assert_eq!(received(&mut house, sender), [] as [&str; 0]);
+    ack(&mut house, reader, 1);
+    assert_eq!(received(&mut house, sender), ["puback"], "all who had to get it have it");
+    publish(&mut house, sender, "t", b"slow", Qos::AtLeastOnce);
+    received(&mut house, reader);
+    assert_eq!(house.vault().waiting(), 0);
+    house.advance_ms(3000);
+    assert_eq!(received(&mut house, sender), ["puback"]);
+    assert_eq!(house.vault().waiting(), 1, "who is slow has it written down");
+    ack(&mut house, reader, 1);
+    house.advance_ms(3000);
+    assert_eq!(house.vault().waiting(), 0);
+}
+
+#[test]
+fn what_a_client_acknowledged_does_not_come_again_and_what_it_may_have_seen_comes_as_a_repetition() {
+    let (mut house, _) = house(1);
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    for payload in ["one", "two", "three"] {
+        publish(&mut house, sender, "t", payload.as_bytes(), Qos::AtLeastOnce);
+    }
+    assert_eq!(received(&mut house, reader)[2..], ["t one id=1", "t two id=2", "t three id=3"]);
+    ack(&mut house, reader, 2);
+    house.crash(1);
+    let back = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT, "t one id=1 dup", "t three id=3 dup"], "with the ids it knows");
+}
+
+#[test]
+fn an_exactly_once_delivery_goes_on_after_each_step() {
+    // Where the program dies, and what the client is then sent: the message again under its id, or the rest.
+    let cases = [
+        ("sent", vec!["t once id=1 dup"]),
+        ("received, not on disk", vec!["t once id=1 dup"]),
+        ("received", vec!["pubrel 1"]),
+        ("done", vec![]),
+    ];
+    for (step, wanted) in cases {
+        let (mut house, _) = house(1);
+        let reader = connect(&mut house, "a", "x", false);
+        subscribe(&mut house, reader, "t", Qos::ExactlyOnce);
+        received(&mut house, reader);
+        let sender = connect(&mut house, "b", "s", true);
+        house.set_disk(Disk::Manual);
+        publish(&mut house, sender, "t", b"once", Qos::ExactlyOnce);
+        assert_eq!(received(&mut house, reader), [] as [&str; 0], "not before it is on disk");
+        house.disk_answers(Ok(()));
+        assert_eq!(received(&mut house, reader), ["t once id=1"]);
+        if step != "sent" {
+            answer(&mut house, reader, Kind::Pubrec, 1);
+            assert_eq!(received(&mut house, reader), [] as [&str; 0], "the second half waits for the disk too");
+        }
+        if step != "sent" && step != "received, not on disk" {
+            house.disk_answers(Ok(()));
+            assert_eq!(received(&mut house, reader), ["pubrel 1"]);
+        }
+        if step == "done" {
+            answer(&mut house, reader, Kind::Pubcomp, 1);
+            house.disk_answers(Ok(()));
+        }
+        house.crash(2);
+        house.set_disk(Disk::Fast);
+        let back = connect(&mut house, "a", "x", false);
+        assert_eq!(received(&mut house, back), [vec![PRESENT], wanted].concat(), "{step}");
+        answer(&mut house, back, Kind::Pubrec, 1);
+        assert_eq!(received(&mut house, back), ["pubrel 1"]);
+        answer(&mut house, back, Kind::Pubcomp, 1);
+        house.crash(1);
+        let back = connect(&mut house, "a", "x", false);
+        assert_eq!(received(&mut house, back), [PRESENT], "{step}: it is over");
+    }
+}
+
+#[test]
+fn an_exactly_once_publish_is_taken_once_whatever_dies() {
+    let mut house = house_with_a_away(2, Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", false);
+    received(&mut house, sender);
+    house.set_disk(Disk::Manual);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    assert_eq!(received(&mut house, sender), [] as [&str; 0]);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), ["pubrec 9"], "one answer for both");
+    house.crash(2);
+    house.set_disk(Disk::Fast);
+    let sender = connect(&mut house, "b", "s", false);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    assert_eq!(received(&mut house, sender), [PRESENT, "pubrec 9"], "known across the crash");
+    house.set_disk(Disk::Manual);
+    answer(&mut house, sender, Kind::Pubrel, 9);
+    assert_eq!(received(&mut house, sender), [] as [&str; 0], "the id is not free before that is on disk");
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), ["pubcomp 9"]);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    let sender = connect(&mut house, "b", "s", false);
+    publish(&mut house, sender, "t/1", b"another", Qos::ExactlyOnce);
+    assert_eq!(received(&mut house, sender), [PRESENT, "pubrec 9"]);
+    let back = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT, "t/1 once id=1", "t/1 another id=2"]);
+}
+
+#[test]
+fn subscriptions_are_acknowledged_when_they_are_on_disk_and_retained_messages_follow() {
+    let (mut house, _) = house(2);
+    let sender = connect(&mut house, "b", "s", true);
+    publish_as(&mut house, sender, 1, true, "t", b"last", Qos::AtLeastOnce);
+    publish_as(&mut house, sender, 2, true, "gone", b"x", Qos::AtLeastOnce);
+    publish_as(&mut house, sender, 3, true, "gone", b"", Qos::AtLeastOnce);
+    house.crash(2);
+    let reader = connect(&mut house, "a", "x", false);
+    received(&mut house, reader);
+    house.set_disk(Disk::Manual);
+    subscribe(&mut house, reader, "#", Qos::AtMostOnce);
+    assert_eq!(received(&mut house, reader), [] as [&str; 0]);
+    house.disk_answers(Ok(()));
+    assert_eq!(
+        received(&mut house, reader),
+        ["suback", "t last id=0"],
+        "the retained message survived, the one taken away did not"
+    );
+}
+
+#[test]
+fn the_will_of_a_session_that_died_with_the_program_speaks() {
+    let (mut house, _) = house(2);
+    let dying = connect(&mut house, "a", "x", true);
+    assert_eq!(received(&mut house, dying), [FRESH]);
+    house.crash(2);
+    let witness = connect(&mut house, "b", "w", true);
+    subscribe(&mut house, witness, "gone", Qos::AtMostOnce);
+    received(&mut house, witness);
+    house.advance_ms(1000);
+    assert_eq!(received(&mut house, witness), ["gone a id=0"]);
+    house.crash(2);
+    let witness = connect(&mut house, "c", "w", true);
+    subscribe(&mut house, witness, "gone", Qos::AtMostOnce);
+    received(&mut house, witness);
+    house.advance_ms(1000);
+    assert_eq!(received(&mut house, witness), ["gone b id=0"], "each speaks once");
+}
+
+#[test]
+fn a_group_keeps_its_backlog_and_another_member_gets_it_when_the_first_does_not_come_back() {
+    let (mut house, _) = house(3);
+    for (device, client) in [("a", "one"), ("c", "two")] {
+        let member = connect(&mut house, device, client, false);
+        subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
+        house.cut(member);
+    }
+    let sender = connect(&mut house, "b", "s", true);
+    for n in 0..4 {
+        publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
+    }
+    house.crash(2);
+    let member = connect(&mut house, "a", "one", false);
+    let mut jobs = received(&mut house, member).split_off(1);
+    assert_eq!(jobs.len(), 2);
+    // The other forgets its session: what waited there moves, also across another death of the program.
+    let other = connect(&mut house, "c", "two", true);
+    assert_eq!(received(&mut house, other), [FRESH]);
+    house.crash(3);
+    let member = connect(&mut house, "a", "one", false);
+    jobs.extend(received(&mut house, member).split_off(1));
+    let mut told: Vec<_> = jobs.iter().map(|job| job[4..5].to_owned()).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, ["0", "1", "2", "3"]);
+}
+
+#[test]
+fn sessions_end_after_their_time_also_across_a_death_and_a_clean_start_forgets_for_good() {
+    let mut house = house_with_a_away(2, Qos::AtLeastOnce);
+    house.crash(2);
+    assert_eq!(house.sessions(), (1, 1));
+    let fresh = connect(&mut house, "a", "x", true);
+    assert_eq!(received(&mut house, fresh), [FRESH]);
+    house.cut(fresh);
+    house.crash(2);
+    let again = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, again), [FRESH]);
+    assert_eq!(house.vault().kept().sessions.len(), 1);
+}
+
+#[test]
+fn without_room_on_disk_publishes_are_refused_and_what_was_acknowledged_stays() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
+    received(&mut house, sender);
+    house.set_disk(Disk::Failing(StoreError::Full("the disk is full".into())));
+    publish(&mut house, sender, "t/1", b"refused", Qos::AtLeastOnce);
+    assert!(house.closed(sender).is_some(), "3.1.1 has no other word: it still has the message");
+    house.set_disk(Disk::Fast);
+    house.advance_ms(1000);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"again", Qos::AtLeastOnce);
+    assert_eq!(received(&mut house, sender), [FRESH, "puback"], "there is room again");
+    let back = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT, "t/1 kept id=1", "t/1 again id=3"]);
+}
+
+#[test]
+fn a_broken_disk_acknowledges_nothing() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    house.set_disk(Disk::Failing(StoreError::Engine("fsync failed".into())));
+    let sender = connect(&mut house, "b", "s", true);
+    assert!(house.closed(sender).is_some(), "its will cannot be kept");
+    let back = connect(&mut house, "a", "x", false);
+    assert!(house.closed(back).is_some());
+    assert_eq!(received(&mut house, back), [] as [&str; 0]);
+    house.set_disk(Disk::Fast);
+    house.advance_ms(1000);
+    let back = connect(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT]);
+}
