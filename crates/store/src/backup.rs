@@ -199,7 +199,11 @@ fn write_draft(
             files,
         };
         let mut sum = Context::new(&SHA256);
-        pour(&mut file, database_bytes, &mut |bytes| Ok(sum.update(bytes)), progress)?;
+        let mut each = |piece: &[u8]| {
+            sum.update(piece);
+            Ok(())
+        };
+        pour(&mut file, database_bytes, &mut each, progress)?;
         let json = serde_json::to_vec(&manifest)?;
         sum.update(&json);
         file.write_all(&json)?;
