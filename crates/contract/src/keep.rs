@@ -121,6 +121,8 @@ pub enum Note {
         /// When it is no longer worth delivering.
         expires: Option<UnixMs>,
     },
+    /// All of these or none: an exactly-once publish and everywhere it waits.
+    Together(Vec<Note>),
 }
 
 impl Note {
@@ -130,6 +132,7 @@ impl Note {
         match self {
             Note::Queued { .. } | Note::Claimed(..) | Note::Wants(..) => true,
             Note::Retained { message, .. } => !message.payload.is_empty(),
+            Note::Together(notes) => notes.iter().any(Note::grows),
             _ => false,
         }
     }

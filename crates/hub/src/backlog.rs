@@ -17,6 +17,8 @@ pub enum Keeping {
     Not,
     /// The journal has it under this number.
     Noted(u64),
+    /// Another journal has it, or will, together with the rest of its publish.
+    Together,
     /// It is.
     Kept,
 }
@@ -26,6 +28,7 @@ impl Keeping {
     fn is_safe(self, kept: u64) -> bool {
         match self {
             Keeping::Noted(number) => number < kept,
+            Keeping::Together => false,
             Keeping::Not | Keeping::Kept => true,
         }
     }
@@ -150,6 +153,16 @@ impl Backlog {
         Backlog { seq_last, inbound, stored: (seq_last > 0).then_some(Stored::Resting), ..Backlog::default() }
     }
 
+    /// A queue whose places begin behind `seq_last`.
+    pub fn behind(seq_last: u64) -> Backlog {
+        Backlog { seq_last, ..Backlog::default() }
+    }
+
+    /// The last place that was given.
+    pub fn seq_last(&self) -> u64 {
+        self.seq_last
+    }
+
     /// Whether there is nothing worth keeping.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.in_flight.is_empty() && self.inbound.is_empty() && self.stored.is_none()
@@ -249,7 +262,8 @@ impl Backlog {
         let expired = first.waiting.message.expires.is_some_and(|at| at <= now) && !first.received;
         let (slot, qos) = (slot_of(first.seq), first.waiting.qos);
         let blocked = qos != Qos::AtMostOnce && (full || self.in_flight.iter().any(|open| slot_of(open.seq) == slot));
-        if !expired && (blocked || (qos == Qos::ExactlyOnce && !first.keeping.is_safe(kept))) {
+        let held = qos == Qos::ExactlyOnce || first.keeping == Keeping::Together;
+        if !expired && (blocked || (held && !first.keeping.is_safe(kept))) {
             return Next::Nothing;
         }
         let Some(queued) = self.pop() else { return Next::Nothing };
@@ -302,6 +316,19 @@ impl Backlog {
         self.sent_here -= usize::from(at < self.sent_here);
         let InFlight { seq, waiting, keeping, .. } = self.in_flight.remove(at);
         Some(Done { message: waiting.message, seq, keeping })
+    }
+
+    /// What is kept together with others at this place is on disk, or its publisher was told that it is not
+    /// and it goes. Whether it was still there.
+    pub fn together(&mut self, seq: u64, kept: bool) -> bool {
+        let waits = |q: &Queued| q.seq == seq && q.keeping == Keeping::Together;
+        let Some(at) = self.queue.iter().rposition(waits) else { return false };
+        if kept {
+            self.queue[at].keeping = Keeping::Kept;
+        } else if let Some(gone) = self.queue.remove(at) {
+            self.queue_bytes -= gone.waiting.message.cost_bytes();
+        }
+        true
     }
 
     /// The note of a message could not be kept, and its publisher was told so: it goes, unless it was sent already.

@@ -10,6 +10,8 @@ use contract::{Answer, ConnId, Note, PromiseId, Refusal, SessionPlace};
 use model::{Millis, limits};
 use slab::Slab;
 
+use crate::mail::{Gathered, Safe};
+
 /// Who is told when everything that a promise waits for is kept, or cannot be.
 #[derive(Debug)]
 pub(crate) enum Then {
@@ -23,9 +25,26 @@ pub(crate) enum Then {
         token: u32,
     },
     /// Another shard, which waits for this one among others.
-    Shard(u16, PromiseId),
+    Shard(Safe),
+    /// This shard: everywhere that an exactly-once publish waits is known, and the claim may be kept with it.
+    Gathered(Box<Publishing>),
+    /// An exactly-once publish and everywhere it waits.
+    Together(Box<Publishing>, Vec<Gathered>),
     /// This shard: what was moved elsewhere is safe there, and this may go.
     Note(Box<Note>),
+}
+
+/// An exactly-once publish of a kept session on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    /// The note that the client has begun it.
+    pub claim: Note,
+    /// The client's session.
+    pub session: SessionPlace,
+    /// The line by which it came.
+    pub conn: ConnId,
+    /// Its own word for it.
+    pub token: u32,
 }
 
 /// What a peer is told when all notes before it are kept.
@@ -100,7 +119,7 @@ pub(crate) struct Journal {
     promises: Slab<Promise>,
     epoch_last: u32,
     /// Promises that were kept or broken.
-    pub finished: Vec<(Then, Result<(), Refusal>)>,
+    pub finished: Vec<(PromiseId, Then, Result<(), Refusal>)>,
     /// What may be done now.
     pub passed: Vec<(After, Result<(), Refusal>)>,
     /// Sessions that wait for one of their notes, which now is kept.
@@ -181,19 +200,27 @@ impl Journal {
         promise.failed = promise.failed.or(result.err());
         if promise.left == 0 {
             let Promise { then, failed, .. } = self.promises.remove(id.index as usize);
-            self.finished.push((then, failed.map_or(Ok(()), Err)));
+            self.finished.push((id, then, failed.map_or(Ok(()), Err)));
         }
     }
 
-    /// Everything that the promise waits for is known. `Some` when there is nothing, with what came of it.
-    pub fn seal(&mut self, id: PromiseId) -> Option<Result<(), Refusal>> {
+    /// Everything that the promise waits for is known. `Some` when there is nothing, with what came of it;
+    /// unless `there_is_more` to be done then.
+    pub fn seal(&mut self, id: PromiseId, there_is_more: bool) -> Option<Result<(), Refusal>> {
         let promise = self.promise(id)?;
-        if promise.left > 1 {
-            promise.left -= 1;
+        if promise.left > 1 || (there_is_more && promise.failed.is_none()) {
+            self.settle(id, Ok(()));
             return None;
         }
         let failed = self.promises.remove(id.index as usize).failed;
         Some(failed.map_or(Ok(()), Err))
+    }
+
+    /// Whatever it waits for, the promise cannot be kept.
+    pub fn fail(&mut self, id: PromiseId, refusal: Refusal) {
+        if let Some(promise) = self.promise(id) {
+            promise.failed.get_or_insert(refusal);
+        }
     }
 
     /// Does `after` when all notes made so far are kept.

@@ -36,5 +36,5 @@ mod verbs;
 mod wheel;
 
 pub use floor::{Ended, Floor, Moving, Wire};
-pub use mail::{Broadcast, Counters, Mail, Transfer, Work};
+pub use mail::{Broadcast, Counters, Gathered, Mail, Safe, Transfer, Work};
 pub use shard::{Commons, Shard, home_of_device, home_shard};

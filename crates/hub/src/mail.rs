@@ -4,8 +4,8 @@
 use contract::keep::ReturnedWaiting;
 use contract::store::StoreError;
 use contract::{
-    Admission, Answer, Close, ConnId, Event, Hello, PromiseId, Refusal, ScramKeys, SessionId, SessionPlace, Ticket, Verdict,
-    Waiting,
+    Admission, Answer, Close, ConnId, Event, Hello, Note, PromiseId, Refusal, ScramKeys, SessionId, SessionPlace, Ticket,
+    Verdict, Waiting,
 };
 use model::PartyKey;
 use model::message::SharedMessage;
@@ -24,10 +24,14 @@ pub enum Mail {
         /// The message.
         waiting: Box<Waiting>,
         /// Who wants to know that it is kept.
-        safe: Option<(u16, PromiseId)>,
+        safe: Option<Safe>,
     },
     /// What another shard was to keep for a promise of this one is kept there, or cannot be.
     Safe(PromiseId, Result<(), Refusal>),
+    /// What another shard has for this one to keep together with its own.
+    Gathered(PromiseId, Vec<Gathered>),
+    /// What was given away to be kept together with others is kept, or cannot be.
+    Together(Vec<(SessionPlace, u64)>, Result<(), Refusal>),
     /// The vault's answer to the batch that is under way.
     Kept(Result<(), StoreError>),
     /// What waited on disk for a session.
@@ -57,8 +61,32 @@ pub enum Mail {
 pub struct Broadcast {
     /// The message.
     pub message: SharedMessage,
-    /// The shard that wants to know when all who must keep it have, and its promise.
-    pub safe: Option<(u16, PromiseId)>,
+    /// Who wants to know when all who must keep it have.
+    pub safe: Option<Safe>,
+}
+
+/// The shard that waits until all who must keep a message have, and its promise.
+#[derive(Clone, Copy, Debug)]
+pub struct Safe {
+    /// The shard.
+    pub shard: u16,
+    /// Its promise.
+    pub promise: PromiseId,
+    /// It wants what is to be kept, to keep all of it together.
+    pub together: bool,
+}
+
+/// A message in a queue that another shard keeps together with the rest of its publish.
+#[derive(Clone, Debug)]
+pub struct Gathered {
+    /// What is to be kept.
+    pub note: Note,
+    /// The shard on which it waits.
+    pub shard: u16,
+    /// The session in which it waits.
+    pub session: SessionPlace,
+    /// Its place there.
+    pub seq: u64,
 }
 
 /// A connection that belongs on another shard: what the hub there needs to go on.

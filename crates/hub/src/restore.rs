@@ -59,7 +59,7 @@ impl Shard {
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
         session.away = kept.away.unwrap_or(unix);
-        session.kept = Some(Box::new(KeptAs { id: kept.id, noted: 0, holding: 0, sent_before }));
+        session.kept = Some(Box::new(KeptAs { id: kept.id, noted: 0, seq_last, holding: 0, sent_before }));
         session.will = kept.will;
         let gone = millis_at(time, session.away);
         session.ends = (kept.keep_s != u32::MAX).then(|| gone.plus_s(u64::from(kept.keep_s)));

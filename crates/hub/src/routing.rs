@@ -1,6 +1,7 @@
 //! From a publish to everyone who wants it: sessions of this shard directly, other shards through one
 //! broadcast, the platform through events. Order is kept per publisher, because every step is a queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,12 +12,12 @@ use contract::{
 use model::limits::QueuePolicy;
 use model::message::SharedMessage;
 use model::topic::Space;
-use model::{Filter, Message, Millis, Party, Qos, UnixMs};
+use model::{DeviceNumber, Filter, Message, Millis, Party, Qos, UnixMs};
 
 use crate::access;
 use crate::backlog::{Claim, Done, Keeping};
-use crate::journal::{Then, Waits};
-use crate::mail::{Broadcast, Mail};
+use crate::journal::{Publishing, Then, Waits};
+use crate::mail::{Broadcast, Gathered, Mail, Safe};
 use crate::shard::{Shard, unix_at};
 use crate::shared::Member;
 
@@ -104,44 +105,105 @@ impl Shard {
         let place = SessionPlace { index: at as u32, epoch: self.sessions[at].epoch };
         let claims = self.sessions[at].durable().filter(|_| publish.qos == Qos::ExactlyOnce);
         let waits = publish.qos != Qos::AtMostOnce && (message.retain || claims.is_some() || self.commons.keeps());
-        let promise = waits.then(|| self.journal.begin(Then::Publish { session: place, conn, token: publish.token }));
-        if message.retain
-            && !matches!(own, Some((_, Own::Question)))
-            && let Err(refusal) = self.retain(&message, promise, now)
-        {
-            promise.map(|promise| self.journal.seal(promise));
-            return Accepted::Refused(refusal);
-        }
-        let mut accepted = Accepted::Now;
-        match own {
-            None => {
-                if self.bus.watched() {
-                    self.work.events.push(Event::Passed { message: message.clone() });
+        let promise = waits.then(|| {
+            let token = publish.token;
+            let then = match claims {
+                // The claim and everywhere that the message waits are kept together: a claim alone would have
+                // us think that the rest is there as well, and the rest alone that it never came.
+                Some(id) => {
+                    let claim = Note::Claimed(id, publish.id);
+                    Then::Gathered(Box::new(Publishing { claim, session: place, conn, token }))
                 }
-                self.route(&message, Some(at), promise, now);
-            }
-            Some((device, kind)) => {
-                let keep = kind == Own::Kept && publish.qos != Qos::AtMostOnce;
-                let ticket =
-                    keep.then_some(Ticket { shard: self.index, conn, session: Some(place), promise, token: publish.token });
-                if keep {
-                    accepted = Accepted::Later;
-                    self.journal.also(promise);
-                }
-                self.work.events.push(Event::Up { device, message: message.clone(), ticket });
-                if kind != Own::Question {
-                    self.route(&message, Some(at), promise, now);
-                }
-            }
-        }
-        if let Some(session) = claims {
-            self.journal.note_for(Note::Claimed(session, publish.id), promise, None, now);
-        }
-        match promise.map(|promise| self.journal.seal(promise)) {
+                None => Then::Publish { session: place, conn, token },
+            };
+            self.journal.begin(then)
+        });
+        self.gathering = claims.and(promise);
+        let accepted = self.spread(&message, at, own, promise, publish.token, now);
+        self.gathering = None;
+        match promise.map(|promise| self.journal.seal(promise, claims.is_some())) {
             // Nobody but perhaps a room must keep it.
             None | Some(Some(Ok(()))) => accepted,
             Some(Some(Err(refusal))) => Accepted::Refused(refusal),
+            Some(None) if matches!(accepted, Accepted::Refused(_)) => accepted,
             Some(None) => Accepted::Later,
+        }
+    }
+
+    /// Gives a publish to everyone: the retained messages, queues, the platform.
+    fn spread(
+        &mut self,
+        message: &SharedMessage,
+        at: usize,
+        own: Option<(DeviceNumber, Own)>,
+        promise: Option<PromiseId>,
+        token: u32,
+        now: Millis,
+    ) -> Accepted {
+        if message.retain
+            && !matches!(own, Some((_, Own::Question)))
+            && let Err(refusal) = self.retain(message, promise, now)
+        {
+            if let Some(promise) = promise {
+                self.journal.fail(promise, refusal);
+            }
+            return Accepted::Refused(refusal);
+        }
+        let Some((device, kind)) = own else {
+            if self.bus.watched() {
+                self.work.events.push(Event::Passed { message: message.clone() });
+            }
+            self.route(message, Some(at), promise, now);
+            return Accepted::Now;
+        };
+        let keep = kind == Own::Kept && message.qos != Qos::AtMostOnce;
+        let session = &self.sessions[at];
+        let place = SessionPlace { index: at as u32, epoch: session.epoch };
+        let ticket =
+            session.conn.filter(|_| keep).map(|conn| Ticket { shard: self.index, conn, session: Some(place), promise, token });
+        if keep {
+            self.journal.also(promise);
+        }
+        self.work.events.push(Event::Up { device, message: message.clone(), ticket });
+        if kind != Own::Question {
+            self.route(message, Some(at), promise, now);
+        }
+        if keep { Accepted::Later } else { Accepted::Now }
+    }
+
+    /// An exactly-once publish is known to have been refused by nobody, and where it waits: on to the disk.
+    pub(crate) fn keep_together(&mut self, publishing: Box<Publishing>, gathered: Vec<Gathered>, now: Millis) {
+        let mut notes: Vec<Note> = gathered.iter().map(|one| one.note.clone()).collect();
+        notes.push(publishing.claim.clone());
+        let promise = self.journal.begin(Then::Together(publishing, gathered));
+        self.journal.note_for(Note::Together(notes), Some(promise), None, now);
+        self.journal.settle(promise, Ok(()));
+    }
+
+    /// An exactly-once publish is on disk everywhere, or nowhere: its queues may go on.
+    pub(crate) fn kept_together(&mut self, gathered: Vec<Gathered>, result: Result<(), Refusal>) {
+        let mut by_shard: BTreeMap<u16, Vec<(SessionPlace, u64)>> = BTreeMap::new();
+        for Gathered { shard, session, seq, note } in gathered {
+            if let Note::Queued { .. } = note {
+                by_shard.entry(shard).or_default().push((session, seq));
+            }
+        }
+        for (shard, places) in by_shard {
+            if shard == self.index {
+                self.go_on(places, result);
+            } else {
+                self.work.posts.push((shard, Mail::Together(places, result)));
+            }
+        }
+    }
+
+    /// Messages that waited for the rest of their publish may go out, or go away.
+    pub(crate) fn go_on(&mut self, places: Vec<(SessionPlace, u64)>, result: Result<(), Refusal>) {
+        for (place, seq) in places {
+            let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { continue };
+            let found = session.with_backlog(|b| b.together(seq, result.is_ok())).unwrap_or(false);
+            self.work.ready.extend(session.conn);
+            self.counters.dropped += u64::from(found && result.is_err());
         }
     }
 
@@ -149,7 +211,14 @@ impl Shard {
     pub(crate) fn retain(&mut self, message: &SharedMessage, promise: Option<PromiseId>, now: Millis) -> Result<(), Refusal> {
         let version = self.commons.retained.set(message).map_err(|_| Refusal::Quota)?;
         let note = Note::Retained { version, message: message.clone(), expires: self.unix_at(message.expires) };
-        self.journal.note_for(note, promise, None, now);
+        match self.gathering {
+            Some(promise) => {
+                let session = SessionPlace { index: 0, epoch: 0 };
+                let one = Gathered { note, shard: self.index, session, seq: 0 };
+                self.gathered.entry(promise).or_default().push(one);
+            }
+            None => drop(self.journal.note_for(note, promise, None, now)),
+        }
         Ok(())
     }
 
@@ -173,9 +242,14 @@ impl Shard {
             for _ in 1..self.shards {
                 self.journal.also(promise);
             }
-            let safe = promise.map(|promise| (self.index, promise));
+            let safe = self.safe(promise);
             self.work.broadcast.push(Broadcast { message: message.clone(), safe });
         }
+    }
+
+    /// How another shard is asked to keep something for a promise of this one.
+    fn safe(&self, promise: Option<PromiseId>) -> Option<Safe> {
+        promise.map(|promise| Safe { shard: self.index, promise, together: self.gathering.is_some() })
     }
 
     /// Delivers to the sessions of this shard. A push is given only to those of its device that have a
@@ -243,10 +317,16 @@ impl Shard {
         let durable = session.durable().filter(|_| !addressee);
         let (online, place) = (session.conn.is_some(), SessionPlace { index: at as u32, epoch: session.epoch });
         let expires = unix_at(self.time, waiting.message.expires);
-        let (commons, journal) = (&self.commons, &mut self.journal);
+        let (commons, journal, gathered, shard) = (&self.commons, &mut self.journal, &mut self.gathered, self.index);
+        let gathering = self.gathering;
         let keep = |seq: u64, waiting: &Waiting| {
             let Some(session) = durable else { return Keeping::Not };
             waiting.message.number.get_or(|| commons.next_number());
+            if let Some(promise) = gathering {
+                let note = Note::Queued { session, seq, waiting: waiting.clone(), expires };
+                gathered.entry(promise).or_default().push(Gathered { note, shard, session: place, seq });
+                return Keeping::Together;
+            }
             let held = waiting.qos == Qos::ExactlyOnce;
             // One who is there may acknowledge it before it is worth writing down.
             let due = if online && !held { now.plus_ms(u64::from(commons.limits.commit_window_ms)) } else { now };
@@ -260,6 +340,8 @@ impl Shard {
     pub(crate) fn forget_place(&mut self, at: usize, done: &Done, now: Millis) {
         let on_disk = match done.keeping {
             Keeping::Not => false,
+            // Should this be on disk before that what it takes away, it comes back at the next start.
+            Keeping::Together => true,
             Keeping::Noted(number) => !self.journal.take_back(number),
             Keeping::Kept => true,
         };
@@ -337,7 +419,7 @@ impl Shard {
             self.give_shared(session, waiting, promise, now);
         } else {
             self.journal.also(promise);
-            let safe = promise.map(|promise| (self.index, promise));
+            let safe = self.safe(promise);
             self.work.posts.push((shard, Mail::Shared { session, waiting: Box::new(waiting), safe }));
         }
     }

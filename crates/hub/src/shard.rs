@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use crate::access;
 use crate::backlog::Next;
 use crate::journal::{After, Journal, Then};
-use crate::mail::{Broadcast, Counters, Mail, Transfer, Work};
+use crate::mail::{Broadcast, Counters, Gathered, Mail, Safe, Transfer, Work};
 use crate::retained::Retained;
 use crate::session::{KeptAs, Session, SessionKey};
 use crate::shared::{self, SharedGroups};
@@ -134,6 +134,10 @@ pub struct Shard {
     names_given: u64,
     /// What is to outlive the program, on its way to the disk.
     pub(crate) journal: Journal,
+    /// While a message is routed: the promise under which everywhere that it waits is gathered.
+    pub(crate) gathering: Option<PromiseId>,
+    /// What was gathered.
+    pub(crate) gathered: HashMap<PromiseId, Vec<Gathered>>,
     /// How many of `sessions` messages are kept for.
     pub(crate) keeping: usize,
     /// Both clocks as they were told last.
@@ -162,6 +166,8 @@ impl Shard {
             epoch_last: 0,
             names_given: 0,
             journal: Journal::default(),
+            gathering: None,
+            gathered: HashMap::new(),
             keeping: 0,
             time: (Millis(0), UnixMs(0)),
             counters: Counters::default(),
@@ -321,7 +327,7 @@ impl Shard {
         let (listens, will) = (session.listens_own, session.will.is_some());
         if session.kept.is_none() && (hello.keep_s > 0 || will) {
             let id = SessionId(self.commons.next_number());
-            session.kept = Some(Box::new(KeptAs { id, noted: 0, holding: 0, sent_before: 0 }));
+            session.kept = Some(Box::new(KeptAs { id, noted: 0, seq_last: 0, holding: 0, sent_before: 0 }));
         }
         self.set_keep_s(at, hello.keep_s);
         self.note_session(at, now);
@@ -532,7 +538,7 @@ impl Shard {
             self.give_another(waiting, ended.as_ref().map(|(promise, _)| *promise), now);
         }
         if let Some((promise, note)) = ended
-            && self.journal.seal(promise).is_some()
+            && self.journal.seal(promise, false).is_some()
         {
             self.journal.note(note, now);
         }
@@ -556,10 +562,25 @@ impl Shard {
     pub(crate) fn follow_journal(&mut self, now: Millis) {
         loop {
             let finished = std::mem::take(&mut self.journal.finished);
-            for (then, result) in finished {
+            for (promise, then, result) in finished {
+                let gathered = self.gathered.remove(&promise).unwrap_or_default();
                 match then {
                     Then::Publish { session, conn, token } => self.published(session, conn, token, result),
-                    Then::Shard(shard, promise) => self.work.posts.push((shard, Mail::Safe(promise, result))),
+                    Then::Gathered(publishing) => match result {
+                        Ok(()) => self.keep_together(publishing, gathered, now),
+                        Err(_) => {
+                            self.kept_together(gathered, result);
+                            self.published(publishing.session, publishing.conn, publishing.token, result);
+                        }
+                    },
+                    Then::Together(publishing, gathered) => {
+                        self.kept_together(gathered, result);
+                        self.published(publishing.session, publishing.conn, publishing.token, result);
+                    }
+                    Then::Shard(Safe { shard, promise, together: true }) => {
+                        self.work.posts.push((shard, Mail::Gathered(promise, gathered)));
+                    }
+                    Then::Shard(Safe { shard, promise, .. }) => self.work.posts.push((shard, Mail::Safe(promise, result))),
                     // Also when it is safe nowhere else: then there is nothing more to be done for it.
                     Then::Note(note) => drop(self.journal.note(*note, now)),
                 }
@@ -680,6 +701,11 @@ impl Shard {
                 self.keep_for(safe, |shard, promise| shard.give_shared(session, *waiting, promise, now));
             }
             Mail::Safe(promise, result) => self.journal.settle(promise, result),
+            Mail::Gathered(promise, gathered) => {
+                self.gathered.entry(promise).or_default().extend(gathered);
+                self.journal.settle(promise, Ok(()));
+            }
+            Mail::Together(places, result) => self.go_on(places, result),
             Mail::Kept(result) => self.journal.answered(result, now),
             Mail::Came(place, rows) => self.came(place, rows),
             Mail::Push(message) => self.push(&message, now, unix),
@@ -704,10 +730,12 @@ impl Shard {
         }
     }
 
-    /// Does `work` under a promise to another shard, which hears of it when all is kept.
-    fn keep_for(&mut self, safe: Option<(u16, PromiseId)>, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
-        let own = safe.map(|(shard, promise)| self.journal.begin(Then::Shard(shard, promise)));
+    /// Does `work` under a promise to another shard, which hears of it when all is kept, or of what it is to keep.
+    fn keep_for(&mut self, safe: Option<Safe>, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
+        let own = safe.map(|safe| self.journal.begin(Then::Shard(safe)));
+        self.gathering = own.filter(|_| safe.is_some_and(|safe| safe.together));
         work(self, own);
+        self.gathering = None;
         if let Some(own) = own {
             self.journal.settle(own, Ok(()));
         }

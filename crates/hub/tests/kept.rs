@@ -81,7 +81,7 @@ fn a_message_that_everybody_acknowledges_in_time_never_touches_the_disk() {
     house.advance_ms(3000);
     assert_eq!(received(&mut house, sender), ["puback"]);
     assert_eq!(house.vault().waiting(), 1, "who is slow has it written down");
-    ack(&mut house, reader, 1);
+    ack(&mut house, reader, 2);
     house.advance_ms(3000);
     assert_eq!(house.vault().waiting(), 0);
 }
@@ -175,6 +175,58 @@ fn an_exactly_once_publish_is_taken_once_whatever_dies() {
     assert_eq!(received(&mut house, sender), [PRESENT, "pubrec 9"]);
     let back = connect(&mut house, "a", "x", false);
     assert_eq!(received(&mut house, back), [PRESENT, "t/1 once id=1", "t/1 another id=2"]);
+}
+
+#[test]
+fn an_exactly_once_publish_is_everywhere_or_nowhere() {
+    // The shards' batches reach the disk one by one; the program dies after each number of them.
+    for answers in 0..6 {
+        let (mut house, _) = house(3);
+        for device in ["a", "c", "lamp"] {
+            let away = connect(&mut house, device, "x", false);
+            subscribe(&mut house, away, "t", if device == "a" { Qos::ExactlyOnce } else { Qos::AtLeastOnce });
+            house.cut(away);
+        }
+        let sender = connect(&mut house, "b", "s", false);
+        received(&mut house, sender);
+        house.set_disk(Disk::Manual);
+        publish_as(&mut house, sender, 9, true, "t", b"once", Qos::ExactlyOnce);
+        for answer in 0..answers {
+            house.disk_answers_one(answer % 3, Ok(()));
+        }
+        house.crash(2);
+        house.set_disk(Disk::Fast);
+        let sender = connect(&mut house, "b", "s", false);
+        publish_as(&mut house, sender, 9, true, "t", b"once", Qos::ExactlyOnce);
+        assert_eq!(received(&mut house, sender), [PRESENT, "pubrec 9"]);
+        for device in ["a", "c", "lamp"] {
+            let back = connect(&mut house, device, "x", false);
+            assert_eq!(received(&mut house, back), [PRESENT, "t once id=1"], "{device} after {answers} answers");
+        }
+        let witness = connect(&mut house, "b", "w", true);
+        subscribe(&mut house, witness, "t", Qos::AtMostOnce);
+        assert_eq!(received(&mut house, witness)[2..], ["t once id=0"], "the retained message too");
+    }
+}
+
+#[test]
+fn a_place_is_not_given_again_before_the_disk_knows_that_it_is_free() {
+    let (mut house, _) = house(2);
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", false);
+    house.set_disk(Disk::Manual);
+    let (readers, senders) = (1, 0); // their shards
+    for round in 1..=3 {
+        publish_as(&mut house, sender, round, false, "t", b"x", Qos::ExactlyOnce);
+        house.disk_answers_one(senders, Ok(())); // the vault would complain
+        answer(&mut house, reader, Kind::Pubrec, round);
+        house.disk_answers_one(readers, Ok(()));
+        answer(&mut house, reader, Kind::Pubcomp, round);
+    }
+    house.disk_answers(Ok(()));
+    assert_eq!(house.vault().waiting(), 0);
+    assert_eq!(received(&mut house, reader).iter().filter(|packet| packet.starts_with("t x")).count(), 3);
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub(crate) type Swept = Arc<Mutex<Option<Instant>>>;
 
 impl Vault for Store {
     fn kept(&self) -> Later<Kept> {
-        self.reader.read(|db| {
+        let cleaned = self.writer.write(forget_strays);
+        let kept = self.reader.read(|db| {
             Ok(Kept {
                 sessions: sessions(db)?,
                 retained: list(
@@ -52,6 +53,10 @@ impl Vault for Store {
                 )?,
                 version_last: last(db, "SELECT coalesce(max(version), 0) FROM retained")?,
             })
+        });
+        Box::pin(async move {
+            cleaned.await?;
+            kept.await
         })
     }
 
@@ -96,6 +101,9 @@ impl Job for Batch {
         let room = if self.grows { watch.may_grow() } else { Ok(()) };
         let written = room.map_err(Trouble).and_then(|()| write(db, &self.notes)).and_then(|()| sweep(db, &self.swept));
         self.outcome = written.map_err(|trouble| trouble.0);
+        if let Err(error) = &self.outcome {
+            tracing::error!(%error, notes = self.notes.len(), "what the sessions have to keep could not be written");
+        }
         self.outcome.is_ok()
     }
 
@@ -110,15 +118,32 @@ impl Job for Batch {
 
 /// Does what the notes say, in order.
 fn write(db: &Connection, notes: &[Note]) -> Outcome<()> {
-    // Rows of `queued` that are gone, by message.
-    let mut gone: HashMap<i64, i64> = HashMap::new();
-    let mut version_last = None;
+    let mut done = Done::default();
+    write_each(db, notes, &mut done)?;
+    forget_messages(db, done.gone)?;
+    if let Some(old) = done.version_last.checked_sub(GONE_REMEMBERED) {
+        db.prepare_cached("DELETE FROM retained WHERE payload IS NULL AND version < ?1")?.execute([signed(old)?])?;
+    }
+    Ok(())
+}
+
+/// What a batch comes to that is done at its end, once.
+#[derive(Default)]
+struct Done {
+    /// Rows of `queued` that are gone, by message.
+    gone: HashMap<i64, i64>,
+    /// The highest version of a retained message; 0 when there was none.
+    version_last: u64,
+}
+
+fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
+    let Done { gone, version_last } = done;
     let mut rest = notes;
     while let Some((note, behind)) = rest.split_first() {
         rest = behind;
         match note {
             Note::Session(session) => put_session(db, session)?,
-            Note::Ended(session) => end_session(db, *session, &mut gone)?,
+            Note::Ended(session) => end_session(db, *session, gone)?,
             Note::Wants(session, wish) => put_wish(db, *session, wish)?,
             Note::Unwants(session, filter) => {
                 let sql = "DELETE FROM wishes WHERE session = ?1 AND filter = ?2";
@@ -157,19 +182,32 @@ fn write(db: &Connection, notes: &[Note]) -> Outcome<()> {
             }
             Note::Retained { version, message, expires } => {
                 put_retained(db, *version, message, *expires)?;
-                version_last = version_last.max(Some(*version));
+                *version_last = (*version_last).max(*version);
             }
+            Note::Together(notes) => return write_each(db, notes, done).and_then(|()| write_each(db, rest, done)),
         }
     }
+    Ok(())
+}
+
+/// What was noted for a session just after it had ended, by a shard that had not heard of it yet.
+fn forget_strays(db: &Connection) -> Outcome<()> {
+    let mut gone = HashMap::new();
+    let sql = "DELETE FROM queued WHERE session NOT IN (SELECT id FROM sessions) RETURNING message";
+    for message in list(db, sql, &[], |row| Ok(row.get::<_, i64>(0)?))? {
+        *gone.entry(message).or_default() += 1;
+    }
+    forget_messages(db, gone)
+}
+
+/// Takes rows of `queued` that are gone off their messages, and the messages that wait nowhere any more.
+fn forget_messages(db: &Connection, gone: HashMap<i64, i64>) -> Outcome<()> {
     for (message, waits) in gone {
         let sql = "UPDATE messages SET waits = waits - ?2 WHERE id = ?1 RETURNING waits";
         let left: Option<i64> = db.prepare_cached(sql)?.query_row(params![message, waits], |row| row.get(0)).optional()?;
         if left.is_some_and(|left| left <= 0) {
             db.prepare_cached("DELETE FROM messages WHERE id = ?1")?.execute([message])?;
         }
-    }
-    if let Some(old) = version_last.and_then(|version| version.checked_sub(GONE_REMEMBERED)) {
-        db.prepare_cached("DELETE FROM retained WHERE payload IS NULL AND version < ?1")?.execute([signed(old)?])?;
     }
     Ok(())
 }

@@ -195,6 +195,18 @@ impl House {
         self.settle();
     }
 
+    /// The disk is done with the batch of one shard, if one waits for it.
+    pub fn disk_answers_one(&mut self, shard: usize, result: Result<(), StoreError>) {
+        if let Some(at) = self.under_way.iter().position(|(whose, _)| *whose == shard) {
+            let (_, notes) = self.under_way.remove(at);
+            if result.is_ok() {
+                self.vault.keep(&notes);
+            }
+            self.floors[shard].mail(Mail::Kept(result), &mut self.wires[shard]);
+            self.settle();
+        }
+    }
+
     /// The disk is done with all batches that wait for it, and with those that come of that.
     pub fn disk_answers(&mut self, result: Result<(), StoreError>) {
         while !self.under_way.is_empty() {

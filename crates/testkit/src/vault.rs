@@ -72,6 +72,7 @@ impl TestVault {
             Note::Settled(id, seq) => self.with(*id, |s| drop(s.queue.remove(seq))),
             Note::Claimed(id, publish) => self.with(*id, |s| _ = s.claims.insert(*publish)),
             Note::Released(id, publish) => self.with(*id, |s| _ = s.claims.remove(publish)),
+            Note::Together(notes) => self.keep(notes),
             Note::Retained { version, message, expires } => {
                 self.version_last = self.version_last.max(*version);
                 let newer = self.retained.get(&message.topic).is_none_or(|(known, _)| known < version);
