@@ -243,9 +243,11 @@ pub const STORE_BYTES_MAX_MIN: u64 = 16 * 1024 * 1024;
 /// Bytes that stay free on the store's file system by default. A system whose disk is full fails in ways
 /// that nobody has tested; this leaves it room for logs and for an upgrade.
 pub const STORE_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
-/// The largest database whose pages are all looked at before the start: a second or two of reading. A
-/// larger one is looked at while the server is at work.
-pub const STORE_CHECK_AT_START_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The largest database whose pages are all looked at before the start: under a second of reading from a
+/// disk, some seconds from an SD card. A larger one is looked at while the server is at work.
+pub const STORE_CHECK_AT_START_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A log of a full store that is not worth folding in once more.
+pub const STORE_LOG_BYTES_SMALL: u64 = 1024 * 1024;
 /// The largest database that is given checksums at a start if it has none: that copies it.
 pub const STORE_CONVERT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Free pages that a database keeps for what comes next: 1 MiB.

@@ -4,7 +4,7 @@
 //! A large file is looked at in the background instead, while the store is at work.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -36,8 +36,8 @@ pub(crate) fn is_sealed(database: &Path) -> io::Result<bool> {
 pub(crate) fn log_is_damaged(database: &Path) -> io::Result<bool> {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
-    match fs::read(path) {
-        Ok(bytes) => Ok(log::committed(&bytes).damaged),
+    match File::open(path) {
+        Ok(file) => log::is_damaged(BufReader::with_capacity(PIECE * PAGE_BYTES, file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

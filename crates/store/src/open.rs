@@ -87,8 +87,8 @@ pub(crate) struct Opened {
 /// The database's name in the data directory.
 pub(crate) const DATABASE: &str = "espush.db";
 
-/// How long a connection beside the store waits for a lock that is held for moments only.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long a connection waits for a lock that another process (a backup) holds for moments only.
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 const KEY_CHECK: &str = "key check";
 
@@ -295,6 +295,7 @@ fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
     // The log is cut back to this after a burst instead of staying as large as it ever was.
     db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     db.pragma_update(None, "cache_size", -16 * 1024)?;
+    db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

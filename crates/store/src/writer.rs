@@ -19,6 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use crate::open;
 use crate::points;
 use crate::queue::{Entry, Queue};
 use crate::space::Watch;
@@ -152,6 +153,9 @@ fn at_leisure(db: &Connection, purging: bool, watch: &Watch) -> Leisure {
         watch.fail(what);
         return Leisure::None;
     }
+    if let Some(what) = watch.disk.changed() {
+        watch.damaged(what);
+    }
     let free_pages = watch.look(db).unwrap_or_else(|error| {
         tracing::warn!(%error, "the store could not be measured");
         0
@@ -161,11 +165,12 @@ fn at_leisure(db: &Connection, purging: bool, watch: &Watch) -> Leisure {
         _ if purging => Leisure::Purging,
         _ if free_pages > limits::STORE_FREE_PAGES_KEPT => Leisure::Shrinking,
         // What the log still holds may be what is too much.
-        Keeping::NoGrowth => {
-            checkpoint(db);
+        Keeping::NoGrowth if watch.standing().log_bytes > limits::STORE_LOG_BYTES_SMALL => {
+            fold_in_now(db);
             let _ = watch.look(db);
             if watch.headroom.may_grow() { Leisure::None } else { Leisure::Looking }
         }
+        Keeping::NoGrowth => Leisure::Looking,
         Keeping::All => Leisure::None,
     }
 }
@@ -182,6 +187,17 @@ fn shrink(db: &Connection) -> rusqlite::Result<()> {
 pub(crate) fn checkpoint(db: &Connection) {
     if let Err(error) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
         tracing::warn!(%error, "the log could not be folded into the database; it will be at the next start");
+    }
+}
+
+/// Folds the log in if nobody reads from it at this moment: a backup may read for minutes, and jobs must not wait for it.
+fn fold_in_now(db: &Connection) {
+    if db.busy_timeout(Duration::ZERO).is_ok() {
+        checkpoint(db);
+    }
+    // Whoever else locks the database does so for moments, and is waited for.
+    if let Err(error) = db.busy_timeout(open::BUSY) {
+        tracing::warn!(%error, "the store does not wait for locks any more");
     }
 }
 

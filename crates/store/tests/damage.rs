@@ -230,6 +230,33 @@ async fn damage_that_comes_while_the_store_is_open_is_an_error_and_an_alarm() {
     assert!(store.standing().damaged.is_some());
 }
 
+/// SQLite folds the log in by itself and says nothing when it cannot: the frame that changed on disk must
+/// not become a page that looks right.
+#[tokio::test]
+async fn a_log_that_changes_while_the_store_is_open_is_never_folded_in() {
+    use std::os::unix::fs::FileExt;
+    let home = tempfile::tempdir().unwrap();
+    let store = with_devices(home.path(), [a_device(DeviceNumber(1), "lamp")]).await;
+    let point = |at| Point { device: DeviceNumber(1), stream: "t".into(), at: UnixMs(at), value: Value::Bool(true) };
+    store.append(vec![point(1)]).await.unwrap();
+    let log = fs::OpenOptions::new().read(true).write(true).open(home.path().join("espush.db-wal")).unwrap();
+    // Some byte of each frame's page.
+    for frame in 0..log.metadata().unwrap().len() / 4120 {
+        let mut byte = [0];
+        log.read_exact_at(&mut byte, 32 + frame * 4120 + 24 + 3000).unwrap();
+        log.write_all_at(&[byte[0] ^ 1], 32 + frame * 4120 + 24 + 3000).unwrap();
+    }
+    let mut at = 2;
+    // Whatever is answered: sooner or later the log is long enough to be folded in, and the damage is met.
+    while store.standing().damaged.is_none() {
+        let _ = store.append((at..at + 500).map(point).collect()).await;
+        at += 500;
+    }
+    assert!(store.standing().damaged.unwrap().contains("espush repair"));
+    store.close().await;
+    assert!(matches!(Store::open(home.path()), Err(OpenError::Damaged { .. })));
+}
+
 #[tokio::test]
 async fn numbers_are_not_given_twice_after_a_repair() {
     let home = tempfile::tempdir().unwrap();

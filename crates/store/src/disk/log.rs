@@ -3,6 +3,7 @@
 //! disk changed meanwhile is not folded into the database as if it were true.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 
 use super::sums::{PAGE_BYTES, Page};
 
@@ -41,39 +42,66 @@ pub(crate) struct Committed {
 /// Reads a log that nobody writes to.
 pub(crate) fn committed(log: &[u8]) -> Committed {
     let mut found = Committed::default();
-    let Some((header, frames)) = log.split_at_checked(HEADER_BYTES) else { return found };
+    let mut unfinished: Vec<(u32, Box<Page>)> = Vec::new();
+    let walk = walk(log, |number, end, page| {
+        unfinished.push((number, Box::new(*page)));
+        if end > 0 {
+            found.database_pages = Some(end);
+            found.pages.extend(unfinished.drain(..));
+        }
+    });
+    // Reading from memory does not fail.
+    found.damaged = walk.unwrap_or(true);
+    found
+}
+
+/// Whether a log goes on behind a frame that does not fit; see [`Committed::damaged`].
+pub(crate) fn is_damaged(log: impl Read) -> io::Result<bool> {
+    walk(log, |_, _, _| {})
+}
+
+/// Shows every frame that fits, up to the first that does not: its page's number, the size of the database
+/// if a transaction ends with it, and the page. Whether the log is damaged.
+fn walk(mut log: impl Read, mut each: impl FnMut(u32, u32, &Page)) -> io::Result<bool> {
+    let (mut header, mut frame) = ([0; HEADER_BYTES], vec![0; FRAME_HEADER_BYTES + PAGE_BYTES]);
+    if !fill(&mut log, &mut header)? {
+        return Ok(false);
+    }
     let words = Words { big_endian: header[3] & 1 == 1 };
     let mut sum = words.sum((0, 0), &header[..24]);
     let mut fits = header[..3] == [0x37, 0x7F, 0x06] && sum == stored(&header[24..]);
     // Salts change with every new round of the log: what is left of an older round is no part of this.
-    let salts = if fits { &header[16..24] } else { frames.get(8..16).unwrap_or_default() };
-    let mut unfinished: Vec<(u32, &Page)> = Vec::new();
-    let mut ended_behind = false;
-    for frame in frames.as_chunks::<{ FRAME_HEADER_BYTES + PAGE_BYTES }>().0 {
+    let mut salts = fits.then(|| header[16..24].to_vec());
+    let (mut damaged, mut ended_behind) = (false, false);
+    while fill(&mut log, &mut frame)? {
         let (about, page) = frame.split_at(FRAME_HEADER_BYTES);
         let Ok(page) = <&Page>::try_from(page) else { break };
-        if about[8..16] != *salts {
+        // Of a header that is damaged the first frame tells the salts.
+        if about[8..16] != **salts.get_or_insert_with(|| about[8..16].to_vec()) {
             fits = false;
             continue;
         }
         let end = big(&about[4..8]);
         if fits {
-            let next = words.sum(words.sum(sum, &about[..8]), page);
-            fits = next == stored(&about[16..]);
-            sum = next;
+            sum = words.sum(words.sum(sum, &about[..8]), page);
+            fits = sum == stored(&about[16..]);
         }
         if fits {
-            unfinished.push((big(&about[..4]), page));
-            if end > 0 {
-                found.database_pages = Some(end);
-                found.pages.extend(unfinished.drain(..).map(|(number, page)| (number, Box::new(*page))));
-            }
+            each(big(&about[..4]), end, page);
         } else {
-            found.damaged |= ended_behind;
+            damaged |= ended_behind;
             ended_behind |= end > 0;
         }
     }
-    found
+    Ok(damaged)
+}
+
+/// Fills `into`; false where there is not so much left.
+fn fill(log: &mut impl Read, into: &mut [u8]) -> io::Result<bool> {
+    match log.read_exact(into) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| true),
+    }
 }
 
 /// Two numbers as the log stores them, whatever the order of its words.

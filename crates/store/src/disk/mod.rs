@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 #[derive(Default)]
 pub(crate) struct Disk {
     failed: OnceLock<String>,
+    changed: OnceLock<String>,
     #[cfg(test)]
     pub(crate) faults: faults::Faults,
 }
@@ -27,6 +28,17 @@ impl Disk {
     /// What failed first, if something did. There is no way back but a restart.
     pub(crate) fn failed(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
+    }
+
+    /// What was found first that is not what was written there. SQLite keeps some of that to itself: it folds
+    /// the log in without telling whether it could.
+    pub(crate) fn changed(&self) -> Option<&str> {
+        self.changed.get().map(String::as_str)
+    }
+
+    /// Notes that something is not what was written there.
+    pub(crate) fn change(&self, what: impl FnOnce() -> String) {
+        self.changed.get_or_init(what);
     }
 
     /// Notes a failure; only the first counts, what follows is its consequence.

@@ -299,8 +299,8 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, into: *mut c_void, bytes
     // SAFETY: SQLite gives `bytes` bytes to read into.
     let into = unsafe { slice::from_raw_parts_mut(into.cast::<u8>(), bytes.max(0) as usize) };
     let rc = ours.read_under(into, at);
-    match ours.kind {
-        Kind::Database if ours.sealed => {
+    let fits = match ours.kind {
+        Kind::Database if ours.sealed && matches!(rc, ffi::SQLITE_OK | ffi::SQLITE_IOERR_SHORT_READ) => {
             // A page of another size is asked for by a damaged header; one that ends early was cut off.
             let page_like = into.len() >= 512 && into.len().is_power_of_two();
             let whole = page_number(into.len(), at).zip(<&Page>::try_from(&*into).ok());
@@ -312,17 +312,23 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, into: *mut c_void, bytes
                 };
                 sums::fits(page, number) || making && page.iter().all(|byte| *byte == 0)
             });
-            match rc {
-                ffi::SQLITE_OK | ffi::SQLITE_IOERR_SHORT_READ if page_like && !fits => ffi::SQLITE_IOERR_DATA,
-                _ => rc,
-            }
+            !page_like || fits
         }
         Kind::Log if rc == ffi::SQLITE_OK && into.len() == PAGE_BYTES && ours.frames_are_final() => {
-            let fits = log::frame_fits(into, at, |part, at| ours.read_under(part, at) == ffi::SQLITE_OK);
-            if fits { rc } else { ffi::SQLITE_IOERR_DATA }
+            log::frame_fits(into, at, |part, at| ours.read_under(part, at) == ffi::SQLITE_OK)
         }
-        _ => rc,
+        _ => true,
+    };
+    if fits {
+        return rc;
     }
+    if let Some(disk) = &ours.disk {
+        disk.change(|| {
+            let what = format!("{} at byte {at} is not what was written there", ours.path.display());
+            format!("{what}; stop espush and run `espush repair`, or `espush restore` with a backup")
+        });
+    }
+    ffi::SQLITE_IOERR_DATA
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, bytes: c_int, at: i64) -> c_int {
