@@ -10,8 +10,10 @@ use model::message::SharedMessage;
 use model::{Message, Millis, Party, UnixMs};
 
 use crate::backlog::Backlog;
+use crate::commons::Commons;
+use crate::ending::shared_parts;
 use crate::session::{KeptAs, SessionKey};
-use crate::shard::{Commons, Shard, shared_parts};
+use crate::shard::Shard;
 use crate::shared::Member;
 use crate::subscriptions::Entry;
 

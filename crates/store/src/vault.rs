@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Store;
 use crate::rows::{list, signed};
+use crate::space::Watch;
 use crate::trouble::{Outcome, Trouble, damaged};
 use crate::writer::Job;
 
@@ -61,15 +62,20 @@ impl Vault for Store {
     }
 
     fn keep(&self, notes: Arc<Vec<Note>>, then: Then<()>) {
-        let job = Batch { notes, outcome: Err(StoreError::Closed), then, swept: Arc::clone(&self.swept) };
+        let grows = notes.iter().any(Note::grows);
+        let job = Batch { notes, grows, outcome: Err(StoreError::Closed), then, swept: Arc::clone(&self.swept) };
         if let Err(job) = self.writer.queue.hand_now(Box::new(job)) {
             job.answer(Err(StoreError::Closed));
         }
     }
 
     fn queue(&self, session: SessionId, then: Then<Vec<ReturnedWaiting>>) {
+        let watch = Arc::clone(&self.watch);
         let read = move |db: &Connection| {
             let rows = queue(db, session).map_err(|trouble| trouble.0);
+            if let Err(StoreError::Damaged(why)) = &rows {
+                watch.damaged(why);
+            }
             if let Err(error) = &rows {
                 tracing::error!(%error, "what waits in session {} cannot be read; its client gets none of it", session.0);
             }
@@ -84,19 +90,26 @@ impl Vault for Store {
 /// A batch on its way through the writer.
 struct Batch {
     notes: Arc<Vec<Note>>,
+    /// Whether one of them makes the store grow: then all are refused while it is full, and come again without.
+    grows: bool,
     outcome: Result<(), StoreError>,
     then: Then<()>,
     swept: Swept,
 }
 
 impl Job for Batch {
-    fn run(&mut self, db: &Connection) -> bool {
-        let written = write(db, &self.notes).and_then(|()| sweep(db, &self.swept));
+    fn run(&mut self, db: &Connection, watch: &Watch) -> bool {
+        let room = if self.grows { watch.may_grow() } else { Ok(()) };
+        let written = room.map_err(Trouble).and_then(|()| write(db, &self.notes)).and_then(|()| sweep(db, &self.swept));
         self.outcome = written.map_err(|trouble| trouble.0);
         if let Err(error) = &self.outcome {
             tracing::error!(%error, notes = self.notes.len(), "what the sessions have to keep could not be written");
         }
         self.outcome.is_ok()
+    }
+
+    fn trouble(&self) -> Option<&StoreError> {
+        self.outcome.as_ref().err()
     }
 
     fn answer(self: Box<Self>, batch: Result<(), StoreError>) {

@@ -3,6 +3,7 @@
 
 mod account;
 mod app;
+mod backup;
 mod client;
 mod data;
 mod device;
@@ -11,8 +12,11 @@ mod duration;
 mod knocks;
 mod messages;
 mod migrate;
+mod progress;
 mod push;
 mod pushes;
+mod repair;
+mod restore;
 mod secure;
 mod serve;
 mod sim;
@@ -63,6 +67,12 @@ enum Command {
     Tail(tail::Args),
     /// Sign-in links and API tokens
     Token(token::Args),
+    /// Everything in one file, while the server runs
+    Backup(backup::Args),
+    /// A backup becomes a data directory again
+    Restore(restore::Args),
+    /// Save what is readable of a damaged database
+    Repair(repair::Args),
     /// Come over from another broker
     Migrate(migrate::Args),
     /// Virtual boards, one or thousands
@@ -95,6 +105,9 @@ pub fn main() -> ExitCode {
         Command::Knocks(args) => knocks::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
+        Command::Repair(args) => repair::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Tls(args) => tls::run(args),
