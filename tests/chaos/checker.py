@@ -80,8 +80,7 @@ class Told:
         return sum(start.place < place for start in self.by["started"])
 
     def healthy(self, life):
-        starts = self.by["started"][life - 1 : life] if life else []
-        return all(start.about.get("healthy", True) for start in starts)
+        return all(self.life(failed.place) != life for failed in self.by["disk_failed"])
 
     def of(self, members):
         return [event for member in members for event in self.received[member]]

@@ -108,6 +108,9 @@ impl Shard {
                     forgot = self.sessions[at].kept.is_some();
                     self.end_session(at, now, unix);
                     known = None;
+                } else if self.sessions[at].will_at.is_some_and(|due| due <= now) {
+                    // It died with the program and is back before its will was said.
+                    self.will_due(at, now, unix);
                 }
             }
         }
