@@ -53,8 +53,11 @@ impl Shard {
     pub(crate) fn note_will(&mut self, at: usize, now: Millis) {
         let session = &mut self.sessions[at];
         let (Some(kept), will) = (&mut session.kept, session.will.clone()) else { return };
-        if will.is_some() || kept.will != 0 {
-            kept.will = if will.is_some() { self.commons.next_number() } else { 0 };
+        if kept.will != 0 {
+            self.journal.note(Note::WillSaid(kept.id, std::mem::take(&mut kept.will)), now);
+        }
+        if let Some(will) = will {
+            kept.will = self.commons.next_number();
             self.journal.note(Note::Will { session: kept.id, number: kept.will, will }, now);
         }
     }

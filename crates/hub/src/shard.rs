@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use contract::{Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Login, PromiseId, Step};
+use contract::{Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Login, Note, PromiseId, Step, Will};
 use hashbrown::HashMap;
 use model::limits::Limits;
 use model::{DeviceNumber, Millis, Party, PartyKey, UnixMs};
@@ -81,6 +81,8 @@ pub struct Shard {
     pub(crate) names_given: u64,
     /// What is to outlive the program, on its way to the disk.
     pub(crate) journal: Journal,
+    /// Wills of an earlier run that were being said when it ended.
+    pub(crate) overdue: Vec<(Arc<Party>, Box<Will>, Note)>,
     /// While a message is routed: the promise under which everywhere that it waits is gathered.
     pub(crate) gathering: Option<PromiseId>,
     /// What was gathered.
@@ -113,6 +115,7 @@ impl Shard {
             epoch_last: 0,
             names_given: 0,
             journal: Journal::default(),
+            overdue: Vec::new(),
             gathering: None,
             gathered: HashMap::new(),
             keeping: 0,
@@ -289,6 +292,9 @@ impl Shard {
 
     /// Time passes: sessions whose keeping ended go.
     pub fn tick(&mut self, now: Millis, unix: UnixMs) {
+        for (party, will, said) in std::mem::take(&mut self.overdue) {
+            self.together(Some(said), now, |shard, promise| shard.publish_will(&party, *will, promise, now, unix));
+        }
         let mut ending = std::mem::take(&mut self.ending);
         ending.retain(|&(at, epoch)| {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };

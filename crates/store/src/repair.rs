@@ -20,6 +20,7 @@ const SESSIONS_SINCE: i64 = 3;
 const SESSIONS_AGREE: &str = "
     DELETE FROM queued WHERE session NOT IN (SELECT id FROM sessions) OR message NOT IN (SELECT id FROM messages);
     DELETE FROM wishes WHERE session NOT IN (SELECT id FROM sessions);
+    DELETE FROM wills WHERE session NOT IN (SELECT id FROM sessions);
     DELETE FROM claims WHERE session NOT IN (SELECT id FROM sessions);
     CREATE TEMP TABLE waiting AS SELECT message, count(*) AS waits FROM queued GROUP BY message;
     UPDATE messages SET waits = coalesce((SELECT waits FROM temp.waiting WHERE message = messages.id), 0);
