@@ -37,6 +37,9 @@ class Scenario:
         """The violations. The journal is beside the data directory afterwards."""
         try:
             asyncio.run(self.live())
+        except AssertionError as error:
+            # A client that is not known any more, an answer that the API must not give: nobody can go on from there.
+            return [f"stopped: {error}"]
         finally:
             if self.server.process is not None:
                 self.server.kill()
@@ -54,6 +57,8 @@ class Scenario:
             await asyncio.gather(*working)
             if self.library:
                 self.lost.append(powercut.cut(self.server.data, self.log, self.chance.choice([None, self.chance.random()])))
+                if self.lost[-1].fault:
+                    self.journal.note("disk_failed")
             self.say(f"kill {number + 1} of {self.kills}: {len(self.journal.events)} events{f', {self.lost[-1]}' if self.lost else ''}")
             self.calm = number + 1 == self.kills
             await self.start()

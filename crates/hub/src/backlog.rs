@@ -113,6 +113,8 @@ pub struct Backlog {
     inbound: Vec<Inbound>,
     /// What comes before all of `queue` and lies on disk only.
     stored: Option<Stored>,
+    /// Its last place: what has come since may be on disk too by the time that it is read.
+    stored_last: u64,
 }
 
 /// An exactly-once publish that the client has begun and not ended.
@@ -150,7 +152,13 @@ impl Backlog {
     /// What was kept of a session: how far its queue went, and which exactly-once publishes are open.
     pub fn returned(seq_last: u64, claims: Vec<u16>) -> Backlog {
         let inbound = claims.into_iter().map(|id| Inbound { id, waits: None }).collect();
-        Backlog { seq_last, inbound, stored: (seq_last > 0).then_some(Stored::Resting), ..Backlog::default() }
+        Backlog {
+            seq_last,
+            inbound,
+            stored: (seq_last > 0).then_some(Stored::Resting),
+            stored_last: seq_last,
+            ..Backlog::default()
+        }
     }
 
     /// A queue whose places begin behind `seq_last`.
@@ -185,11 +193,12 @@ impl Backlog {
     /// What lay on disk, to the front of what has come since. Everything up to the place `sent`, and the
     /// first `first` messages, may have been sent before. An error leaves it where it is, to be asked for again.
     pub fn stored_came(&mut self, rows: Option<Vec<ReturnedWaiting>>, sent: u64, first: usize) {
-        let Some(rows) = rows else {
+        let Some(mut rows) = rows else {
             self.stored = Some(Stored::Resting);
             return;
         };
         self.stored = None;
+        rows.retain(|row| row.seq <= self.stored_last);
         for (at, row) in rows.into_iter().enumerate().rev() {
             let ReturnedWaiting { seq, waiting, received, .. } = row;
             self.queue_bytes += waiting.message.cost_bytes();
@@ -331,9 +340,14 @@ impl Backlog {
         true
     }
 
-    /// The note of a message could not be kept, and its publisher was told so: it goes, unless it was sent already.
-    pub fn refused(&mut self, number: u64) -> bool {
+    /// The note of a message could not be kept, and its publisher was told so: it goes, unless it was sent
+    /// already. One that may come twice stays for a client that is there, so that it gets all in order.
+    pub fn refused(&mut self, number: u64, online: bool) -> bool {
         let Some(at) = self.queue.iter().position(|q| q.keeping == Keeping::Noted(number)) else { return false };
+        if online && self.queue[at].waiting.qos != Qos::ExactlyOnce {
+            self.queue[at].keeping = Keeping::Not;
+            return false;
+        }
         if let Some(gone) = self.queue.remove(at) {
             self.queue_bytes -= gone.waiting.message.cost_bytes();
         }
@@ -503,7 +517,7 @@ mod tests {
         assert!(matches!(backlog.next(Millis(0), 9, 10), Next::Nothing));
         assert!(matches!(backlog.next(Millis(0), 9, 11), Next::Give(Delivery::Release { slot: 1 })));
         backlog.push(waiting("gone", Qos::ExactlyOnce), &LIMITS(), |_, _| Keeping::Noted(20)).unwrap();
-        assert!(backlog.refused(20) && !backlog.refused(20));
+        assert!(backlog.refused(20, true) && !backlog.refused(20, true));
         assert_eq!(backlog.queue_bytes, 0);
     }
 
@@ -517,11 +531,14 @@ mod tests {
         let row = |seq, payload, qos, received| ReturnedWaiting { seq, waiting: waiting(payload, qos), expires: None, received };
         let rows =
             vec![row(1, "a", Qos::ExactlyOnce, true), row(2, "b", Qos::AtLeastOnce, false), row(3, "c", Qos::AtLeastOnce, false)];
+        // "new" was written before the rest was read.
+        let rows = rows.into_iter().chain([row(4, "new", Qos::AtLeastOnce, false)]).collect();
         backlog.stored_came(Some(rows), 2, 0);
         assert_eq!(next(&mut backlog, 9), Some(("release".into(), Some(1), true)));
         assert_eq!(next(&mut backlog, 9), Some(("b".into(), Some(2), true)));
         assert_eq!(next(&mut backlog, 9), Some(("c".into(), Some(3), false)));
         assert_eq!(next(&mut backlog, 9), Some(("new".into(), Some(4), false)));
+        assert_eq!(next(&mut backlog, 9), None);
     }
 
     #[test]

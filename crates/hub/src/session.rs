@@ -30,6 +30,8 @@ impl SessionKey {
 pub struct KeptAs {
     /// Its number there.
     pub id: SessionId,
+    /// The number of its will; 0 when it has none.
+    pub will: u64,
     /// The number behind the last note that the client is to hear nothing before of.
     pub noted: u64,
     /// The last place of its queue. Never given again, also when the queue is empty: on disk the old one may

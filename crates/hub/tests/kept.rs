@@ -8,7 +8,7 @@ use protocols::mqtt::codec::Kind;
 use testkit::{Disk, House};
 
 mod clients;
-use clients::{ack, answer, connect, house, publish, publish_as, received, subscribe};
+use clients::{ack, answer, connect, connect_with_will, house, publish, publish_as, received, subscribe};
 
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
@@ -267,6 +267,49 @@ fn the_will_of_a_session_that_died_with_the_program_speaks() {
     received(&mut house, witness);
     house.advance_ms(1000);
     assert_eq!(received(&mut house, witness), ["gone b id=0"], "each speaks once");
+}
+
+#[test]
+fn a_will_speaks_though_its_client_is_back_before_it_was_said() {
+    let (mut house, _) = house(2);
+    let away = connect(&mut house, "b", "w", false);
+    subscribe(&mut house, away, "gone", Qos::AtLeastOnce);
+    connect_with_will(&mut house, "a", "x", false, Qos::AtLeastOnce);
+    house.crash(2);
+    connect_with_will(&mut house, "a", "x", false, Qos::AtLeastOnce);
+    house.advance_ms(1000);
+    let back = connect(&mut house, "b", "w", false);
+    let wills = received(&mut house, back).iter().filter(|packet| packet.contains("gone a")).count();
+    assert_eq!(wills, 1, "the line was gone when the program died, and no delay was asked for");
+}
+
+#[test]
+fn a_will_comes_once_however_often_the_program_dies_over_it() {
+    for answers in 0..7 {
+        let (mut house, _) = house(3);
+        for device in ["a", "c"] {
+            let away = connect(&mut house, device, "x", false);
+            subscribe(&mut house, away, "gone", Qos::ExactlyOnce);
+            house.cut(away);
+        }
+        house.advance_ms(1000);
+        let dying = connect_with_will(&mut house, "b", "s", true, Qos::ExactlyOnce);
+        assert_eq!(received(&mut house, dying), [FRESH]);
+        house.set_disk(Disk::Manual);
+        house.cut(dying);
+        for answer in 0..answers {
+            house.disk_answers_one(answer % 3, Ok(()));
+        }
+        house.crash(2);
+        house.set_disk(Disk::Fast);
+        house.advance_ms(1000);
+        for device in ["a", "c"] {
+            let back = connect(&mut house, device, "x", false);
+            let wills = received(&mut house, back).iter().filter(|packet| packet.contains("gone b")).count();
+            assert_eq!(wills, 1, "{device} after {answers} answers");
+        }
+        assert_eq!(house.vault().kept().sessions.len(), 2, "{answers}: what had only a will is forgotten");
+    }
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn messages_go_out_under_the_remotes_names_and_are_acknowledged() {
     bench.publish(client, "here/shed/hum", 1, 3, false, b"50");
     assert_eq!(
         bench.seen(remote),
-        ["there/shed/temp 20 qos 0 id 0", "there/shed/temp 21 qos 1 id 3 retained", "there/shed/temp 22 qos 2 id 2"]
+        ["there/shed/temp 20 qos 0 id 0", "there/shed/temp 21 qos 1 id 1 retained", "there/shed/temp 22 qos 2 id 2"]
     );
     bench.ack(remote, Kind::Puback, 1);
     bench.ack(remote, Kind::Pubrec, 2);
