@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::copy;
+use crate::key;
 use crate::migrations;
 use crate::open::{self, OpenError};
 use crate::registry::APP_KEY;
@@ -87,7 +88,7 @@ pub fn repair(dir: &Path, stamp: &str) -> Result<Repaired, RepairError> {
         move |source| RepairError::File { path, source }
     };
     let _lock = open::take_lock(dir)?;
-    let (_, seal) = open::read_key(&dir.join("secret.key"))?;
+    let (_, seal) = key::read(&dir.join("secret.key"))?;
     let database = dir.join(open::DATABASE);
     let survey = Survey::of(&database).map_err(at(&database))?;
     let damage = survey.damage();
