@@ -139,8 +139,18 @@ pub const PAGE_ROWS_DEFAULT: usize = 100;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Pushes still waiting per device; a further one is refused.
 pub const PENDING_PER_DEVICE_MAX: usize = 100;
-/// Payload bytes of all pushes that wait, in memory as well as on disk; a further push is refused.
+/// Payload bytes of all pushes that wait, in memory as well as on disk; a further push is refused. A push
+/// to many counts once.
 pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Deliveries that may be open, in memory as well as on disk, those still to be made included: one push to
+/// each of a million devices. About 350 bytes each (measured: `cargo run -p push --example crowd`).
+pub const PENDING_DELIVERIES_MAX: usize = 1_000_000;
+/// Devices of one batch of a push to many: one transaction of some milliseconds, so that nobody waits long
+/// for a disk that is busy with others' pushes.
+pub const PUSH_PART_DEVICES_MAX: usize = 1_000;
+/// Pushes to many whose deliveries may be in the making at once; a further one is refused. Each holds its
+/// payload and four bytes a device.
+pub const PUSHES_UNMADE_MAX: usize = 64;
 /// How long after its delivery an answer to a push is still taken, in seconds: a battery device that
 /// wakes once a day answers on its next turn.
 pub const ANSWER_S_MAX: u64 = 25 * 3600;
