@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 const PAGE: usize = 10_000;
 
 /// What a value costs beside its text, its share of the map's free places included.
-const VALUE_BYTES: usize = 80;
+const VALUE_BYTES: usize = 90;
 
 /// Why there are no newest values.
 #[derive(Clone, Debug, thiserror::Error)]
