@@ -4,7 +4,7 @@ its own space as `me/…`, and nothing of anyone else's. What it is told is MQTT
 import pytest
 
 from harness import unique
-from mqtt_wire import PING, PONG, Client, connect, packet, puback, pubcomp, publish, pubrec, pubrel, subscribe, unsubscribe
+from mqtt_wire import GOODBYE, PING, PONG, Client, connect, packet, puback, pubcomp, publish, pubrec, pubrel, subscribe, unsubscribe
 
 GOOD = b"\x20\x02\x00\x00"
 
@@ -206,3 +206,24 @@ def test_a_new_secret_ends_the_old_one(server):
 def test_connect_bytes_are_those_of_the_specification():
     assert connect("a", "u", "p", keep_alive=60) == bytes.fromhex("10 13 00 04 4d 51 54 54 04 c2 00 3c 00 01 61 00 01 75 00 01 70")
     assert GOOD == bytes.fromhex("20 02 00 00")
+
+
+def test_what_was_said_last_counts_although_the_client_is_back_at_once(server, background):
+    """A script that publishes, says goodbye and starts again: the new line must not cut off what the old one sent."""
+    topic, rounds = unique("last"), 60
+    devices = [server.device() for _ in range(8)]
+
+    def come_and_go(device):
+        for number in range(rounds):
+            with Client(server, device, will=(f"{topic}/{device['id']}", "lost", 0, False)) as line:
+                line.send(publish(f"{topic}/{device['id']}", str(number)) + GOODBYE)
+
+    with Client(server, server.device()) as listener:
+        listener.subscribe((f"{topic}/#", 0))
+        for done in [background(come_and_go, device) for device in devices]:
+            done.result()
+        heard = {device["id"]: [] for device in devices}
+        for _ in range(rounds * len(devices)):
+            name, payload, *_ = listener.message()
+            heard[name.rsplit("/")[-1]].append(payload)
+    assert all(said.count(b"lost") == 0 and len(said) == rounds for said in heard.values()), heard

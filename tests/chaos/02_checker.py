@@ -83,6 +83,12 @@ def test_a_will_comes_when_its_client_or_the_server_died(story):
     story.subscribed().opened("m", False, will="w").note("closed", "m", polite=False).breaks("lost")
 
 
+@pytest.mark.parametrize("healthy, wrong", [(True, ["lost"]), (False, [])])
+def test_a_will_may_be_refused_by_a_bad_disk(story, healthy, wrong):
+    story.note("started", healthy=True).subscribed().opened("m", False, will="w").note("killed").note("closed", "m", polite=False)
+    story.note("started", healthy=healthy).breaks(*wrong)
+
+
 def test_a_will_comes_never_after_a_goodbye(story):
     story.subscribed().opened("m", False, will="w").note("closed", "m", polite=True).breaks()
     story.received("w", topic="t/will").breaks("undue")
@@ -90,6 +96,11 @@ def test_a_will_comes_never_after_a_goodbye(story):
 
 def test_a_will_may_come_when_the_goodbye_was_not_on_disk_yet(story):
     story.subscribed().opened("m", False, will="w").note("closed", "m", polite=True, at=10).note("killed", at=10.1)
+    story.received("w", topic="t/will").breaks()
+
+
+def test_a_will_may_come_when_the_goodbye_ran_into_the_kill(story):
+    story.subscribed().opened("m", False, will="w").note("killed", at=10).note("closed", "m", polite=True, at=10.1)
     story.received("w", topic="t/will").breaks()
 
 
@@ -148,6 +159,11 @@ def test_an_acknowledgement_that_was_not_read_or_not_on_disk_yet_does_not_count(
     story.receipted("p:1", at=20).settled(at=20.1).note("killed", at=20.2).opened("s", present=True).received("p:1").breaks()
 
 
+def test_a_bad_disk_keeps_no_acknowledgements(story):
+    story.note("started", healthy=False).subscribed().sent("p:1").received("p:1").receipted("p:1").settled().note("killed")
+    story.note("started", healthy=True).opened("s", present=True).received("p:1").breaks()
+
+
 def test_a_publisher_that_repeats_itself_may_have_made_two_of_one(story):
     story.subscribed().sent("p:1").received("p:1").receipted("p:1").settled().note("resent", "p", key="p:1").received("p:1").breaks()
 
@@ -186,7 +202,8 @@ def test_a_state_never_claims_more_than_happened(story, state, proof):
 
 
 def test_nothing_is_invented(story):
-    story.subscribed().sent("p:1").received("p:1", topic="t/q").received("broken b'x'").breaks("invented", "invented")
+    story.subscribed().note("opening", "m", will="w").received("w", topic="t/will").breaks()
+    story.sent("p:1").received("p:1", topic="t/q").received("broken b'x'").breaks("invented", "invented")
 
 
 @pytest.mark.parametrize("name, topic, fits", [("t/#", "t", True), ("t/#", "t/a/b", True), ("t/+/1", "t/a/1", True), ("t/+/1", "t/a/2", False), ("t/+", "t/a/b", False), ("t/a", "t", False)])

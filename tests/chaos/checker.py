@@ -44,6 +44,7 @@ class Told:
         self.sent = {event.key: event for event in self.by["sent"]}
         self.acked = {event.key for event in self.by["acked"]}
         self.wills = {event.will: event for event in self.by["opened"] if event.about.get("will")}
+        self.tried_wills = {event.will for event in self.by["opening"]}
         self.kills = self.by["killed"]
         self.received = collections.defaultdict(list)
         for event in self.by["received"]:
@@ -74,6 +75,14 @@ class Told:
         """The number of the connection on which something happened."""
         return sum(place < event.place for place in self.connections[event.who])
 
+    def life(self, place):
+        """The number of the server's start before something."""
+        return sum(start.place < place for start in self.by["started"])
+
+    def healthy(self, life):
+        starts = self.by["started"][life - 1 : life] if life else []
+        return all(start.about.get("healthy", True) for start in starts)
+
     def of(self, members):
         return [event for member in members for event in self.received[member]]
 
@@ -99,6 +108,9 @@ def lost_wills(told):
             end = next((event for event in ends[opened.who] if event.place > opened.place), None)
             if end is None or end.polite or key in have or opened.place < subscription.place:
                 continue
+            # A disk that takes nothing refuses a will's publish as any other, and there is nobody to be told.
+            if not all(told.healthy(life) for life in (told.life(end.place), told.life(end.place) + 1)):
+                continue
             if min(opened.qos, subscription.qos) and matches(subscription.topics, opened.topic):
                 yield f"lost: {key}, the will of {opened.who}, never came to {subscription.who}"
 
@@ -108,16 +120,16 @@ def undue_wills(told):
     undue = set()
     for event in told.by["closed"]:
         opened = [other for other in told.by["opened"] if other.who == event.who and other.place < event.place][-1]
-        if event.polite and opened.about.get("will") and not killed_soon(told, event):
+        if event.polite and opened.about.get("will") and not unsure(told, event):
             undue.add(opened.will)
     for event in told.by["received"]:
         if event.key in undue:
             yield f"undue: {event.key} came to {event.who}, though its client had said goodbye"
 
 
-def killed_soon(told, event):
-    """Whether the server was killed so soon after something that it need not have been on disk."""
-    return any(kill.place > event.place and kill.when - event.when < SPARE_S for kill in told.kills)
+def unsure(told, event):
+    """Whether something need not have been on disk: the server was killed too soon, or had a disk that takes nothing."""
+    return not told.healthy(told.life(event.place)) or any(abs(kill.when - event.when) < SPARE_S for kill in told.kills)
 
 
 def twice(told):
@@ -178,7 +190,7 @@ def again(told):
             for receipt in waiting:
                 if receipt.place > pings[event.who]:
                     receipts[event.who].append(receipt)
-                elif not killed_soon(told, receipt):
+                elif not unsure(told, receipt):
                     settled.setdefault((event.who, receipt.key), receipt)
         elif event.what == "closed":
             receipts.pop(event.who, None)
@@ -253,7 +265,7 @@ def uploads(told):
 
 def invented(told):
     """Nothing comes that nobody sent, or other than it was sent."""
-    known = told.sent.keys() | told.wills.keys() | {event.key for event in told.by["push_sent"]}
+    known = told.sent.keys() | told.wills.keys() | told.tried_wills | {event.key for event in told.by["push_sent"]}
     for event in told.by["received"]:
         if event.key not in known:
             yield f"invented: {event.who} got {event.key!r} on {event.topic}"

@@ -112,6 +112,8 @@ class Mqtt(Line):
         """`will`: (key, topic, qos)."""
         await self.connect()
         last_word = (will[1], payload(will[0]), will[2], False) if will else None
+        if will:
+            self.note("opening", will=will[0])
         self.send(wire.connect(client=self.name, clean=not self.kept, will=last_word, **self.login))
         try:
             kind, body = await self.packet()

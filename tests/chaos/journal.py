@@ -2,6 +2,7 @@
 
 | event | by | about |
 |---|---|---|
+| `opening` | a client | `will`: it asks to be let in; the server may know of it though no answer came |
 | `opened` | a client | `kept`, `present`, `will` (a key or None), `topic`, `qos` of the will: the server let it in |
 | `closed` | a client | `polite`: it had said goodbye, and the server closed |
 | `granted` | a client | `filter`, `qos`: the server acknowledged its subscription |
@@ -17,7 +18,7 @@
 | `pushes_listed` | the API's caller | `pushes`: ids |
 | `upload_sent`, `upload_acked` | a device | `key` |
 | `uploads_listed` | the API's caller | `device`, `keys` |
-| `killed`, `started` | the harness | |
+| `killed`, `started` | the harness | `healthy`: whether the disk will go on taking what is written |
 """
 
 import dataclasses

@@ -71,7 +71,7 @@ class Scenario:
         # The same ports from now on, as a real server has.
         for name, port in self.server.ports.items():
             self.server.settings[f"{name}.listen"] = f"127.0.0.1:{port}"
-        self.journal.note("started")
+        self.journal.note("started", healthy=not self.faulty)
 
     def faults(self):
         """Now and then a disk that goes bad, or is full, some time after the start: then nothing more is acknowledged."""

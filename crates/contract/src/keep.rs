@@ -56,8 +56,6 @@ pub struct KeptSession {
     pub away: Option<UnixMs>,
     /// The last place of its queue that was sent when its line ended.
     pub sent: u64,
-    /// The will that is still to be published.
-    pub will: Option<Box<Will>>,
 }
 
 /// A subscription as it is kept.
@@ -86,6 +84,17 @@ pub struct KeptWish {
 pub enum Note {
     /// A session is there, or has changed.
     Session(KeptSession),
+    /// A session has a will, or none any more.
+    Will {
+        /// The session.
+        session: SessionId,
+        /// Tells this will from another of the session.
+        number: u64,
+        /// The will.
+        will: Option<Box<Will>>,
+    },
+    /// The will of that number was published. A newer one stays.
+    WillSaid(SessionId, u64),
     /// A session has ended, with everything in it.
     Ended(SessionId),
     /// A session wants a topic.
@@ -121,7 +130,7 @@ pub enum Note {
         /// When it is no longer worth delivering.
         expires: Option<UnixMs>,
     },
-    /// All of these or none: an exactly-once publish and everywhere it waits.
+    /// All of these or none: an exactly-once publish or a will, and everywhere it waits.
     Together(Vec<Note>),
 }
 
@@ -132,7 +141,8 @@ impl Note {
         match self {
             Note::Queued { .. } | Note::Claimed(..) | Note::Wants(..) => true,
             Note::Retained { message, .. } => !message.payload.is_empty(),
-            Note::Together(notes) => notes.iter().any(Note::grows),
+            // A client can be told that its publish was not taken; a will has nobody left to be told.
+            Note::Together(notes) => notes.iter().any(|note| matches!(note, Note::Claimed(..))),
             _ => false,
         }
     }
@@ -143,6 +153,8 @@ impl Note {
 pub struct Returned {
     /// The session.
     pub session: KeptSession,
+    /// The will that is still to be published, and its number.
+    pub will: Option<(u64, Box<Will>)>,
     /// Its subscriptions.
     pub wishes: Vec<KeptWish>,
     /// Exactly-once publishes that its client has begun and not ended.

@@ -113,6 +113,8 @@ pub struct Backlog {
     inbound: Vec<Inbound>,
     /// What comes before all of `queue` and lies on disk only.
     stored: Option<Stored>,
+    /// Its last place: what has come since may be on disk too by the time that it is read.
+    stored_last: u64,
 }
 
 /// An exactly-once publish that the client has begun and not ended.
@@ -150,7 +152,23 @@ impl Backlog {
     /// What was kept of a session: how far its queue went, and which exactly-once publishes are open.
     pub fn returned(seq_last: u64, claims: Vec<u16>) -> Backlog {
         let inbound = claims.into_iter().map(|id| Inbound { id, waits: None }).collect();
-        Backlog { seq_last, inbound, stored: (seq_last > 0).then_some(Stored::Resting), ..Backlog::default() }
+        Backlog {
+            seq_last,
+            inbound,
+            stored: (seq_last > 0).then_some(Stored::Resting),
+            stored_last: seq_last,
+            ..Backlog::default()
+        }
+    }
+
+    /// A queue whose places begin behind `seq_last`.
+    pub fn behind(seq_last: u64) -> Backlog {
+        Backlog { seq_last, ..Backlog::default() }
+    }
+
+    /// The last place that was given.
+    pub fn seq_last(&self) -> u64 {
+        self.seq_last
     }
 
     /// Whether there is nothing worth keeping.
@@ -175,11 +193,12 @@ impl Backlog {
     /// What lay on disk, to the front of what has come since. Everything up to the place `sent`, and the
     /// first `first` messages, may have been sent before. An error leaves it where it is, to be asked for again.
     pub fn stored_came(&mut self, rows: Option<Vec<ReturnedWaiting>>, sent: u64, first: usize) {
-        let Some(rows) = rows else {
+        let Some(mut rows) = rows else {
             self.stored = Some(Stored::Resting);
             return;
         };
         self.stored = None;
+        rows.retain(|row| row.seq <= self.stored_last);
         for (at, row) in rows.into_iter().enumerate().rev() {
             let ReturnedWaiting { seq, waiting, received, .. } = row;
             self.queue_bytes += waiting.message.cost_bytes();
@@ -507,11 +526,14 @@ mod tests {
         let row = |seq, payload, qos, received| ReturnedWaiting { seq, waiting: waiting(payload, qos), expires: None, received };
         let rows =
             vec![row(1, "a", Qos::ExactlyOnce, true), row(2, "b", Qos::AtLeastOnce, false), row(3, "c", Qos::AtLeastOnce, false)];
+        // "new" was written before the rest was read.
+        let rows = rows.into_iter().chain([row(4, "new", Qos::AtLeastOnce, false)]).collect();
         backlog.stored_came(Some(rows), 2, 0);
         assert_eq!(next(&mut backlog, 9), Some(("release".into(), Some(1), true)));
         assert_eq!(next(&mut backlog, 9), Some(("b".into(), Some(2), true)));
         assert_eq!(next(&mut backlog, 9), Some(("c".into(), Some(3), false)));
         assert_eq!(next(&mut backlog, 9), Some(("new".into(), Some(4), false)));
+        assert_eq!(next(&mut backlog, 9), None);
     }
 
     #[test]

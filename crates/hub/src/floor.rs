@@ -173,6 +173,11 @@ impl Floor {
         self.settle(wire);
     }
 
+    /// Whether a connection has a session.
+    pub fn is_let_in(&self, conn: ConnId) -> bool {
+        self.hub.session_of(conn).is_some()
+    }
+
     /// Bytes came in.
     pub fn bytes(&mut self, conn: ConnId, input: &[u8], wire: &mut impl Wire) {
         let Some(line) = self.line(conn) else { return };

@@ -26,25 +26,19 @@ pub(crate) enum Then {
     },
     /// Another shard, which waits for this one among others.
     Shard(Safe),
-    /// This shard: everywhere that an exactly-once publish waits is known, and the claim may be kept with it.
+    /// This shard: everywhere that a message waits is known, and may be kept with what it comes from.
     Gathered(Box<Publishing>),
-    /// An exactly-once publish and everywhere it waits.
+    /// All that is on disk, or is not.
     Together(Box<Publishing>, Vec<Gathered>),
-    /// This shard: what was moved elsewhere is safe there, and this may go.
-    Note(Box<Note>),
 }
 
-/// An exactly-once publish of a kept session on its way to the disk.
+/// A message that is kept in one go with what it comes from, so that a crash leaves both or neither.
 #[derive(Debug)]
 pub(crate) struct Publishing {
-    /// The note that the client has begun it.
-    pub claim: Note,
-    /// The client's session.
-    pub session: SessionPlace,
-    /// The line by which it came.
-    pub conn: ConnId,
-    /// Its own word for it.
-    pub token: u32,
+    /// What it comes from: the claim of an exactly-once publish, a will that was said, a session that ended.
+    pub from: Note,
+    /// The session and the line by which it came, and its client's own word for it, if a client waits.
+    pub client: Option<(SessionPlace, ConnId, u32)>,
 }
 
 /// What a peer is told when all notes before it are kept.

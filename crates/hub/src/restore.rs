@@ -52,15 +52,22 @@ impl Shard {
     pub fn restore(&mut self, returned: Returned, party: Arc<Party>, time: (Millis, UnixMs)) {
         self.set_time(time.0, time.1);
         let (now, unix) = time;
-        let Returned { session: kept, wishes, claims, seq_last } = returned;
+        let Returned { session: kept, will, wishes, claims, seq_last } = returned;
         let party = party.as_client(&kept.client);
         let key = SessionKey::new(&party, kept.client.clone());
         let at = self.new_session(key, party);
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
         session.away = kept.away.unwrap_or(unix);
-        session.kept = Some(Box::new(KeptAs { id: kept.id, noted: 0, holding: 0, sent_before }));
-        session.will = kept.will;
+        session.kept = Some(Box::new(KeptAs {
+            id: kept.id,
+            will: will.as_ref().map_or(0, |(number, _)| *number),
+            noted: 0,
+            seq_last,
+            holding: 0,
+            sent_before,
+        }));
+        session.will = will.map(|(_, will)| will);
         let gone = millis_at(time, session.away);
         session.ends = (kept.keep_s != u32::MAX).then(|| gone.plus_s(u64::from(kept.keep_s)));
         session.will_at = session.will.as_ref().map(|will| gone.plus_s(u64::from(will.delay_s)));

@@ -111,8 +111,8 @@ impl Shard {
                 // The claim and everywhere that the message waits are kept together: a claim alone would have
                 // us think that the rest is there as well, and the rest alone that it never came.
                 Some(id) => {
-                    let claim = Note::Claimed(id, publish.id);
-                    Then::Gathered(Box::new(Publishing { claim, session: place, conn, token }))
+                    let (from, client) = (Note::Claimed(id, publish.id), Some((place, conn, token)));
+                    Then::Gathered(Box::new(Publishing { from, client }))
                 }
                 None => Then::Publish { session: place, conn, token },
             };
@@ -171,17 +171,17 @@ impl Shard {
         if keep { Accepted::Later } else { Accepted::Now }
     }
 
-    /// An exactly-once publish is known to have been refused by nobody, and where it waits: on to the disk.
+    /// Everywhere that a message waits is known: on to the disk with it and what it comes from.
     pub(crate) fn keep_together(&mut self, publishing: Box<Publishing>, gathered: Vec<Gathered>, now: Millis) {
         let mut notes: Vec<Note> = gathered.iter().map(|one| one.note.clone()).collect();
-        notes.push(publishing.claim.clone());
+        notes.push(publishing.from.clone());
         let promise = self.journal.begin(Then::Together(publishing, gathered));
         self.journal.note_for(Note::Together(notes), Some(promise), None, now);
         self.journal.settle(promise, Ok(()));
     }
 
-    /// An exactly-once publish is on disk everywhere, or nowhere: its queues may go on.
-    pub(crate) fn kept_together(&mut self, gathered: Vec<Gathered>, result: Result<(), Refusal>) {
+    /// A message is on disk everywhere, or nowhere: its queues may go on.
+    pub(crate) fn kept_together(&mut self, publishing: Publishing, gathered: Vec<Gathered>, result: Result<(), Refusal>) {
         let mut by_shard: BTreeMap<u16, Vec<(SessionPlace, u64)>> = BTreeMap::new();
         for Gathered { shard, session, seq, note } in gathered {
             if let Note::Queued { .. } = note {
@@ -194,6 +194,9 @@ impl Shard {
             } else {
                 self.work.posts.push((shard, Mail::Together(places, result)));
             }
+        }
+        if let Some((session, conn, token)) = publishing.client {
+            self.published(session, conn, token, result);
         }
     }
 

@@ -30,8 +30,13 @@ impl SessionKey {
 pub struct KeptAs {
     /// Its number there.
     pub id: SessionId,
+    /// The number of its will; 0 when it has none.
+    pub will: u64,
     /// The number behind the last note that the client is to hear nothing before of.
     pub noted: u64,
+    /// The last place of its queue. Never given again, also when the queue is empty: on disk the old one may
+    /// not have been taken away yet.
+    pub seq_last: u64,
     /// Answers that its deliveries wait behind.
     pub holding: u16,
     /// Of what lies on disk since an earlier run: the last place that was sent then. `u64::MAX` when that
@@ -159,7 +164,8 @@ impl Session {
 
     /// What waits, made if there is none.
     pub fn backlog_mut(&mut self) -> &mut Backlog {
-        self.backlog.get_or_insert_default()
+        let seq_last = self.kept.as_ref().map_or(0, |kept| kept.seq_last);
+        self.backlog.get_or_insert_with(|| Box::new(Backlog::behind(seq_last)))
     }
 
     /// Takes all that waits out of the session.
@@ -172,6 +178,9 @@ impl Session {
         let backlog = self.backlog.as_mut()?;
         let result = work(backlog);
         if backlog.is_empty() {
+            if let Some(kept) = &mut self.kept {
+                kept.seq_last = backlog.seq_last();
+            }
             self.backlog = None;
         }
         Some(result)

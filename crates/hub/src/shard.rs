@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use crate::access;
 use crate::backlog::Next;
-use crate::journal::{After, Journal, Then};
+use crate::journal::{After, Journal, Publishing, Then};
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Safe, Transfer, Work};
 use crate::retained::Retained;
 use crate::session::{KeptAs, Session, SessionKey};
@@ -327,10 +327,11 @@ impl Shard {
         let (listens, will) = (session.listens_own, session.will.is_some());
         if session.kept.is_none() && (hello.keep_s > 0 || will) {
             let id = SessionId(self.commons.next_number());
-            session.kept = Some(Box::new(KeptAs { id, noted: 0, holding: 0, sent_before: 0 }));
+            session.kept = Some(Box::new(KeptAs { id, will: 0, noted: 0, seq_last: 0, holding: 0, sent_before: 0 }));
         }
         self.set_keep_s(at, hello.keep_s);
         self.note_session(at, now);
+        self.note_will(at, now);
         let Some(conn) = self.conn(id) else { return };
         conn.state = ConnState::In(at);
         let (protocol, remote) = (conn.protocol, conn.remote);
@@ -405,9 +406,18 @@ impl Shard {
             keep_s: session.keep_s,
             away: session.conn.is_none().then_some(session.away),
             sent,
-            will: session.will.clone(),
         });
         self.journal.note(note, due);
+    }
+
+    /// Notes the will of a session, or that it has none any more, if that is news to the vault.
+    pub(crate) fn note_will(&mut self, at: usize, now: Millis) {
+        let session = &mut self.sessions[at];
+        let (Some(kept), will) = (&mut session.kept, session.will.clone()) else { return };
+        if will.is_some() || kept.will != 0 {
+            kept.will = if will.is_some() { self.commons.next_number() } else { 0 };
+            self.journal.note(Note::Will { session: kept.id, number: kept.will, will }, now);
+        }
     }
 
     // ---- going out ----
@@ -458,11 +468,21 @@ impl Shard {
     fn will_due(&mut self, at: usize, now: Millis, unix: UnixMs) {
         let session = &mut self.sessions[at];
         session.will_at = None;
-        if let Some(will) = session.will.take() {
-            let party = session.party.clone();
-            self.publish_will(&party, *will, now, unix);
-            self.note_session(at, now);
-        }
+        let Some(will) = session.will.take() else { return };
+        let party = session.party.clone();
+        let said = session.kept.as_mut().map(|kept| Note::WillSaid(kept.id, std::mem::take(&mut kept.will)));
+        self.together(said, now, |shard, promise| shard.publish_will(&party, *will, promise, now, unix));
+    }
+
+    /// Does `work` and keeps in one go all that comes of it, together with what it comes `from`.
+    fn together(&mut self, from: Option<Note>, now: Millis, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
+        let Some(from) = from else { return work(self, None) };
+        let promise = self.journal.begin(Then::Gathered(Box::new(Publishing { from, client: None })));
+        self.gathering = Some(promise);
+        work(self, Some(promise));
+        self.gathering = None;
+        self.journal.settle(promise, Ok(()));
+        self.follow_journal(now);
     }
 
     /// Tells the groups of a session whether it has a line.
@@ -486,7 +506,7 @@ impl Shard {
         }
     }
 
-    fn publish_will(&mut self, party: &Party, will: Will, now: Millis, unix: UnixMs) {
+    fn publish_will(&mut self, party: &Party, will: Will, promise: Option<PromiseId>, now: Millis, unix: UnixMs) {
         // The rules are the same as for a publish; one that is not allowed is silently not sent, because
         // nobody is left to be told.
         let Ok(topic) = access::topic_to_publish(party, &will.topic, &self.commons.limits) else {
@@ -501,25 +521,24 @@ impl Shard {
             props: will.props,
             ..Message::new(topic, will.payload, unix)
         });
-        if will.retain && self.retain(&message, None, now).is_err() {
+        if will.retain && self.retain(&message, promise, now).is_err() {
             self.counters.dropped += 1;
         }
         if let (Some(device), model::topic::Space::Device { .. }) = (party.device(), message.topic.space()) {
             self.work.events.push(Event::Up { device, message: message.clone(), ticket: None });
         }
-        self.route(&message, None, None, now);
+        self.route(&message, None, promise, now);
     }
 
     /// Forgets a session without a line and everything that waits in it. A will that was still to come
     /// comes now; a message of a shared subscription goes to another member.
     pub(crate) fn end_session(&mut self, at: usize, now: Millis, unix: UnixMs) {
-        self.will_due(at, now, unix);
         let left: Vec<_> = self.sessions[at].take_backlog().into_iter().flat_map(|b| b.into_left()).collect();
         for (waiting, _) in &left {
             self.step_of(at, &waiting.message, Step::Lost, unix);
         }
         self.set_keep_s(at, 0);
-        let session = self.sessions.remove(at);
+        let mut session = self.sessions.remove(at);
         self.by_key.remove(&session.key());
         for filter in &session.filters {
             self.unwant(at, session.epoch, filter);
@@ -531,23 +550,21 @@ impl Shard {
                 self.by_party.remove(&party);
             }
         }
-        // It is forgotten only when what others are to have of it is safe with them.
-        let ended = session.kept.map(|kept| Note::Ended(kept.id));
-        let ended = ended.map(|note| (self.journal.begin(Then::Note(Box::new(note.clone()))), note));
-        for (waiting, _) in left.into_iter().filter(|(_, may_move)| *may_move) {
-            self.give_another(waiting, ended.as_ref().map(|(promise, _)| *promise), now);
-        }
-        if let Some((promise, note)) = ended
-            && self.journal.seal(promise, false).is_some()
-        {
-            self.journal.note(note, now);
-        }
+        let ended = session.kept.as_ref().map(|kept| Note::Ended(kept.id));
+        self.together(ended, now, |shard, promise| {
+            if let Some(will) = session.will.take() {
+                shard.publish_will(&session.party, *will, promise, now, unix);
+            }
+            for (waiting, _) in left.into_iter().filter(|(_, may_move)| *may_move) {
+                shard.give_another(waiting, promise, now);
+            }
+        });
     }
 
     /// A publish that had to be kept is, or is not. An exactly-once publish is answered on whatever line
     /// the session has now; any other only where it came from, because on a newer line the peer may have
     /// given its id to something else.
-    fn published(&mut self, place: SessionPlace, from: ConnId, token: u32, result: Result<(), Refusal>) {
+    pub(crate) fn published(&mut self, place: SessionPlace, from: ConnId, token: u32, result: Result<(), Refusal>) {
         let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { return };
         let exactly_once = session.with_backlog(|b| b.claim_answered(token, result.is_ok())).unwrap_or(false);
         let Some(conn) = session.conn.filter(|conn| exactly_once || *conn == from) else { return };
@@ -568,21 +585,13 @@ impl Shard {
                     Then::Publish { session, conn, token } => self.published(session, conn, token, result),
                     Then::Gathered(publishing) => match result {
                         Ok(()) => self.keep_together(publishing, gathered, now),
-                        Err(_) => {
-                            self.kept_together(gathered, result);
-                            self.published(publishing.session, publishing.conn, publishing.token, result);
-                        }
+                        Err(_) => self.kept_together(*publishing, gathered, result),
                     },
-                    Then::Together(publishing, gathered) => {
-                        self.kept_together(gathered, result);
-                        self.published(publishing.session, publishing.conn, publishing.token, result);
-                    }
+                    Then::Together(publishing, gathered) => self.kept_together(*publishing, gathered, result),
                     Then::Shard(Safe { shard, promise, together: true }) => {
                         self.work.posts.push((shard, Mail::Gathered(promise, gathered)));
                     }
                     Then::Shard(Safe { shard, promise, .. }) => self.work.posts.push((shard, Mail::Safe(promise, result))),
-                    // Also when it is safe nowhere else: then there is nothing more to be done for it.
-                    Then::Note(note) => drop(self.journal.note(*note, now)),
                 }
             }
             for (After { conn, answer, hold }, result) in std::mem::take(&mut self.journal.passed) {

@@ -196,6 +196,9 @@ impl Hub for Verbs<'_> {
         }
         let keep_s = bye.keep_s.unwrap_or(session.keep_s);
         self.shard.set_keep_s(at, keep_s);
+        if !bye.with_will {
+            self.shard.note_will(at, self.now);
+        }
     }
 }
 

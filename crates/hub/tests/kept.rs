@@ -8,7 +8,7 @@ use protocols::mqtt::codec::Kind;
 use testkit::{Disk, House};
 
 mod clients;
-use clients::{ack, answer, connect, house, publish, publish_as, received, subscribe};
+use clients::{ack, answer, connect, connect_with_will, house, publish, publish_as, received, subscribe};
 
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
@@ -81,7 +81,7 @@ fn a_message_that_everybody_acknowledges_in_time_never_touches_the_disk() {
     house.advance_ms(3000);
     assert_eq!(received(&mut house, sender), ["puback"]);
     assert_eq!(house.vault().waiting(), 1, "who is slow has it written down");
-    ack(&mut house, reader, 1);
+    ack(&mut house, reader, 2);
     house.advance_ms(3000);
     assert_eq!(house.vault().waiting(), 0);
 }
@@ -210,6 +210,26 @@ fn an_exactly_once_publish_is_everywhere_or_nowhere() {
 }
 
 #[test]
+fn a_place_is_not_given_again_before_the_disk_knows_that_it_is_free() {
+    let (mut house, _) = house(2);
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", false);
+    house.set_disk(Disk::Manual);
+    let (readers, senders) = (1, 0); // their shards
+    for round in 1..=3 {
+        publish_as(&mut house, sender, round, false, "t", b"x", Qos::ExactlyOnce);
+        house.disk_answers_one(senders, Ok(())); // the vault would complain
+        answer(&mut house, reader, Kind::Pubrec, round);
+        house.disk_answers_one(readers, Ok(()));
+        answer(&mut house, reader, Kind::Pubcomp, round);
+    }
+    house.disk_answers(Ok(()));
+    assert_eq!(house.vault().waiting(), 0);
+    assert_eq!(received(&mut house, reader).iter().filter(|packet| packet.starts_with("t x")).count(), 3);
+}
+
+#[test]
 fn subscriptions_are_acknowledged_when_they_are_on_disk_and_retained_messages_follow() {
     let (mut house, _) = house(2);
     let sender = connect(&mut house, "b", "s", true);
@@ -247,6 +267,35 @@ fn the_will_of_a_session_that_died_with_the_program_speaks() {
     received(&mut house, witness);
     house.advance_ms(1000);
     assert_eq!(received(&mut house, witness), ["gone b id=0"], "each speaks once");
+}
+
+#[test]
+fn a_will_comes_once_however_often_the_program_dies_over_it() {
+    for answers in 0..7 {
+        let (mut house, _) = house(3);
+        for device in ["a", "c"] {
+            let away = connect(&mut house, device, "x", false);
+            subscribe(&mut house, away, "gone", Qos::ExactlyOnce);
+            house.cut(away);
+        }
+        house.advance_ms(1000);
+        let dying = connect_with_will(&mut house, "b", "s", true, Qos::ExactlyOnce);
+        assert_eq!(received(&mut house, dying), [FRESH]);
+        house.set_disk(Disk::Manual);
+        house.cut(dying);
+        for answer in 0..answers {
+            house.disk_answers_one(answer % 3, Ok(()));
+        }
+        house.crash(2);
+        house.set_disk(Disk::Fast);
+        house.advance_ms(1000);
+        for device in ["a", "c"] {
+            let back = connect(&mut house, device, "x", false);
+            let wills = received(&mut house, back).iter().filter(|packet| packet.contains("gone b")).count();
+            assert_eq!(wills, 1, "{device} after {answers} answers");
+        }
+        assert_eq!(house.vault().kept().sessions.len(), 2, "{answers}: what had only a will is forgotten");
+    }
 }
 
 #[test]

@@ -239,6 +239,11 @@ impl Post {
     fn may_be_lost(&self) -> bool {
         matches!(self, Post::Mail(Mail::Message(Broadcast { message, .. })) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
     }
+
+    /// Whether somebody may come in by it.
+    fn lets_in(&self) -> bool {
+        matches!(self, Post::Arrival(_) | Post::Mail(Mail::Verdict(..)))
+    }
 }
 
 /// A connection handed to a shard.

@@ -199,6 +199,7 @@ async fn come_in(ctx: Rc<Ctx>, protocol: Protocol, transport: Transport, stream:
                 place = found;
             }
             let layers = tls.map(|tls| Box::new(Layers::of(tls)));
+            let_others_finish().await;
             seat_in(&ctx, stream, remote, place, layers, Vec::new(), |floor, sockets, _| {
                 begin(floor, sockets, &protocol, remote, login, &plain);
             });
@@ -264,9 +265,16 @@ async fn read(ctx: Rc<Ctx>, conn: ConnId, stream: Rc<TcpStream>) {
             floor.lost(conn, Close { fault: Fault::Line, why: why.into() }, sockets);
         });
     };
+    let mut known = false;
     loop {
         if stream.readable().await.is_err() {
             return lost(BROKE);
+        }
+        if !known {
+            known = ctx.state.borrow().floor.is_let_in(conn);
+        }
+        if !known {
+            let_others_finish().await;
         }
         let got = {
             let mut state = ctx.state.borrow_mut();
@@ -295,6 +303,13 @@ async fn read(ctx: Rc<Ctx>, conn: ConnId, stream: Rc<TcpStream>) {
             Err(_) => return lost(BROKE),
         }
     }
+}
+
+/// Before somebody comes in, who may take a session over: what its older line has sent by now, a last
+/// message and a goodbye perhaps, is read first. The runtime looks at the sockets before a task that yields
+/// goes on, and the tasks that read them stand before it then.
+async fn let_others_finish() {
+    tokio::task::yield_now().await;
 }
 
 /// Bytes of a connection with layers: what they carry goes to the machine, then the layers' own end.
@@ -481,6 +496,9 @@ async fn read_inbox(ctx: Rc<Ctx>) {
     loop {
         let dropped = inbox.take(&mut posts).await;
         ctx.state.borrow_mut().stats.inbox_dropped += dropped;
+        if posts.iter().any(Post::lets_in) {
+            let_others_finish().await;
+        }
         for post in posts.drain(..) {
             match post {
                 Post::Mail(mail) => ctx.turn(|floor, sockets| floor.mail(mail, sockets)),

@@ -8,6 +8,7 @@ CREATE TABLE sessions (
     keep_s       INTEGER NOT NULL,
     away         INTEGER,          -- since when it has no line
     sent         INTEGER NOT NULL, -- the last place sent when its line ended
+    will_number  INTEGER,          -- tells this will from another of the session
     will         BLOB              -- postcard
 ) STRICT;
 

@@ -48,7 +48,8 @@ impl Vault for Store {
                 )?,
                 number_last: last(
                     db,
-                    "SELECT max(coalesce((SELECT max(id) FROM sessions), 0), coalesce((SELECT max(id) FROM messages), 0))",
+                    "SELECT max(coalesce((SELECT max(max(id), coalesce(max(will_number), 0)) FROM sessions), 0),
+                            coalesce((SELECT max(id) FROM messages), 0))",
                 )?,
                 version_last: last(db, "SELECT coalesce(max(version), 0) FROM retained")?,
             })
@@ -92,6 +93,9 @@ impl Job for Batch {
     fn run(&mut self, db: &Connection) -> bool {
         let written = write(db, &self.notes).and_then(|()| sweep(db, &self.swept));
         self.outcome = written.map_err(|trouble| trouble.0);
+        if let Err(error) = &self.outcome {
+            tracing::error!(%error, notes = self.notes.len(), "what the sessions have to keep could not be written");
+        }
         self.outcome.is_ok()
     }
 
@@ -127,6 +131,15 @@ fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
         rest = behind;
         match note {
             Note::Session(session) => put_session(db, session)?,
+            Note::Will { session, number, will } => {
+                let sql = "UPDATE sessions SET will_number = ?2, will = ?3 WHERE id = ?1";
+                let will = will.as_deref().map(packed).transpose()?;
+                db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?, will])?;
+            }
+            Note::WillSaid(session, number) => {
+                let sql = "UPDATE sessions SET will = NULL WHERE id = ?1 AND will_number = ?2";
+                db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?])?;
+            }
             Note::Ended(session) => end_session(db, *session, gone)?,
             Note::Wants(session, wish) => put_wish(db, *session, wish)?,
             Note::Unwants(session, filter) => {
@@ -203,9 +216,9 @@ fn put_session(db: &Connection, session: &KeptSession) -> Outcome<()> {
         PartyKey::Account(id) => (2, id as i64),
         PartyKey::Anonymous => (3, 0),
     };
-    let sql = "INSERT INTO sessions (id, owner, owner_number, client, keep_s, away, sent, will)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-               ON CONFLICT (id) DO UPDATE SET keep_s = excluded.keep_s, away = excluded.away, sent = excluded.sent, will = excluded.will";
+    let sql = "INSERT INTO sessions (id, owner, owner_number, client, keep_s, away, sent)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+               ON CONFLICT (id) DO UPDATE SET keep_s = excluded.keep_s, away = excluded.away, sent = excluded.sent";
     db.prepare_cached(sql)?.execute(params![
         signed(session.id.0)?,
         owner,
@@ -213,8 +226,7 @@ fn put_session(db: &Connection, session: &KeptSession) -> Outcome<()> {
         &*session.client,
         session.keep_s,
         session.away.map(|at| at.0),
-        signed(session.sent)?,
-        session.will.as_deref().map(packed).transpose()?
+        signed(session.sent)?
     ])?;
     Ok(())
 }
@@ -341,7 +353,7 @@ fn last(db: &Connection, sql: &str) -> Outcome<u64> {
 
 fn sessions(db: &Connection) -> Outcome<Vec<Returned>> {
     // The newest first: of two of one name only that one counts.
-    let sql = "SELECT id, owner, owner_number, client, keep_s, away, sent, will FROM sessions ORDER BY id DESC";
+    let sql = "SELECT id, owner, owner_number, client, keep_s, away, sent, will_number, will FROM sessions ORDER BY id DESC";
     let mut all = list(db, sql, &[], |row| {
         let number: i64 = row.get(2)?;
         let owner = match row.get::<_, i64>(1)? {
@@ -358,9 +370,16 @@ fn sessions(db: &Connection) -> Outcome<Vec<Returned>> {
             keep_s: row.get(4)?,
             away: row.get::<_, Option<i64>>(5)?.map(UnixMs),
             sent: row.get::<_, i64>(6)?.unsigned_abs(),
-            will: row.get::<_, Option<Vec<u8>>>(7)?.map(|will| unpacked::<Will>(&will, "a will")).transpose()?.map(Box::new),
         };
-        Ok(Returned { session, wishes: Vec::new(), claims: Vec::new(), seq_last: 0 })
+        let will = row.get::<_, Option<Vec<u8>>>(8)?.map(|will| unpacked::<Will>(&will, "a will")).transpose()?;
+        let number = row.get::<_, Option<i64>>(7)?.unwrap_or(0).unsigned_abs();
+        Ok(Returned {
+            session,
+            will: will.map(|will| (number, Box::new(will))),
+            wishes: Vec::new(),
+            claims: Vec::new(),
+            seq_last: 0,
+        })
     })?;
     let places: HashMap<SessionId, usize> = all.iter().zip(0..).map(|(one, at)| (one.session.id, at)).collect();
     let place = |row: &Row<'_>| Ok::<_, Trouble>(places.get(&SessionId(row.get::<_, i64>(0)?.unsigned_abs())).copied());

@@ -76,7 +76,7 @@ impl Hub {
         let at = u.choose_index(self.places.len())?;
         let id = SessionId(at as u64 + 1);
         let expires = u.arbitrary::<bool>()?.then_some(UnixMs(i64::MAX));
-        Ok(match u.int_in_range(0..=11)? {
+        Ok(match u.int_in_range(0..=13)? {
             0 | 1 => Note::Session(KeptSession {
                 id,
                 owner: OWNERS[at],
@@ -84,8 +84,13 @@ impl Hub {
                 keep_s: u.arbitrary()?,
                 away: u.arbitrary::<bool>()?.then_some(UnixMs(9)),
                 sent: u.int_in_range(0..=9)?,
-                will: u.arbitrary::<bool>()?.then(|| Box::new(Will { topic: "gone".into(), delay_s: 3, ..Will::default() })),
             }),
+            12 => Note::WillSaid(id, u.int_in_range(1..=2)?),
+            13 => {
+                let will = Will { topic: "gone".into(), delay_s: 3, ..Will::default() };
+                let number = u.int_in_range(1..=2)?;
+                Note::Will { session: id, number, will: u.arbitrary::<bool>()?.then(|| Box::new(will)) }
+            }
             2 => Note::Ended(id),
             3 | 4 => {
                 let filter = Filter::parse(u.choose(&["t/#", "$share/g/t", "+"])?).unwrap();
@@ -141,7 +146,6 @@ fn notes_mean_what_they_say() {
                 keep_s: 1,
                 away: None,
                 sent: 0,
-                will: None,
             };
             let notes = vec![Note::Session(session)];
             vault.keep(&notes);
@@ -155,7 +159,12 @@ fn notes_mean_what_they_say() {
                 // A hub says nothing more of a session that has ended.
                 let about = match &note {
                     Note::Session(session) => Some(session.id),
-                    Note::Ended(id) | Note::Wants(id, _) | Note::Unwants(id, _) | Note::Claimed(id, _) => Some(*id),
+                    Note::Will { session, .. } => Some(*session),
+                    Note::Ended(id)
+                    | Note::WillSaid(id, _)
+                    | Note::Wants(id, _)
+                    | Note::Unwants(id, _)
+                    | Note::Claimed(id, _) => Some(*id),
                     Note::Queued { session, .. } => Some(*session),
                     _ => None,
                 };
@@ -166,6 +175,9 @@ fn notes_mean_what_they_say() {
                     ended[id as usize - 1] = matches!(note, Note::Ended(_));
                 }
                 notes.push(note);
+            }
+            if u.arbitrary()? {
+                notes = vec![Note::Together(notes)];
             }
             vault.keep(&notes);
             keep(&store, notes).unwrap();

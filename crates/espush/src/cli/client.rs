@@ -235,7 +235,7 @@ fn read_line(path: &Path) -> anyhow::Result<Option<String>> {
 }
 
 fn is_loopback(base: &str) -> bool {
-    let rest = base.trim_start_matches("https://").trim_start_matches("http://");
+    let Some(rest) = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://")) else { return false };
     let authority = rest.split('/').next().unwrap_or(rest);
     // A user part could hide the true host behind an innocent one.
     if authority.contains('@') {
@@ -297,13 +297,18 @@ mod tests {
             let reach = Reach { server: Some(server.to_owned()), ..reach(dir.path()) };
             Client::find(&reach).unwrap().token
         };
-        for near in ["http://127.0.0.1:9", "http://localhost:9/", "http://localhost", "http://[::1]:9", "https://localhost:9"] {
+        for near in ["http://127.0.0.1:9", "http://localhost:9/", "http://localhost", "http://[::1]:9"] {
             assert_eq!(token_for(near).as_deref(), Some("tok"), "{near}");
         }
         for far in
             ["http://example.org", "http://127.0.0.1@example.org:80", "http://10.0.0.1:8080", "http://localhost.example.org"]
         {
             assert_eq!(token_for(far), None, "{far}");
+        }
+        // Not through the client: with TLS it would read what this system trusts.
+        assert!(is_loopback("https://localhost:9") && is_loopback("https://[::1]:9"));
+        for far in ["https://example.org", "https://http://localhost", "http://https://localhost", "localhost"] {
+            assert!(!is_loopback(far), "{far}");
         }
         assert!(Client::find(&Reach { server: Some("ftp://h".into()), ..reach(dir.path()) }).is_err());
     }

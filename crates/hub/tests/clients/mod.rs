@@ -17,8 +17,13 @@ pub fn house(shards: u16) -> (House, BTreeMap<&'static str, DeviceNumber>) {
 
 /// Connects with a will that says whose it is.
 pub fn connect(house: &mut House, device: &str, client: &str, clean: bool) -> LineId {
+    connect_with_will(house, device, client, clean, Qos::AtMostOnce)
+}
+
+/// The same with a will of that QoS.
+pub fn connect_with_will(house: &mut House, device: &str, client: &str, clean: bool, qos: Qos) -> LineId {
     let props = Properties::NONE;
-    let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos: Qos::AtMostOnce, retain: false, props });
+    let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos, retain: false, props });
     let hello = Connect {
         level: Level::V311,
         clean,

@@ -181,7 +181,7 @@ fn messages_go_out_under_the_remotes_names_and_are_acknowledged() {
     bench.ack(remote, Kind::Pubcomp, 2);
     bench.house.cut(remote);
     let remote = bench.connected(CONNACK_RESUMED);
-    assert_eq!(bench.seen(remote), ["there/shed/temp 21 qos 1 id 1 retained"], "all was settled; the last value is told again");
+    assert_eq!(bench.seen(remote), ["there/shed/temp 21 qos 1 id 3 retained"], "all was settled; the last value is told again");
 }
 
 /// [MQTT 3.1.1: 7.0.0-1]
