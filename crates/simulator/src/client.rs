@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::Qos;
 use protocols::mqtt::codec::{
-    Connect, Kind as Packets, Level, Options, Packet, Properties, Property, PropertyList, Publish, Reason, Subscribe, Unsubscribe,
-    Will, put_ack, put_empty,
+    Connect, Kind as Packets, Level, Options, Packet, Properties, Property, PropertyList, Publish, Reason, Subscribe,
+    Unsubscribe, Will, put_ack, put_empty,
 };
 
-use crate::history::{Fact, History, How, KeepS, Key, Kind, Sheet, Who};
+use crate::history::{Fact, History, How, Key, Kind, Sheet, Who};
 use crate::nature::{Acks, Nature};
 use crate::rng::Rng;
 
@@ -40,7 +40,6 @@ enum Pending {
 struct Line {
     input: Vec<u8>,
     opened: bool,
-    keep_s: KeepS,
     since: u64,
     will: Option<Key>,
     pending: BTreeMap<u16, (u64, Pending)>,
@@ -94,11 +93,6 @@ impl Client {
         self.outgoing.is_empty() && self.line.as_ref().is_none_or(|line| line.pending.is_empty() && line.owed.is_empty())
     }
 
-    /// Whether it has publishes that nobody has acknowledged.
-    pub fn has_unacknowledged(&self) -> bool {
-        !self.outgoing.is_empty()
-    }
-
     /// What it has waited for longest on its line.
     pub fn waits(&self) -> Option<(u64, String)> {
         let line = self.line.as_ref()?;
@@ -129,16 +123,16 @@ impl Client {
             let (kind, topic) = (Kind::Will { delay_s }, format!("w/{}", self.who));
             history.sheet(Sheet { who: self.who, kind, topic, qos, retain: false, empty: false, expiry_s: None })
         });
-        self.line = Some(Line { keep_s, since: history.now, spoke: history.now, will: will_key, ..Line::default() });
+        self.line = Some(Line { since: history.now, spoke: history.now, will: will_key, ..Line::default() });
         let (mut said, mut said_of_will) = (PropertyList::default(), PropertyList::default());
-        let mut put = |property| drop(said.push(property));
-        put(Property::SessionExpiryS(keep_s));
-        if self.nature.receive_max > 0 {
-            put(Property::ReceiveMax(self.nature.receive_max));
+        let receive_max = (self.nature.receive_max > 0).then_some(Property::ReceiveMax(self.nature.receive_max));
+        for property in
+            [Property::SessionExpiryS(keep_s), Property::TopicAliasMax(self.nature.aliases)].into_iter().chain(receive_max)
+        {
+            said.push(property).expect("a number fits");
         }
-        put(Property::TopicAliasMax(self.nature.aliases));
         if let Some((_, delay_s)) = will {
-            let _ = said_of_will.push(Property::WillDelayS(delay_s));
+            said_of_will.push(Property::WillDelayS(delay_s)).expect("a number fits");
         }
         let (topic, payload) = (format!("w/{}", self.who), will_key.map(payload_of).unwrap_or_default());
         let hello = Connect {
@@ -372,7 +366,7 @@ impl Client {
         }
         let mut list = PropertyList::default();
         if let Some(s) = expiry_s {
-            let _ = list.push(Property::MessageExpiryS(*s));
+            list.push(Property::MessageExpiryS(*s)).expect("a number fits");
         }
         let publish = Publish { dup, qos: *qos, retain: *retain, topic, id, props: list.view(), payload: &payload };
         publish.encode(self.nature.level, &mut self.out).expect("its fields are short");
@@ -398,7 +392,8 @@ impl Client {
         if self.wanted.contains(&at) && self.rng.percent(60) {
             self.wanted.remove(&at);
             let (id, filter) = (self.free_id(), self.nature.filters[at].0.clone());
-            Unsubscribe::encode(self.nature.level, &mut self.out, id, Properties::NONE, &[&filter]).expect("its fields are short");
+            Unsubscribe::encode(self.nature.level, &mut self.out, id, Properties::NONE, &[&filter])
+                .expect("its fields are short");
             history.tell(Fact::Unasked(self.who, filter.clone()));
             if let Some(line) = &mut self.line {
                 line.pending.insert(id, (history.now, Pending::Unsubscribe(filter)));
@@ -442,11 +437,6 @@ impl Client {
             line.goodbye = true;
             put_empty(&mut self.out, Packets::Disconnect);
         }
-    }
-
-    /// How long the session of its line is kept.
-    pub fn keep_s(&self) -> KeepS {
-        self.line.as_ref().map_or(0, |line| line.keep_s)
     }
 }
 

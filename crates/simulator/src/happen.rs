@@ -53,11 +53,8 @@ impl World {
             Happening::Came(place) => {
                 if let Some(Errand::Load(shard, session_place, session)) = self.errands[place].take() {
                     let fails = self.disk == Disk::Broken || !self.calm && self.rng.percent(5);
-                    let rows = if fails {
-                        Err(StoreError::Engine("cannot read".into()))
-                    } else {
-                        Ok(self.house.vault().queue(session))
-                    };
+                    let rows =
+                        if fails { Err(StoreError::Engine("cannot read".into())) } else { Ok(self.house.vault().queue(session)) };
                     self.say(|| format!("the queue of {session:?} came: {:?} rows", rows.as_ref().map(Vec::len).ok()));
                     self.house.came(shard, session_place, rows);
                 }
@@ -294,7 +291,9 @@ impl World {
             _ => Ok(()),
         };
         let taken = result.is_ok();
-        self.say(|| format!("the disk {} {} notes of shard {shard}: {notes:?}", if taken { "takes" } else { "refuses" }, notes.len()));
+        self.say(|| {
+            format!("the disk {} {} notes of shard {shard}: {notes:?}", if taken { "takes" } else { "refuses" }, notes.len())
+        });
         if taken {
             self.house.vault_mut().keep(&notes);
         }

@@ -210,7 +210,8 @@ impl History {
     /// A number that another history hardly ever has.
     pub fn digest(&self) -> u64 {
         let text = self.entries.iter().map(|entry| format!("{} {:?}\n", entry.at, entry.fact));
-        text.flat_map(String::into_bytes).fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        text.flat_map(String::into_bytes)
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
     /// How often things happened, by name.

@@ -64,8 +64,6 @@ pub struct Nature {
 pub struct Crowd {
     /// How many publish.
     pub publishers: usize,
-    /// How many there are.
-    pub clients: usize,
     /// Milliseconds between two publishes of a publisher.
     pub publish_ms: u64,
 }

@@ -104,7 +104,10 @@ impl World {
             let waiting = self.house.vault().waiting();
             open.push(format!("{} notes and promises are open, {waiting} messages wait on disk", self.house.unfinished()));
             let unhappy = self.clients.iter().filter(|client| !client.is_open() || !client.is_done());
-            open.extend(unhappy.map(|client| format!("client {} is open: {}, waits for {:?}", client.who, client.is_open(), client.waits())));
+            open.extend(
+                unhappy
+                    .map(|client| format!("client {} is open: {}, waits for {:?}", client.who, client.is_open(), client.waits())),
+            );
         }
         self.witness();
         self.everybody_leaves(&mut open);
@@ -144,6 +147,10 @@ impl World {
         }
         self.leaving = true;
         self.run_until(self.now + 20 * S);
+        let until = self.now + 60 * S;
+        while self.house.unfinished() > 0 && self.now < until {
+            self.run_until(self.now + S / 10);
+        }
         if self.house.connections() > 0 {
             open.push(format!("{} connections are open though everybody has left", self.house.connections()));
         }

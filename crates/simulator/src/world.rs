@@ -127,7 +127,7 @@ impl World {
         let publishers = (clients / 5).clamp(2, 25);
         // So many publishes in a minute, whoever makes them.
         let a_minute = *rng.pick(&[200, 600, 1500]);
-        let crowd = Crowd { publishers, clients, publish_ms: publishers as u64 * 60_000 / a_minute };
+        let crowd = Crowd { publishers, publish_ms: publishers as u64 * 60_000 / a_minute };
         let limits = Limits { queue_messages: 1_000_000, queue_bytes: 1 << 30, ..Limits::default() };
         let mut house = House::with_limits(rng.within(1, 4) as u16, limits);
         house.drive_by_hand();
@@ -174,9 +174,13 @@ impl World {
             world.after(wait, Happening::Connect(who));
             world.after(wait + 100 * MS, Happening::Act(who));
         }
-        for (wait_ms, happening) in
-            [(0, Happening::Tick), (3000, Happening::Garbage), (2000, Happening::Push), (8000, Happening::Trouble), (1000, Happening::Look)]
-        {
+        for (wait_ms, happening) in [
+            (0, Happening::Tick),
+            (3000, Happening::Garbage),
+            (2000, Happening::Push),
+            (8000, Happening::Trouble),
+            (1000, Happening::Look),
+        ] {
             world.after(wait_ms * MS, happening);
         }
         world
@@ -274,7 +278,7 @@ impl World {
         for errand in self.house.errands() {
             let place = self.errands.len();
             let delay = self.rng.around(200);
-            let mut in_order = |last: &mut u64| {
+            let in_order = |last: &mut u64| {
                 *last = (*last).max(self.now + delay);
                 *last
             };
@@ -336,12 +340,15 @@ impl World {
 
     /// A client's line is over for it. With `told` the house hears of it.
     pub(crate) fn leave(&mut self, who: Who, how: How, told: bool) {
+        // Goodbye was heard if that is why the house ended the line.
+        let heard =
+            self.line_of[who].and_then(|at| self.house.closed(self.wires[at].line)).is_some_and(|c| c.why == "disconnected");
+        let how = if how == How::Polite && !heard { How::Broken } else { how };
         self.clients[who].lost(how, &mut self.history);
         if let Some(at) = self.line_of[who].take() {
             let latency = self.latency(at);
             self.wires[at].down.vanish();
-            if self.wires[at].over {
-            } else if told {
+            if !self.wires[at].over && told {
                 let arrival = self.wires[at].up.tear(self.now, latency, &mut self.rng);
                 self.at(arrival, Happening::Up(at));
             } else {
