@@ -90,7 +90,8 @@ fn was_clean(told: &Told<'_>, who: Who) -> bool {
 pub fn twice(told: &Told<'_>) -> Vec<String> {
     let mut seen: BTreeMap<(Who, usize, Key), Place> = BTreeMap::new();
     let mut in_groups: BTreeMap<((&str, &str), Key), Who> = BTreeMap::new();
-    let groups: BTreeMap<Who, (&str, &str)> = told.maybe.iter().filter_map(|wish| Some((wish.who, shared(&wish.filter)?))).collect();
+    let groups: BTreeMap<Who, (&str, &str)> =
+        told.maybe.iter().filter_map(|wish| Some((wish.who, shared(&wish.filter)?))).collect();
     let mut found = Vec::new();
     for r in told.received.iter().filter(|r| r.qos == Qos::ExactlyOnce && r.fresh && !r.retain) {
         let Some(key) = r.key.filter(|key| told.sheets.get(*key).is_some_and(|sheet| sheet.qos == Qos::ExactlyOnce)) else {
@@ -101,7 +102,7 @@ pub fn twice(told: &Told<'_>) -> Vec<String> {
             found.push(format!("twice: {key} ({}) came to {} at QoS 2 at {first} ms and at {then} ms", r.topic, r.who));
         }
         if let Some(group) = groups.get(&r.who).filter(|_| r.topic.starts_with("s/"))
-            && let Some(other) = in_groups.insert((group, key), r.who).filter(|other| *other != r.who)
+            && let Some(other) = in_groups.insert((*group, key), r.who).filter(|other| *other != r.who)
         {
             found.push(format!("twice: {key} came to {other} and {} of the group {group:?} at QoS 2", r.who));
         }
