@@ -130,6 +130,8 @@ pub struct Shard {
     /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
     /// through at each tick.
     pub(crate) ending: Vec<(usize, u32)>,
+    /// Sessions whose queues could not be read. Tried again at each tick.
+    pub(crate) unread: Vec<SessionPlace>,
     epoch_last: u32,
     names_given: u64,
     /// What is to outlive the program, on its way to the disk.
@@ -163,6 +165,7 @@ impl Shard {
             by_party: HashMap::new(),
             subscriptions: Subscriptions::default(),
             ending: Vec::new(),
+            unread: Vec::new(),
             epoch_last: 0,
             names_given: 0,
             journal: Journal::default(),
@@ -397,7 +400,8 @@ impl Shard {
     /// Notes a session as it is now, if it is kept at all.
     pub(crate) fn note_session(&mut self, at: usize, due: Millis) {
         let session = &mut self.sessions[at];
-        let sent = session.with_backlog(|b| b.sent_last()).unwrap_or(0);
+        let before = session.kept.as_ref().map_or(0, |kept| kept.sent_before);
+        let sent = session.with_backlog(|b| b.sent_last(before)).unwrap_or(0);
         let Some(kept) = &session.kept else { return };
         let note = Note::Session(KeptSession {
             id: kept.id,
@@ -787,8 +791,13 @@ impl Shard {
         }
     }
 
-    /// Time passes: sessions whose keeping ended go.
+    /// Time passes: sessions whose keeping ended go, and what could not be read is asked for again.
     pub fn tick(&mut self, now: Millis, unix: UnixMs) {
+        for place in std::mem::take(&mut self.unread) {
+            if self.sessions.get(place.index as usize).is_some_and(|s| s.epoch == place.epoch) {
+                self.load(place.index as usize);
+            }
+        }
         let mut ending = std::mem::take(&mut self.ending);
         ending.retain(|&(at, epoch)| {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };

@@ -45,7 +45,7 @@ pub enum Disk {
     Fast,
     /// Nothing: the test answers with [`House::disk_answers`].
     Manual,
-    /// Refuses it at once.
+    /// Refuses it at once; when it is broken it cannot be read either.
     Failing(StoreError),
 }
 
@@ -625,7 +625,13 @@ impl House {
                 }
                 Disk::Failing(error) => (shard, Mail::Kept(Err(error.clone()))),
             },
-            Errand::Load(shard, place, session) => (shard, Mail::Came(place, Ok(self.vault.queue(session)))),
+            Errand::Load(shard, place, session) => {
+                let rows = match &self.disk {
+                    Disk::Failing(error @ StoreError::Engine(_)) => Err(error.clone()),
+                    _ => Ok(self.vault.queue(session)),
+                };
+                (shard, Mail::Came(place, rows))
+            }
             Errand::Up(ticket, _) => {
                 let result = match self.keep {
                     Keep::Yes => Ok(()),
