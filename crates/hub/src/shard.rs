@@ -305,7 +305,13 @@ impl Shard {
             }
             if let Some(at) = known {
                 self.counters.sessions_away -= 1;
-                if hello.clean {
+                let (ends, will_at) = (self.sessions[at].ends, self.sessions[at].will_at);
+                // Its time may be over since the last tick, or since the program was there last.
+                let over = ends.is_some_and(|ends| ends <= now);
+                if will_at.is_some_and(|at| at <= now) {
+                    self.will_due(at, now, unix);
+                }
+                if hello.clean || over {
                     forgot = self.sessions[at].kept.is_some();
                     self.end_session(at, now, unix);
                     known = None;

@@ -414,3 +414,22 @@ fn what_may_have_been_sent_is_marked_however_often_the_program_dies_before_it_is
     assert_eq!(again.len(), 40);
     assert!(again.iter().all(|message| message.ends_with("dup")), "{again:?}");
 }
+
+#[test]
+fn what_is_due_when_the_program_starts_is_done_before_its_client_comes_in() {
+    let (mut house, _) = house(2);
+    let witness = connect(&mut house, "b", "w", false);
+    subscribe(&mut house, witness, "gone", Qos::AtLeastOnce);
+    let kept = connect_with_will(&mut house, "a", "kept", false, Qos::AtLeastOnce);
+    let clean = connect_with_will(&mut house, "a", "clean", true, Qos::AtLeastOnce);
+    received(&mut house, clean);
+    received(&mut house, kept);
+    house.crash(2);
+    // Both come back before a tick has passed.
+    let kept = connect_without_will(&mut house, "a", "kept", false);
+    assert_eq!(received(&mut house, kept), [PRESENT]);
+    let clean = connect_without_will(&mut house, "a", "clean", false);
+    assert_eq!(received(&mut house, clean), [FRESH], "it was to end with its line");
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1", "gone a id=2"], "both lines died with the program");
+}

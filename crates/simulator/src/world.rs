@@ -115,7 +115,7 @@ pub struct World {
 }
 
 /// How much of what happened is remembered in words.
-const TRACE_MAX: usize = 3000;
+const TRACE_MAX: usize = 1_000_000;
 
 const MS: u64 = 1000;
 

@@ -90,14 +90,19 @@ fn was_clean(told: &Told<'_>, who: Who) -> bool {
 pub fn twice(told: &Told<'_>) -> Vec<String> {
     let mut seen: BTreeMap<(Who, usize, Key), Place> = BTreeMap::new();
     let mut in_groups: BTreeMap<((&str, &str), Key), Who> = BTreeMap::new();
+    let kept = |who| is_kept(told, who) && !was_clean(told, who);
     let groups: BTreeMap<Who, (&str, &str)> =
-        told.maybe.iter().filter_map(|wish| Some((wish.who, shared(&wish.filter)?))).collect();
+        (told.maybe.iter()).filter(|wish| kept(wish.who)).filter_map(|wish| Some((wish.who, shared(&wish.filter)?))).collect();
     let mut found = Vec::new();
     for r in told.received.iter().filter(|r| r.qos == Qos::ExactlyOnce && r.fresh && !r.retain) {
         let Some(key) = r.key.filter(|key| told.sheets.get(*key).is_some_and(|sheet| sheet.qos == Qos::ExactlyOnce)) else {
             continue;
         };
         if let Some(before) = seen.insert((r.who, r.life, key), r.place) {
+            // A clean session is given at once what the disk then may not take, and its publisher tries again.
+            if !kept(r.who) && told.resent.contains_key(&key) && told.was_refusing(told.sent[&key], r.place) {
+                continue;
+            }
             let (first, then) = (told.at(before), told.at(r.place));
             found.push(format!("twice: {key} ({}) came to {} at QoS 2 at {first} ms and at {then} ms", r.topic, r.who));
         }
@@ -123,8 +128,11 @@ pub fn order(told: &Told<'_>) -> Vec<String> {
         }
         let sheet = &told.sheets[key];
         let before = newest.entry((r.who, r.life, sheet.who, r.topic, sheet.qos)).or_insert(key);
-        // One that the disk had no room for comes when its publisher tries again, others meanwhile did.
-        let tried_again = told.resent.contains_key(&key) && told.was_refusing(told.sent[&key], r.place);
+        // Who was not there at first, or could not be given it, may get it when its publisher tries again,
+        // and others before.
+        let resent = told.resent.get(&key).is_some_and(|all| all[0] < r.place);
+        let there = r.qos != Qos::AtMostOnce && !told.was_refusing(told.sent[&key], r.place) && was_there(told, r, key);
+        let tried_again = resent && !there;
         if told.sent[before] > told.sent[&key] && !tried_again {
             found.push(format!("order: {} got {key} ({}) only after {before}, at {} ms", r.who, r.topic, told.at(r.place)));
         } else if told.sent[before] < told.sent[&key] {
@@ -132,6 +140,12 @@ pub fn order(told: &Told<'_>) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether a client had a subscription from before a message was sent until it came.
+fn was_there(told: &Told<'_>, r: &Reception<'_>, key: Key) -> bool {
+    let covers = |wish: &&Wish| wish.who == r.who && wish.from < told.sent[&key] && wish.until > r.place;
+    told.surely.iter().filter(covers).any(|wish| wish.qos != Qos::AtMostOnce && matches(&wish.filter, r.topic))
 }
 
 /// Deliveries that say that they are new, by session and message, and how many there may be: a publisher that
