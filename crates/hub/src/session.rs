@@ -134,11 +134,11 @@ impl Session {
         self.owed.as_ref().is_some_and(|owed| owed.iter().any(|owed| owed.token == token))
     }
 
-    /// The result of `token` is known. Calls `pay` with all that may be acknowledged now, in order.
-    /// `false` when `token` is not owed on this line.
-    pub fn pay(&mut self, token: u32, result: Result<(), Refusal>, mut pay: impl FnMut(u32, Result<(), Refusal>)) -> bool {
-        let Some(owed) = &mut self.owed else { return false };
-        let Some(one) = owed.iter_mut().find(|owed| owed.token == token && owed.result.is_none()) else { return false };
+    /// The result of `token` is known. Calls `pay` with all that may be acknowledged now, in order: nothing
+    /// when `token` is not owed on this line.
+    pub fn pay(&mut self, token: u32, result: Result<(), Refusal>, mut pay: impl FnMut(u32, Result<(), Refusal>)) {
+        let Some(owed) = &mut self.owed else { return };
+        let Some(one) = owed.iter_mut().find(|owed| owed.token == token && owed.result.is_none()) else { return };
         one.result = Some(result);
         while let Some(first) = owed.pop_front_if(|owed| owed.result.is_some()) {
             pay(first.token, first.result.unwrap_or(Ok(())));
@@ -146,7 +146,6 @@ impl Session {
         if owed.is_empty() {
             self.owed = None;
         }
-        true
     }
 
     /// The line is gone: nothing is owed on it any more.

@@ -579,10 +579,8 @@ impl Shard {
         let exactly_once = session.with_backlog(|b| b.claim_answered(token, result.is_ok())).unwrap_or(false);
         let Some(conn) = session.conn.filter(|conn| exactly_once || *conn == from) else { return };
         let answers = &mut self.work.answers;
-        let owed = session.pay(token, result, |token, result| answers.push((conn, Answer::Published { token, result })));
-        if !owed && exactly_once {
-            answers.push((conn, Answer::Published { token, result }));
-        }
+        // A newer line on which it was not repeated yet may not even have been welcomed: it is answered there when it is.
+        session.pay(token, result, |token, result| answers.push((conn, Answer::Published { token, result })));
     }
 
     /// Carries out what the journal has brought to its end.

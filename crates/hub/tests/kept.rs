@@ -433,3 +433,21 @@ fn what_is_due_when_the_program_starts_is_done_before_its_client_comes_in() {
     let witness = connect_without_will(&mut house, "b", "w", false);
     assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1", "gone a id=2"], "both lines died with the program");
 }
+
+#[test]
+fn nothing_comes_before_the_welcome_on_a_newer_line() {
+    let mut house = house_with_a_away(1, Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", false);
+    received(&mut house, sender);
+    house.set_disk(Disk::Manual);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    house.cut(sender);
+    let sender = connect(&mut house, "b", "s", false);
+    house.disk_answers_one(0, Ok(()));
+    assert_eq!(received(&mut house, sender), [] as [&str; 0], "its will is still to be kept [MQTT-3.2.0-1]");
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), [PRESENT]);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), ["pubrec 9"]);
+}
