@@ -195,6 +195,11 @@ impl Session {
         self.backlog_mut().push(waiting, limits, keep)
     }
 
+    /// Whether something waits, in memory or on disk.
+    pub fn has_backlog(&self) -> bool {
+        self.backlog.is_some()
+    }
+
     /// Whether a line could take something now.
     pub fn has_next(&self) -> bool {
         self.backlog.as_ref().is_some_and(|b| b.has_next())

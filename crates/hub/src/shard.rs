@@ -334,6 +334,7 @@ impl Shard {
         session.denials_told = 0;
         session.will = hello.will.map(Box::new);
         let (listens, will) = (session.listens_own, session.will.is_some());
+        let waiting = session.durable().is_some() && session.has_backlog();
         if session.kept.is_none() && (hello.keep_s > 0 || will) {
             let id = SessionId(self.commons.next_number());
             session.kept = Some(Box::new(KeptAs { id, will: 0, noted: 0, seq_last: 0, holding: 0, sent_before: 0 }));
@@ -360,7 +361,12 @@ impl Shard {
             self.journal.wait(After { conn: id, answer: Box::new(welcome), hold: true });
         } else {
             self.work.answers.push((id, welcome));
-            if self.sessions[at].has_next() {
+            if waiting && let Some(kept) = &mut self.sessions[at].kept {
+                // What waited for it is sent when it is on disk that it has been here, so that after a crash
+                // it is told that it may have seen it before [MQTT-3.3.1-1].
+                kept.holding += 1;
+                self.journal.wait(After { conn: id, answer: Box::new(Answer::Say(Vec::new())), hold: true });
+            } else if self.sessions[at].has_next() {
                 self.work.ready.push(id);
             }
         }

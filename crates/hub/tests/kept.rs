@@ -379,10 +379,10 @@ fn a_queue_that_cannot_be_read_is_read_when_the_disk_can() {
     let sender = connect(&mut house, "b", "s", true);
     publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
     house.crash(1);
-    house.set_disk(Disk::Failing(StoreError::Engine("cannot read".into())));
+    house.set_unreadable(true);
     let back = connect_without_will(&mut house, "a", "x", false);
     assert_eq!(received(&mut house, back), [PRESENT]);
-    house.set_disk(Disk::Fast);
+    house.set_unreadable(false);
     house.advance_ms(1000);
     assert_eq!(received(&mut house, back), ["t/1 kept id=1"], "nobody has to come again for it");
 }
@@ -402,10 +402,11 @@ fn what_may_have_been_sent_is_marked_however_often_the_program_dies_before_it_is
     assert_eq!(received(&mut house, reader).len(), 2 + 40);
     house.crash(1);
     // It comes back, and goes before its queue is read.
-    house.set_disk(Disk::Failing(StoreError::Engine("cannot read".into())));
+    house.set_disk(Disk::Fast);
+    house.set_unreadable(true);
     let back = connect_without_will(&mut house, "a", "x", false);
     house.cut(back);
-    house.set_disk(Disk::Fast);
+    house.set_unreadable(false);
     house.advance_ms(1000);
     house.crash(1);
     let back = connect(&mut house, "a", "x", false);
@@ -450,4 +451,20 @@ fn nothing_comes_before_the_welcome_on_a_newer_line() {
     publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
     house.disk_answers(Ok(()));
     assert_eq!(received(&mut house, sender), ["pubrec 9"]);
+}
+
+#[test]
+fn what_waited_is_sent_when_it_is_known_for_good_that_its_client_was_here() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
+    house.set_disk(Disk::Manual);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT], "nothing is on disk of its being here");
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, back), ["t/1 kept id=1"]);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT, "t/1 kept id=1 dup"]);
 }

@@ -159,8 +159,10 @@ fn as_new<'a>(told: &'a Told<'_>) -> impl Iterator<Item = ((Who, usize, Key), Ve
     }
     all.into_iter().filter_map(|(of, receptions)| {
         let sheet = told.sheets.get(of.2)?;
-        let again = if sheet.qos == Qos::AtLeastOnce { told.resent.get(&of.2).map_or(0, Vec::len) } else { 0 };
-        let most = 1 + again;
+        let resent = told.resent.get(&of.2).map_or(0, Vec::len);
+        // The same for what is given to a clean session at once, and to the others not for want of room.
+        let refused = !is_kept(told, of.0) && told.was_refusing(told.sent.get(&of.2).copied()?, receptions.last()?.place);
+        let most = 1 + if sheet.qos == Qos::AtLeastOnce || refused { resent } else { 0 };
         (receptions.len() > most).then_some((of, receptions, most))
     })
 }
