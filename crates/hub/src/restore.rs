@@ -63,6 +63,7 @@ impl Shard {
             id: kept.id,
             will: will.as_ref().map_or(0, |(number, _)| *number),
             noted: 0,
+            here: 0,
             seq_last,
             holding: 0,
             sent_before,

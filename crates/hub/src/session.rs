@@ -34,6 +34,8 @@ pub struct KeptAs {
     pub will: u64,
     /// The number behind the last note that the client is to hear nothing before of.
     pub noted: u64,
+    /// The number behind the note that says that its present line is there.
+    pub here: u64,
     /// The last place of its queue. Never given again, also when the queue is empty: on disk the old one may
     /// not have been taken away yet.
     pub seq_last: u64,

@@ -337,11 +337,14 @@ impl Shard {
         let waiting = session.durable().is_some() && session.has_backlog();
         if session.kept.is_none() && (hello.keep_s > 0 || will) {
             let id = SessionId(self.commons.next_number());
-            session.kept = Some(Box::new(KeptAs { id, will: 0, noted: 0, seq_last: 0, holding: 0, sent_before: 0 }));
+            session.kept = Some(Box::new(KeptAs { id, will: 0, noted: 0, here: 0, seq_last: 0, holding: 0, sent_before: 0 }));
         }
         self.set_keep_s(at, hello.keep_s);
         self.note_session(at, now);
         self.note_will(at, now);
+        if let Some(kept) = &mut self.sessions[at].kept {
+            kept.here = self.journal.next();
+        }
         let Some(conn) = self.conn(id) else { return };
         conn.state = ConnState::In(at);
         let (protocol, remote) = (conn.protocol, conn.remote);
@@ -361,12 +364,10 @@ impl Shard {
             self.journal.wait(After { conn: id, answer: Box::new(welcome), hold: true });
         } else {
             self.work.answers.push((id, welcome));
-            if waiting && let Some(kept) = &mut self.sessions[at].kept {
-                // What waited for it is sent when it is on disk that it has been here, so that after a crash
-                // it is told that it may have seen it before [MQTT-3.3.1-1].
-                kept.holding += 1;
-                self.journal.wait(After { conn: id, answer: Box::new(Answer::Say(Vec::new())), hold: true });
-            } else if self.sessions[at].has_next() {
+            if waiting {
+                self.hold_until_here(at);
+            }
+            if self.sessions[at].has_next() {
                 self.work.ready.push(id);
             }
         }
@@ -377,6 +378,18 @@ impl Shard {
             if listens {
                 self.work.events.push(Event::Listening { device });
             }
+        }
+    }
+
+    /// What is on disk of a session's queue is sent when it is on disk too that its line is there, so that
+    /// after a crash the client is told that it may have seen it before [MQTT-3.3.1-1].
+    pub(crate) fn hold_until_here(&mut self, at: usize) {
+        let session = &mut self.sessions[at];
+        if let (Some(conn), Some(kept)) = (session.conn, &mut session.kept)
+            && kept.here > self.journal.kept()
+        {
+            kept.holding += 1;
+            self.journal.wait(After { conn, answer: Box::new(Answer::Say(Vec::new())), hold: true });
         }
     }
 

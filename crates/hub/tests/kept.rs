@@ -468,3 +468,22 @@ fn what_waited_is_sent_when_it_is_known_for_good_that_its_client_was_here() {
     let back = connect_without_will(&mut house, "a", "x", false);
     assert_eq!(received(&mut house, back), [PRESENT, "t/1 kept id=1 dup"]);
 }
+
+#[test]
+fn what_another_shard_kept_waits_too_until_it_is_known_for_good_that_its_client_was_here() {
+    let (mut house, _) = house(2);
+    let away = connect_without_will(&mut house, "a", "x", false);
+    subscribe(&mut house, away, "t/#", Qos::AtLeastOnce);
+    house.cut(away);
+    let sender = connect_without_will(&mut house, "b", "s", false);
+    house.set_disk(Disk::Manual);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    received(&mut house, back);
+    // Device b is the second, on the shard beside that of device a.
+    house.disk_answers_one(0, Ok(()));
+    assert_eq!(house.vault().waiting(), 1);
+    assert_eq!(received(&mut house, back), [] as [&str; 0]);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, back), ["t/1 once id=1"]);
+}
