@@ -128,6 +128,7 @@ impl World {
         let mut nature = Nature::draw(who, &self.crowd, &mut rng);
         (nature.user, nature.client, nature.is_device) = ("crowd".into(), "witness".into(), false);
         (nature.keep_s, nature.filters, nature.will, nature.publish_ms) = (0, Vec::new(), None, 0);
+        (nature.latency_ms, nature.receive_max) = (1, 0);
         let mut client = Client::new(who, nature, rng);
         client.calm = true;
         self.clients.push(client);
