@@ -130,6 +130,8 @@ pub struct Shard {
     /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
     /// through at each tick.
     pub(crate) ending: Vec<(usize, u32)>,
+    /// The number behind the last note that a session has ended because its client wanted it forgotten.
+    forgetting: u64,
     /// Sessions whose queues could not be read. Tried again at each tick.
     pub(crate) unread: Vec<SessionPlace>,
     epoch_last: u32,
@@ -165,6 +167,7 @@ impl Shard {
             by_party: HashMap::new(),
             subscriptions: Subscriptions::default(),
             ending: Vec::new(),
+            forgetting: 0,
             unread: Vec::new(),
             epoch_last: 0,
             names_given: 0,
@@ -293,7 +296,6 @@ impl Shard {
         let party = admission.party.as_client(&client);
         let key = SessionKey::new(&party, client.clone());
         let mut known = self.by_key.get(&key).copied();
-        let mut forgot = false;
         if let Some(at) = known {
             if let Some(old) = self.sessions[at].conn {
                 // One line a session: the newer wins [MQTT-3.1.4-2].
@@ -312,13 +314,18 @@ impl Shard {
                     self.will_due(at, now, unix);
                 }
                 if hello.clean || over {
-                    forgot = self.sessions[at].kept.is_some();
+                    let was_kept = self.sessions[at].kept.is_some();
                     self.end_session(at, now, unix);
                     known = None;
+                    if was_kept {
+                        self.forgetting = self.journal.next();
+                    }
                 }
             }
         }
         let resumed = known.is_some();
+        // Also by an earlier line of this client, which was gone before it could be told.
+        let forgot = !resumed && self.forgetting > self.journal.kept();
         let at = known.unwrap_or_else(|| self.new_session(key, party.clone()));
         let app_says = admission.settings.get(QUEUE_SETTING).and_then(|word| QueuePolicy::parse(word));
         let queue_policy = app_says.unwrap_or(self.commons.limits.queue_policy);

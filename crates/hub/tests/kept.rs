@@ -487,3 +487,39 @@ fn what_another_shard_kept_waits_too_until_it_is_known_for_good_that_its_client_
     house.disk_answers(Ok(()));
     assert_eq!(received(&mut house, back), ["t/1 once id=1"]);
 }
+
+#[test]
+fn what_was_forgotten_for_a_line_that_broke_is_forgotten_for_good_before_the_next_is_let_in() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    house.set_disk(Disk::Manual);
+    let first = connect_without_will(&mut house, "a", "x", true);
+    house.cut(first);
+    let second = connect_without_will(&mut house, "a", "x", true);
+    assert_eq!(received(&mut house, second), [] as [&str; 0]);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, second), [FRESH]);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [FRESH]);
+}
+
+#[test]
+fn a_will_speaks_also_when_the_wall_clock_was_set_back_while_its_client_was_away() {
+    let (mut house, _) = house(1);
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    subscribe(&mut house, witness, "gone", Qos::AtLeastOnce);
+    let dying = connect_with_will(&mut house, "a", "x", false, Qos::AtLeastOnce);
+    received(&mut house, dying);
+    house.crash(1);
+    house.set_disk(Disk::Manual);
+    // It speaks, but the program dies before that is on disk.
+    house.advance_ms(1000);
+    let now = house.now();
+    house.set_time(now, -3_600_000);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    house.advance_ms(1000);
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1"]);
+}
