@@ -10,6 +10,9 @@ use crate::history::{Key, Kind, Who};
 /// How much later than its time a message may come: lines are slow, and readers are stuck for a while.
 const LATE_MS: i64 = 40_000;
 
+/// How long a start may take, with the reading of queues.
+const START_MS: i64 = 20_000;
+
 /// Publishes that were acknowledged and must have come to whoever wanted them then, with their topics.
 fn owed<'a>(told: &'a Told<'_>) -> impl Iterator<Item = (Key, Place, &'a str)> + 'a {
     told.acked.keys().filter_map(|key| {
@@ -49,10 +52,13 @@ fn is_kept(told: &Told<'_>, who: Who) -> bool {
     told.connections.get(&who).and_then(|all| all.last()).is_some_and(|last| last.keep_s > 0)
 }
 
+/// Who ever was in a group, and the wishes that held to the end.
+type Group<'a> = (BTreeSet<Who>, Vec<&'a Wish>);
+
 /// The same for groups: one of the members has it.
 pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
     let have = told.have();
-    let mut groups: BTreeMap<(&str, &str), (BTreeSet<Who>, Vec<&Wish>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str), Group<'_>> = BTreeMap::new();
     for wish in &told.maybe {
         if let Some(group) = shared(&wish.filter) {
             groups.entry(group).or_default().0.insert(wish.who);
@@ -71,7 +77,9 @@ pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
         let one_life = members.iter().all(|who| told.lives.get(who) == Some(&1));
         for (key, place, topic) in owed(told).filter(|(_, _, topic)| matches(filter, topic)) {
             // What one had begun to take exactly once when its session ended is given to nobody else.
-            let moves = one_life || told.sheets[key].qos != Qos::ExactlyOnce;
+            // Nor is what lay on disk for one that had itself forgotten before that was read after a start.
+            let moves =
+                one_life || told.sheets[key].qos != Qos::ExactlyOnce && !members.iter().any(|who| forgot_early(told, *who));
             let had = members.iter().any(|who| have.contains(&(*who, key)));
             if moves && !had && lasting.iter().any(|wish| wish.from < place) {
                 found.push(format!("lost: {key} ({topic}), sent at {} ms, came to nobody of the group {name}", told.at(place)));
@@ -79,6 +87,12 @@ pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether a client had its session forgotten soon after the program was started.
+fn forgot_early(told: &Told<'_>, who: Who) -> bool {
+    let mut all = told.connections.get(&who).into_iter().flatten();
+    all.any(|c| c.clean && told.deaths.iter().any(|death| *death < c.hello && told.at(c.hello) - told.at(*death) < START_MS))
 }
 
 /// Whether a client ever had a session that ended with its line: what it was given is lost with it.
@@ -121,7 +135,7 @@ pub fn order(told: &Told<'_>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     let members: BTreeSet<Who> = told.maybe.iter().filter(|wish| shared(&wish.filter).is_some()).map(|wish| wish.who).collect();
-    for r in told.received.iter().filter(|r| !r.retain && !(members.contains(&r.who) && r.topic.starts_with("s/"))) {
+    for r in told.received.iter().filter(|r| !(r.retain || members.contains(&r.who) && r.topic.starts_with("s/"))) {
         let Some(key) = r.key.filter(|key| told.sent.contains_key(key)) else { continue };
         if !seen.insert((r.who, r.life, key)) {
             continue;
