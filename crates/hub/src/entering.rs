@@ -104,13 +104,15 @@ impl Shard {
             }
             if let Some(at) = known {
                 self.counters.sessions_away -= 1;
-                if hello.clean {
+                // Its time may be over since the last tick, or since the program was there last.
+                let (ends, will_at) = (self.sessions[at].ends, self.sessions[at].will_at);
+                if will_at.is_some_and(|due| due <= now) {
+                    self.will_due(at, now, unix);
+                }
+                if hello.clean || ends.is_some_and(|ends| ends <= now) {
                     forgot = self.sessions[at].kept.is_some();
                     self.end_session(at, now, unix);
                     known = None;
-                } else if self.sessions[at].will_at.is_some_and(|due| due <= now) {
-                    // It died with the program and is back before its will was said.
-                    self.will_due(at, now, unix);
                 }
             }
         }

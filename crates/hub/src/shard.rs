@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use contract::{Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Login, Note, PromiseId, Step, Will};
+use contract::{
+    Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Login, Note, PromiseId, SessionPlace, Step, Will,
+};
 use hashbrown::HashMap;
 use model::limits::Limits;
 use model::{DeviceNumber, Millis, Party, PartyKey, UnixMs};
@@ -81,6 +83,8 @@ pub struct Shard {
     pub(crate) names_given: u64,
     /// What is to outlive the program, on its way to the disk.
     pub(crate) journal: Journal,
+    /// Sessions whose queues could not be read. Tried again at each tick.
+    pub(crate) unread: Vec<SessionPlace>,
     /// Wills of an earlier run that were being said when it ended.
     pub(crate) overdue: Vec<(Arc<Party>, Box<Will>, Note)>,
     /// While a message is routed: the promise under which everywhere that it waits is gathered.
@@ -115,6 +119,7 @@ impl Shard {
             epoch_last: 0,
             names_given: 0,
             journal: Journal::default(),
+            unread: Vec::new(),
             overdue: Vec::new(),
             gathering: None,
             gathered: HashMap::new(),
@@ -290,8 +295,13 @@ impl Shard {
         }
     }
 
-    /// Time passes: sessions whose keeping ended go.
+    /// Time passes: sessions whose keeping ended go, and what could not be read is asked for again.
     pub fn tick(&mut self, now: Millis, unix: UnixMs) {
+        for place in std::mem::take(&mut self.unread) {
+            if self.sessions.get(place.index as usize).is_some_and(|s| s.epoch == place.epoch) {
+                self.load(place.index as usize);
+            }
+        }
         for (party, will, said) in std::mem::take(&mut self.overdue) {
             self.together(Some(said), now, |shard, promise| shard.publish_will(&party, *will, promise, now, unix));
         }

@@ -8,7 +8,7 @@ use protocols::mqtt::codec::Kind;
 use testkit::{Disk, House};
 
 mod clients;
-use clients::{ack, answer, connect, connect_with_will, house, publish, publish_as, received, subscribe};
+use clients::{ack, answer, connect, connect_with_will, connect_without_will, house, publish, publish_as, received, subscribe};
 
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
@@ -385,4 +385,65 @@ fn a_broken_disk_acknowledges_nothing() {
     house.advance_ms(1000);
     let back = connect(&mut house, "a", "x", false);
     assert_eq!(received(&mut house, back), [PRESENT]);
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_is_read_when_the_disk_can() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
+    house.crash(1);
+    house.set_disk(Disk::Failing(StoreError::Engine("cannot read".into())));
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT]);
+    house.set_disk(Disk::Fast);
+    house.advance_ms(1000);
+    assert_eq!(received(&mut house, back), ["t/1 kept id=1"], "nobody has to come again for it");
+}
+
+#[test]
+fn what_may_have_been_sent_is_marked_however_often_the_program_dies_before_it_is_sent_again() {
+    let (mut house, _) = house(1);
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    for n in 0..40 {
+        publish(&mut house, sender, "t", n.to_string().as_bytes(), Qos::AtLeastOnce);
+    }
+    house.set_disk(Disk::Manual);
+    // What makes room for the last eight, whose acknowledgement the disk never hears of.
+    (1..=32).for_each(|id| ack(&mut house, reader, id));
+    assert_eq!(received(&mut house, reader).len(), 2 + 40);
+    house.crash(1);
+    // It comes back, and goes before its queue is read.
+    house.set_disk(Disk::Failing(StoreError::Engine("cannot read".into())));
+    let back = connect_without_will(&mut house, "a", "x", false);
+    house.cut(back);
+    house.set_disk(Disk::Fast);
+    house.advance_ms(1000);
+    house.crash(1);
+    let back = connect(&mut house, "a", "x", false);
+    (1..=32).for_each(|id| ack(&mut house, back, id));
+    let again = received(&mut house, back).split_off(1);
+    assert_eq!(again.len(), 40);
+    assert!(again.iter().all(|message| message.ends_with("dup")), "{again:?}");
+}
+
+#[test]
+fn what_is_due_when_the_program_starts_is_done_before_its_client_comes_in() {
+    let (mut house, _) = house(2);
+    let witness = connect(&mut house, "b", "w", false);
+    subscribe(&mut house, witness, "gone", Qos::AtLeastOnce);
+    let kept = connect_with_will(&mut house, "a", "kept", false, Qos::AtLeastOnce);
+    let clean = connect_with_will(&mut house, "a", "clean", true, Qos::AtLeastOnce);
+    received(&mut house, clean);
+    received(&mut house, kept);
+    house.crash(2);
+    // Both come back before a tick has passed.
+    let kept = connect_without_will(&mut house, "a", "kept", false);
+    assert_eq!(received(&mut house, kept), [PRESENT]);
+    let clean = connect_without_will(&mut house, "a", "clean", false);
+    assert_eq!(received(&mut house, clean), [FRESH], "it was to end with its line");
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1", "gone a id=2"], "both lines died with the program");
 }
