@@ -185,6 +185,9 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { continue };
             let found = session.with_backlog(|b| b.together(seq, result.is_ok())).unwrap_or(false);
             self.work.ready.extend(session.conn);
+            if found && result.is_ok() {
+                self.hold_until_here(place.index as usize);
+            }
             self.counters.dropped += u64::from(found && result.is_err());
         }
     }

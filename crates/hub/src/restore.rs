@@ -61,11 +61,13 @@ impl Shard {
         let at = self.new_session(key, party);
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
-        session.away = kept.away.unwrap_or(unix);
+        // Nobody has left in the future: the wall clock was set back.
+        session.away = kept.away.unwrap_or(unix).min(unix);
         session.kept = Some(Box::new(KeptAs {
             id: kept.id,
             will: will.as_ref().map_or(0, |(number, _)| *number),
             noted: 0,
+            here: 0,
             seq_last,
             holding: 0,
             sent_before,

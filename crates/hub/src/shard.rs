@@ -83,6 +83,8 @@ pub struct Shard {
     pub(crate) names_given: u64,
     /// What is to outlive the program, on its way to the disk.
     pub(crate) journal: Journal,
+    /// The number behind the last note that a session has ended because its client wanted it forgotten.
+    pub(crate) forgetting: u64,
     /// Sessions whose queues could not be read. Tried again at each tick.
     pub(crate) unread: Vec<SessionPlace>,
     /// Wills of an earlier run that were being said when it ended.
@@ -119,6 +121,7 @@ impl Shard {
             epoch_last: 0,
             names_given: 0,
             journal: Journal::default(),
+            forgetting: 0,
             unread: Vec::new(),
             overdue: Vec::new(),
             gathering: None,

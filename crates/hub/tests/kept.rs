@@ -393,10 +393,10 @@ fn a_queue_that_cannot_be_read_is_read_when_the_disk_can() {
     let sender = connect(&mut house, "b", "s", true);
     publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
     house.crash(1);
-    house.set_disk(Disk::Failing(StoreError::Engine("cannot read".into())));
+    house.set_unreadable(true);
     let back = connect_without_will(&mut house, "a", "x", false);
     assert_eq!(received(&mut house, back), [PRESENT]);
-    house.set_disk(Disk::Fast);
+    house.set_unreadable(false);
     house.advance_ms(1000);
     assert_eq!(received(&mut house, back), ["t/1 kept id=1"], "nobody has to come again for it");
 }
@@ -416,10 +416,11 @@ fn what_may_have_been_sent_is_marked_however_often_the_program_dies_before_it_is
     assert_eq!(received(&mut house, reader).len(), 2 + 40);
     house.crash(1);
     // It comes back, and goes before its queue is read.
-    house.set_disk(Disk::Failing(StoreError::Engine("cannot read".into())));
+    house.set_disk(Disk::Fast);
+    house.set_unreadable(true);
     let back = connect_without_will(&mut house, "a", "x", false);
     house.cut(back);
-    house.set_disk(Disk::Fast);
+    house.set_unreadable(false);
     house.advance_ms(1000);
     house.crash(1);
     let back = connect(&mut house, "a", "x", false);
@@ -446,4 +447,93 @@ fn what_is_due_when_the_program_starts_is_done_before_its_client_comes_in() {
     assert_eq!(received(&mut house, clean), [FRESH], "it was to end with its line");
     let witness = connect_without_will(&mut house, "b", "w", false);
     assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1", "gone a id=2"], "both lines died with the program");
+}
+
+#[test]
+fn nothing_comes_before_the_welcome_on_a_newer_line() {
+    let mut house = house_with_a_away(1, Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", false);
+    received(&mut house, sender);
+    house.set_disk(Disk::Manual);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    house.cut(sender);
+    let sender = connect(&mut house, "b", "s", false);
+    house.disk_answers_one(0, Ok(()));
+    assert_eq!(received(&mut house, sender), [] as [&str; 0], "its will is still to be kept [MQTT-3.2.0-1]");
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), [PRESENT]);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), ["pubrec 9"]);
+}
+
+#[test]
+fn what_waited_is_sent_when_it_is_known_for_good_that_its_client_was_here() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
+    house.set_disk(Disk::Manual);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT], "nothing is on disk of its being here");
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, back), ["t/1 kept id=1"]);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT, "t/1 kept id=1 dup"]);
+}
+
+#[test]
+fn what_another_shard_kept_waits_too_until_it_is_known_for_good_that_its_client_was_here() {
+    let (mut house, _) = house(2);
+    let away = connect_without_will(&mut house, "a", "x", false);
+    subscribe(&mut house, away, "t/#", Qos::AtLeastOnce);
+    house.cut(away);
+    let sender = connect_without_will(&mut house, "b", "s", false);
+    house.set_disk(Disk::Manual);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    received(&mut house, back);
+    // Device b is the second, on the shard beside that of device a.
+    house.disk_answers_one(0, Ok(()));
+    assert_eq!(house.vault().waiting(), 1);
+    assert_eq!(received(&mut house, back), [] as [&str; 0]);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, back), ["t/1 once id=1"]);
+}
+
+#[test]
+fn what_was_forgotten_for_a_line_that_broke_is_forgotten_for_good_before_the_next_is_let_in() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    house.set_disk(Disk::Manual);
+    let first = connect_without_will(&mut house, "a", "x", true);
+    house.cut(first);
+    let second = connect_without_will(&mut house, "a", "x", true);
+    assert_eq!(received(&mut house, second), [] as [&str; 0]);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, second), [FRESH]);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [FRESH]);
+}
+
+#[test]
+fn a_will_speaks_also_when_the_wall_clock_was_set_back_while_its_client_was_away() {
+    let (mut house, _) = house(1);
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    subscribe(&mut house, witness, "gone", Qos::AtLeastOnce);
+    let dying = connect_with_will(&mut house, "a", "x", false, Qos::AtLeastOnce);
+    received(&mut house, dying);
+    house.crash(1);
+    house.set_disk(Disk::Manual);
+    // It speaks, but the program dies before that is on disk.
+    house.advance_ms(1000);
+    let now = house.now();
+    house.set_time(now, -3_600_000);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    house.advance_ms(1000);
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1"]);
 }

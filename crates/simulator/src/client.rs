@@ -192,6 +192,9 @@ impl Client {
         let who = self.who;
         let Some(line) = &mut self.line else { return };
         let mut nonsense = |what: &str| history.tell(Fact::Nonsense(who, what.to_owned()));
+        if !line.opened && !matches!(packet, Packet::Connack(_)) {
+            nonsense(&format!("{packet:?} before the CONNACK")); // [MQTT-3.2.0-1]
+        }
         match packet {
             Packet::Connack(connack) if connack.reason == Reason::Success && !line.opened => {
                 (line.opened, line.spoke) = (true, history.now);

@@ -76,7 +76,7 @@ impl World {
     // ---- clients ----
 
     fn connect(&mut self, who: Who) {
-        if self.clients[who].has_line() {
+        if self.clients[who].has_line() || self.leaving {
             return;
         }
         if !self.up {

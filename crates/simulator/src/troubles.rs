@@ -103,6 +103,9 @@ impl World {
         if !self.is_quiet() {
             let waiting = self.house.vault().waiting();
             open.push(format!("{} notes and promises are open, {waiting} messages wait on disk", self.house.unfinished()));
+            let kept = self.house.vault().kept().sessions;
+            let rows = kept.iter().map(|s| (&s.session, self.house.vault().queue(s.session.id)));
+            open.extend(rows.filter(|(_, rows)| !rows.is_empty()).map(|(session, rows)| format!("{session:?} has {rows:?}")));
             let unhappy = self.clients.iter().filter(|client| !client.is_open() || !client.is_done());
             open.extend(
                 unhappy
@@ -128,6 +131,7 @@ impl World {
         let mut nature = Nature::draw(who, &self.crowd, &mut rng);
         (nature.user, nature.client, nature.is_device) = ("crowd".into(), "witness".into(), false);
         (nature.keep_s, nature.filters, nature.will, nature.publish_ms) = (0, Vec::new(), None, 0);
+        (nature.latency_ms, nature.receive_max) = (1, 0);
         let mut client = Client::new(who, nature, rng);
         client.calm = true;
         self.clients.push(client);

@@ -418,6 +418,7 @@ impl World {
             if takes && self.rng.percent(50) {
                 let notes: &Arc<Vec<_>> = &notes;
                 self.house.vault_mut().keep(notes);
+                self.say(|| format!("the disk still takes {} notes: {notes:?}", notes.len()));
             }
         }
         self.forget_errands();

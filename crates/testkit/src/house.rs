@@ -45,7 +45,7 @@ pub enum Disk {
     Fast,
     /// Nothing: the test answers with [`House::disk_answers`].
     Manual,
-    /// Refuses it at once; when it is broken it cannot be read either.
+    /// Refuses it at once.
     Failing(StoreError),
 }
 
@@ -97,6 +97,7 @@ pub struct House {
     limits: Limits,
     vault: TestVault,
     disk: Disk,
+    unreadable: bool,
     /// Batches that wait for the disk, with their shards.
     under_way: Vec<(usize, Arc<Vec<Note>>)>,
     /// Nothing is done that nobody asks for.
@@ -200,6 +201,7 @@ impl House {
             limits,
             vault: TestVault::default(),
             disk: Disk::Fast,
+            unreadable: false,
             under_way: Vec::new(),
             by_hand: false,
             errands: Vec::new(),
@@ -248,6 +250,11 @@ impl House {
     /// What is on disk.
     pub fn vault(&self) -> &TestVault {
         &self.vault
+    }
+
+    /// Whether queues cannot be read from now on.
+    pub fn set_unreadable(&mut self, unreadable: bool) {
+        self.unreadable = unreadable;
     }
 
     /// What happens to notes from now on. A disk that is fast at last also takes what waits for it.
@@ -626,9 +633,9 @@ impl House {
                 Disk::Failing(error) => (shard, Mail::Kept(Err(error.clone()))),
             },
             Errand::Load(shard, place, session) => {
-                let rows = match &self.disk {
-                    Disk::Failing(error @ StoreError::Engine(_)) => Err(error.clone()),
-                    _ => Ok(self.vault.queue(session)),
+                let rows = match self.unreadable {
+                    true => Err(StoreError::Engine("cannot read".into())),
+                    false => Ok(self.vault.queue(session)),
                 };
                 (shard, Mail::Came(place, rows))
             }

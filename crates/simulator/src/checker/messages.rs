@@ -100,7 +100,7 @@ pub fn twice(told: &Told<'_>) -> Vec<String> {
         };
         if let Some(before) = seen.insert((r.who, r.life, key), r.place) {
             // A clean session is given at once what the disk then may not take, and its publisher tries again.
-            if !kept(r.who) && told.resent.contains_key(&key) && told.was_refusing(told.sent[&key], r.place) {
+            if !r.kept && told.resent.contains_key(&key) && told.was_refusing(told.sent[&key], r.place) {
                 continue;
             }
             let (first, then) = (told.at(before), told.at(r.place));
@@ -159,8 +159,10 @@ fn as_new<'a>(told: &'a Told<'_>) -> impl Iterator<Item = ((Who, usize, Key), Ve
     }
     all.into_iter().filter_map(|(of, receptions)| {
         let sheet = told.sheets.get(of.2)?;
-        let again = if sheet.qos == Qos::AtLeastOnce { told.resent.get(&of.2).map_or(0, Vec::len) } else { 0 };
-        let most = 1 + again;
+        let resent = told.resent.get(&of.2).map_or(0, Vec::len);
+        // The same for what is given to a clean session at once, and to the others not for want of room.
+        let refused = !receptions[0].kept && told.was_refusing(told.sent.get(&of.2).copied()?, receptions.last()?.place);
+        let most = 1 + if sheet.qos == Qos::AtLeastOnce || refused { resent } else { 0 };
         (receptions.len() > most).then_some((of, receptions, most))
     })
 }

@@ -20,8 +20,8 @@ pub fn retained(told: &Told<'_>) -> Vec<String> {
             .collect();
         for (topic, sent) in published(told, filter, asked) {
             let (mut allowed, mut nothing) = (BTreeSet::new(), true);
-            for key in sent {
-                if told.acked.get(&key).is_some_and(|acked| *acked < asked) {
+            for (place, key) in sent {
+                if told.sent[&key] == place && told.acked.get(&key).is_some_and(|acked| *acked < asked) {
                     (allowed, nothing) = (BTreeSet::new(), false);
                 }
                 if told.sheets[key].empty {
@@ -41,19 +41,18 @@ pub fn retained(told: &Told<'_>) -> Vec<String> {
 }
 
 /// Retained publishes below a filter that were sent before a place, by topic, in their order.
-fn published<'a>(told: &'a Told<'_>, filter: &str, before: Place) -> BTreeMap<&'a str, Vec<Key>> {
+fn published<'a>(told: &'a Told<'_>, filter: &str, before: Place) -> BTreeMap<&'a str, Vec<(Place, Key)>> {
     let mut all: BTreeMap<&str, Vec<(Place, Key)>> = BTreeMap::new();
-    for (key, sent) in told.sent.iter().filter(|(_, sent)| **sent < before) {
+    // What is sent again at QoS 1 counts again, and what followed it at QoS 2 does not.
+    let again = told.resent.iter().flat_map(|(key, places)| places.iter().map(move |place| (key, place)));
+    for (key, sent) in told.sent.iter().chain(again).filter(|(_, sent)| **sent < before) {
         let sheet = &told.sheets[*key];
         if sheet.retain && matches(filter, &sheet.topic) {
             all.entry(&sheet.topic).or_default().push((*sent, *key));
         }
     }
-    let in_order = |mut keys: Vec<(Place, Key)>| {
-        keys.sort_unstable();
-        keys.into_iter().map(|(_, key)| key).collect()
-    };
-    all.into_iter().map(|(topic, keys)| (topic, in_order(keys))).collect()
+    all.values_mut().for_each(|keys| keys.sort_unstable());
+    all
 }
 
 /// No step of a push claims more than the device did, and each push comes to a step.
@@ -84,8 +83,10 @@ pub fn uploads(told: &Told<'_>) -> Vec<String> {
     for (place, entry) in told.entries.iter().enumerate() {
         match &entry.fact {
             Fact::Stored(key) => {
+                // When the disk refuses the claim, the platform has the upload and its client tries again.
+                let may_come_again = |from| told.died_between(from, place) || told.was_refusing(from, place);
                 let before = stored.insert(*key, place);
-                if before.is_some_and(|before| !told.died_between(before, place)) && told.sheets[*key].qos == Qos::ExactlyOnce {
+                if before.is_some_and(|from| !may_come_again(from)) && told.sheets[*key].qos == Qos::ExactlyOnce {
                     found.push(format!("twice: upload {key} was told to the platform twice, at {} ms", entry.at));
                 }
             }

@@ -36,8 +36,9 @@ pub fn missing(told: &Told<'_>) -> Vec<String> {
             continue;
         }
         let end = if before.closed == NEVER { before.opened } else { before.closed };
-        let (_, most_ms) = told.elapsed_ms(end, now.opened);
-        let over = before.keep_s != u32::MAX && most_ms + EARLIER_MS >= i64::from(before.keep_s) * 1000;
+        let known = (before.opened..end).find(|place| told.at(*place) + EARLIER_MS >= told.at(end)).unwrap_or(end);
+        let (_, most_ms) = told.elapsed_ms(known, now.opened);
+        let over = before.keep_s != u32::MAX && most_ms >= i64::from(before.keep_s) * 1000;
         // A session that nothing was entrusted to yet may be forgotten when the program dies.
         let entrusted = before.present || before.will.is_some() || is_entrusted(told, who, before, now.opened);
         if !over && (entrusted || !told.died_between(before.opened, now.opened)) {

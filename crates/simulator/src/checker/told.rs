@@ -46,6 +46,8 @@ pub struct Reception<'a> {
     pub who: Who,
     /// Which session of the client it came in.
     pub life: usize,
+    /// It outlives its line.
+    pub kept: bool,
     pub key: Option<Key>,
     pub topic: &'a str,
     pub qos: Qos,
@@ -120,7 +122,8 @@ impl<'a> Told<'a> {
                 Fact::Received { who, key, topic, qos, dup, retain, fresh } => {
                     let life = told.lives.get(who).copied().unwrap_or(0);
                     let (who, key, qos, dup, retain, fresh) = (*who, *key, *qos, *dup, *retain, *fresh);
-                    told.received.push(Reception { place, who, life, key, topic, qos, dup, retain, fresh });
+                    let kept = told.connections.get(&who).and_then(|all| all.last()).is_some_and(|last| last.keep_s > 0);
+                    told.received.push(Reception { place, who, life, kept, key, topic, qos, dup, retain, fresh });
                 }
                 _ => {}
             }
