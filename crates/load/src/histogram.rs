@@ -143,7 +143,9 @@ mod tests {
     #[test]
     fn it_passes_between_processes() {
         let mut histogram = Histogram::default();
-        [3, 1_000_000, 77].map(|ns| histogram.record(ns));
+        for ns in [3, 1_000_000, 77] {
+            histogram.record(ns);
+        }
         let told = serde_json::to_string(&histogram).unwrap();
         assert_eq!(serde_json::from_str::<Histogram>(&told).unwrap(), histogram);
     }
