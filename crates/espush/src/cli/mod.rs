@@ -4,6 +4,7 @@
 mod account;
 mod app;
 mod backup;
+mod bench;
 mod client;
 mod data;
 mod device;
@@ -77,6 +78,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Virtual boards, one or thousands
     Sim(sim::Args),
+    /// Measure a broker: connections, messages, latency, what the server spends
+    Bench(bench::Args),
     /// Certificates for TLS listeners
     Tls(tls::Args),
     /// Check that everything is in order, in plain sentences
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Repair(args) => repair::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Tls(args) => tls::run(args),
         Command::Doctor(args) => doctor::run(args),
     };
