@@ -44,7 +44,7 @@ impl Shard {
     pub(crate) fn scram(&mut self, id: ConnId, user: &str) {
         let index = self.index;
         let Some(conn) = self.conn(id) else { return };
-        debug_assert!(matches!(conn.state, ConnState::New), "proofs come before the hello");
+        debug_assert!(matches!(conn.state, ConnState::New | ConnState::In(_)), "a hello that is decided upon has its proof");
         let remote = conn.remote;
         self.gate.scram(user, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 });
     }

@@ -248,7 +248,7 @@ impl Shard {
                 }
             }
             Mail::Scram(ticket, keys) => {
-                if self.conn(ticket.conn).is_some_and(|conn| matches!(conn.state, ConnState::New)) {
+                if self.conn(ticket.conn).is_some_and(|conn| matches!(conn.state, ConnState::New | ConnState::In(_))) {
                     self.work.answers.push((ticket.conn, Answer::Scram(keys)));
                 }
             }
