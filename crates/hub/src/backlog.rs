@@ -183,6 +183,11 @@ impl Backlog {
         self.sent_here < self.in_flight.len() || !self.queue.is_empty()
     }
 
+    /// Whether something lies on disk that was not read yet.
+    pub fn is_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
     /// Whether what lies on disk is to be read now; it then counts as coming.
     pub fn take_resting(&mut self) -> bool {
         let resting = self.stored == Some(Stored::Resting);

@@ -120,7 +120,7 @@ impl Shard {
         }
         let resumed = known.is_some();
         // Also by an earlier line of this client, which was gone before it could be told.
-        let forgot = !resumed && self.forgetting > self.journal.kept();
+        let forgot = self.forgetting > self.journal.kept();
         let at = known.unwrap_or_else(|| self.new_session(key, party.clone()));
         let app_says = admission.settings.get(QUEUE_SETTING).and_then(|word| QueuePolicy::parse(word));
         let queue_policy = app_says.unwrap_or(self.commons.limits.queue_policy);

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
+use crate::ending::shared_parts;
 use crate::journal::Journal;
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
 use crate::session::{Session, SessionKey};
@@ -313,6 +314,9 @@ impl Shard {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };
             let (ends, will_at) = (session.ends, session.will_at);
             if ends.is_some_and(|ends| ends <= now) {
+                if self.must_be_read(at) {
+                    return true;
+                }
                 self.counters.sessions_away -= 1;
                 self.end_session(at, now, unix);
                 return false;
@@ -324,6 +328,13 @@ impl Shard {
         });
         ending.append(&mut self.ending);
         self.ending = ending;
+    }
+
+    /// Whether others of a group are to have what lies on disk of a session, which was not read yet.
+    fn must_be_read(&mut self, at: usize) -> bool {
+        let session = &mut self.sessions[at];
+        let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
+        shares && session.with_backlog(|b| b.is_stored()) == Some(true)
     }
 
     /// What was counted.

@@ -4,7 +4,8 @@
 use contract::store::StoreError;
 use model::Qos;
 use model::limits::Limits;
-use protocols::mqtt::codec::Kind;
+use protocols::mqtt::PROTOCOL;
+use protocols::mqtt::codec::{Connect, Kind, Level, Options, Properties, Property, PropertyList, Subscribe};
 use testkit::{Disk, House};
 
 mod clients;
@@ -508,10 +509,14 @@ fn what_was_forgotten_for_a_line_that_broke_is_forgotten_for_good_before_the_nex
     house.set_disk(Disk::Manual);
     let first = connect_without_will(&mut house, "a", "x", true);
     house.cut(first);
-    let second = connect_without_will(&mut house, "a", "x", true);
-    assert_eq!(received(&mut house, second), [] as [&str; 0]);
+    for clean in [true, false] {
+        let next = connect_without_will(&mut house, "a", "x", clean);
+        assert_eq!(received(&mut house, next), [] as [&str; 0]);
+        house.cut(next);
+    }
+    let last = connect_without_will(&mut house, "a", "x", true);
     house.disk_answers(Ok(()));
-    assert_eq!(received(&mut house, second), [FRESH]);
+    assert_eq!(received(&mut house, last), [FRESH]);
     house.crash(1);
     house.set_disk(Disk::Fast);
     let back = connect_without_will(&mut house, "a", "x", false);
@@ -536,4 +541,42 @@ fn a_will_speaks_also_when_the_wall_clock_was_set_back_while_its_client_was_away
     house.advance_ms(1000);
     let witness = connect_without_will(&mut house, "b", "w", false);
     assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1"]);
+}
+
+#[test]
+fn what_a_group_waits_for_is_read_before_its_member_ends() {
+    let (mut house, _) = house(1);
+    let member = connect_without_will(&mut house, "c", "two", false);
+    let mut expiry = PropertyList::default();
+    expiry.push(Property::SessionExpiryS(60)).unwrap();
+    let (level, props) = (Level::V5, Properties::NONE);
+    let user = (Some("a"), Some(&b"secret"[..]));
+    let hello = Connect {
+        level,
+        clean: false,
+        keep_alive_s: 0,
+        props: expiry.view(),
+        client: "one",
+        will: None,
+        user: user.0,
+        password: user.1,
+    };
+    let mut bytes = Vec::new();
+    hello.encode(&mut bytes).unwrap();
+    Subscribe::encode(level, &mut bytes, 7, props, &[("$share/crew/job", Options::at(Qos::AtLeastOnce))]).unwrap();
+    let ending = house.connect(&PROTOCOL);
+    house.send(ending, &bytes);
+    house.cut(ending);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "job", b"1", Qos::AtLeastOnce);
+    subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
+    house.cut(member);
+    house.set_unreadable(true);
+    house.crash(1);
+    house.advance_ms(70_000);
+    house.set_unreadable(false);
+    house.advance_ms(2000);
+    assert_eq!(house.sessions(), (1, 1), "its time was over");
+    let member = connect_without_will(&mut house, "c", "two", false);
+    assert_eq!(received(&mut house, member), [PRESENT, "job 1 id=1"]);
 }

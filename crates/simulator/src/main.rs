@@ -20,7 +20,7 @@ struct Options {
     /// How many clients; 0 leaves it to the seed.
     #[arg(long, default_value_t = 0)]
     clients: usize,
-    /// Prints the whole history of a run that failed, and not its last steps alone.
+    /// Prints the whole history, and not the last steps of a failure alone.
     #[arg(long)]
     history: bool,
     /// Goes on after a run that failed.
@@ -39,14 +39,15 @@ fn main() -> ExitCode {
         let counts: Vec<String> = outcome.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let word = if outcome.violations.is_empty() { "well" } else { "FAILED" };
         println!("seed {seed}: {word}, {} s, {:016x}: {}", outcome.seconds, outcome.digest, counts.join(", "));
+        outcome.violations.iter().take(20).for_each(|violation| println!("  {violation}"));
+        if options.history {
+            outcome.history.iter().chain(&outcome.trace).for_each(|line| println!("{line}"));
+        }
         if outcome.violations.is_empty() {
             continue;
         }
         failed.push(seed);
-        outcome.violations.iter().take(20).for_each(|violation| println!("  {violation}"));
-        if options.history {
-            outcome.history.iter().chain(&outcome.trace).for_each(|line| println!("{line}"));
-        } else if !options.go_on {
+        if !options.history && !options.go_on {
             println!("  the last facts and happenings:");
             let from = outcome.history.len().saturating_sub(LAST);
             outcome.history[from..].iter().for_each(|line| println!("    {line}"));

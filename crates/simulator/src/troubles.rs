@@ -11,7 +11,7 @@ const MS: u64 = 1000;
 const S: u64 = 1000 * MS;
 
 /// How long everything may take to become quiet when all is well again.
-const QUIET_S_MAX: u64 = 600;
+const QUIET_S_MAX: u64 = 3600;
 
 impl World {
     /// One more trouble.

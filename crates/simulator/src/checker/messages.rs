@@ -130,10 +130,13 @@ pub fn order(told: &Told<'_>) -> Vec<String> {
         }
         let sheet = &told.sheets[key];
         let before = newest.entry((r.who, r.life, sheet.who, r.topic, sheet.qos)).or_insert(key);
-        // Who was not there at first, or could not be given it, may get it when its publisher tries again,
-        // and others before.
+        // Who was not there at first, or could not be given it in time, may get it when its publisher tries
+        // again, and others before.
         let resent = told.resent.get(&key).is_some_and(|all| all[0] < r.place);
-        let there = r.qos != Qos::AtMostOnce && !told.was_refusing(told.sent[&key], r.place) && was_there(told, r, key);
+        let there = r.qos != Qos::AtMostOnce
+            && sheet.expiry_s.is_none()
+            && !told.was_refusing(told.sent[&key], r.place)
+            && was_there(told, r, key);
         let tried_again = resent && !there;
         if told.sent[before] > told.sent[&key] && !tried_again {
             found.push(format!("order: {} got {key} ({}) only after {before}, at {} ms", r.who, r.topic, told.at(r.place)));

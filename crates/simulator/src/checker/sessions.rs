@@ -40,17 +40,19 @@ pub fn missing(told: &Told<'_>) -> Vec<String> {
         let (_, most_ms) = told.elapsed_ms(known, now.opened);
         let over = before.keep_s != u32::MAX && most_ms >= i64::from(before.keep_s) * 1000;
         // A session that nothing was entrusted to yet may be forgotten when the program dies.
-        let entrusted = before.present || before.will.is_some() || is_entrusted(told, who, before, now.opened);
-        if !over && (entrusted || !told.died_between(before.opened, now.opened)) {
+        let entrusted = before.will.is_some() || is_entrusted(told, who, before.life_from, now.opened);
+        // One that it was there again need not be on disk, and its time goes on from before.
+        let unknown = before.keep_s != u32::MAX && told.is_died_over(before.opened);
+        if !over && !unknown && (entrusted || !told.died_between(before.opened, now.opened)) {
             found.push(format!("session: that of {who} was to be kept and is gone at {} ms", told.at(now.opened)));
         }
     }
     found
 }
 
-/// Whether a subscription was granted or an exactly-once publish acknowledged on a connection.
-fn is_entrusted(told: &Told<'_>, who: Who, connection: &Connection, until: usize) -> bool {
-    told.entries[connection.opened..until].iter().any(|entry| match &entry.fact {
+/// Whether a subscription was granted or an exactly-once publish acknowledged in a session.
+fn is_entrusted(told: &Told<'_>, who: Who, from: usize, until: usize) -> bool {
+    told.entries[from..until].iter().any(|entry| match &entry.fact {
         Fact::Granted(other, ..) => *other == who,
         Fact::Acked(key) => told.sheets[*key].who == who && told.sheets[*key].qos == model::Qos::ExactlyOnce,
         _ => false,

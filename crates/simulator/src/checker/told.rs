@@ -27,6 +27,8 @@ pub struct Connection {
     pub will: Option<Key>,
     pub closed: Place,
     pub how: How,
+    /// Where its session began.
+    pub life_from: Place,
 }
 
 /// A time in which a client has or may have a subscription.
@@ -137,7 +139,8 @@ impl<'a> Told<'a> {
             Fact::Hello { who, clean, keep_s } => {
                 let (clean, keep_s) = (*clean, *keep_s);
                 let (opened, present, will, closed, how) = (NEVER, false, None, NEVER, How::Broken);
-                let connection = Connection { hello: place, clean, keep_s, opened, present, will, closed, how };
+                let life_from = place;
+                let connection = Connection { hello: place, clean, keep_s, opened, present, will, closed, how, life_from };
                 self.connections.entry(*who).or_default().push(connection);
                 open.insert(*who, Open::default());
                 if clean {
@@ -145,11 +148,18 @@ impl<'a> Told<'a> {
                 }
             }
             Fact::Opened { who, present, will } => {
-                if let Some(connection) = self.connections.entry(*who).or_default().last_mut() {
+                let all = self.connections.entry(*who).or_default();
+                // One that is there after a connection that was not to be kept began somewhere between.
+                let before = all.iter().rev().skip(1).find(|connection| connection.opened != NEVER);
+                let life_from = before.filter(|before| *present && before.keep_s > 0).map_or(place, |before| before.life_from);
+                if let Some(connection) = all.last_mut() {
                     (connection.opened, connection.present, connection.will) = (place, *present, *will);
+                    connection.life_from = life_from;
+                }
+                if life_from == place {
+                    *self.lives.entry(*who).or_default() += 1;
                 }
                 if !present {
-                    *self.lives.entry(*who).or_default() += 1;
                     self.end_wishes(*who, place, false);
                     self.end_wishes(*who, place, true);
                 }
