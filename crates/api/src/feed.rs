@@ -288,6 +288,10 @@ impl Feed {
                 let (remote, fault) = (remote.to_string(), close.fault.as_str());
                 self.put("fault", device, &Data { protocol, remote, device, fault, why: &close.why, at: *at });
             }
+            Event::AlarmChanged { alarm, raised, why, at } => {
+                let data = serde_json::json!({ "alarm": alarm.as_str(), "raised": raised, "why": why, "at": at });
+                self.put("alarm", None, &data);
+            }
             // Presence and deliveries tell of these in the owner's words.
             Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. } => {}
         }

@@ -44,6 +44,30 @@ pub struct BridgeStatus {
     pub next: Option<UnixMs>,
 }
 
+/// Tells how the store is.
+pub type StoreSource = Box<dyn Fn() -> StoreStatus + Send + Sync>;
+
+/// The store, as `/api/v1/status` shows it.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct StoreStatus {
+    /// Bytes that hold something, the log included.
+    pub used_bytes: u64,
+    /// The most that there may be; 0 is no limit.
+    pub max_bytes: u64,
+    /// Bytes left on the file system.
+    pub free_bytes: u64,
+    /// Bytes of the file system that must stay free.
+    pub free_bytes_min: u64,
+    /// Whether pages carry checksums.
+    pub checksums: bool,
+    /// Why nothing may grow, if so.
+    pub full: Option<String>,
+    /// Why nothing is acknowledged any more, if so.
+    pub failed: Option<String>,
+    /// What was found damaged, if something was.
+    pub damaged: Option<String>,
+}
+
 /// The rooms that the API stands before.
 pub struct App {
     /// Apps, devices, tokens.
@@ -62,6 +86,8 @@ pub struct App {
     pub metrics: Vec<MetricsSource>,
     /// The bridges to other brokers.
     pub bridges: BridgesSource,
+    /// How the store is.
+    pub store: StoreSource,
 }
 
 /// What the program says of itself.

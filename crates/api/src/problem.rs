@@ -70,6 +70,9 @@ impl IntoResponse for Problem {
 
 impl From<FleetError> for Problem {
     fn from(error: FleetError) -> Problem {
+        if let FleetError::Store(error) = error {
+            return error.into();
+        }
         let status = match error.kind() {
             Kind::Missing => StatusCode::NOT_FOUND,
             Kind::Invalid => StatusCode::BAD_REQUEST,
@@ -84,6 +87,12 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
             StoreError::BadCursor => Problem::bad("bad_cursor", error.to_string()),
+            StoreError::Full(_) => Problem::new(StatusCode::INSUFFICIENT_STORAGE, "store_full", error.to_string())
+                .hint("what was acknowledged stays and deletions go on; `espush doctor` tells how much there is"),
+            StoreError::Disk(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "disk_failed", error.to_string())
+                .hint("nothing can be promised any more: check the disk, then restart espush"),
+            StoreError::Damaged(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_damaged", error.to_string())
+                .hint("what is readable is still served; `espush repair` saves it, `espush restore` brings a backup back"),
             _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", error.to_string())
                 .hint("look at the server's log, and whether its disk is full"),
         }

@@ -130,6 +130,39 @@ pub enum Event {
         /// As it is now.
         delivery: Arc<Delivery>,
     },
+    /// Something that the owner should see to began, or is over.
+    AlarmChanged {
+        /// What it is about.
+        alarm: Alarm,
+        /// Whether it began.
+        raised: bool,
+        /// What is wrong and what to do, or that it is well again.
+        why: String,
+        /// When.
+        at: UnixMs,
+    },
+}
+
+/// What the house calls its owner for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// The store is full: what would make it grow is refused.
+    StoreFull,
+    /// A write or fsync failed: nothing is acknowledged any more.
+    DiskFailed,
+    /// What is on disk is not what was written there.
+    StoreDamaged,
+}
+
+impl Alarm {
+    /// The stable word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Alarm::StoreFull => "store_full",
+            Alarm::DiskFailed => "disk_failed",
+            Alarm::StoreDamaged => "store_damaged",
+        }
+    }
 }
 
 /// What happened to a registration.

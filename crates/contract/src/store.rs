@@ -21,6 +21,9 @@ pub enum StoreError {
     /// There is no room for more: the text says what is full and what to do.
     #[error("{0}")]
     Full(String),
+    /// A write or fsync failed: nothing is acknowledged any more until the program is started again.
+    #[error("{0}")]
+    Disk(String),
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

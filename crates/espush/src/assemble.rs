@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context;
-use contract::{Bus, Clock, Consumer, Gate, Line, Protocol, Vault};
+use contract::{Bus, Clock, Consumer, Event, Gate, Line, Protocol, Vault};
 use fleet::Fleet;
 use net::{Listener, Running, Shards, Surroundings, SystemClock, TlsServer, Transport};
 use push::Push;
-use store::Store;
+use store::{Budget, Standing, Store};
 use telemetry::Telemetry;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -60,7 +60,6 @@ impl House {
         let listeners = bind(config, protocols, &mut tls)?;
         let http = bind_http(config, &mut tls)?;
 
-        let store = Arc::new(Store::open(&config.data)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = Shards::new(if config.shards == 0 { cores } else { config.shards }.min(usize::from(u16::MAX)) as u16);
@@ -68,6 +67,7 @@ impl House {
         let watchers = Arc::new(AtomicUsize::new(0));
         let events = Events::new(watchers.clone(), line.clone());
         let bus: Arc<dyn Bus> = events.clone();
+        let store = Arc::new(open_store(config, bus.clone(), clock.clone())?);
 
         let settings = fleet::Settings {
             anonymous: config.auth.anonymous,
@@ -107,6 +107,7 @@ impl House {
         let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits };
         let running = shards.start(&listeners, &around, kept)?;
 
+        let of_store = store.clone();
         let of_bridges = bridges.clone();
         let metrics: Vec<api::MetricsSource> =
             vec![metrics::source(shards.clone(), events.clone(), store.clone()), Box::new(move |out| of_bridges.metrics(out))];
@@ -119,6 +120,7 @@ impl House {
             info,
             metrics,
             bridges: Box::new(move || bridges.status()),
+            store: Box::new(move || status_of(&of_store)),
         };
         let mut router = api::router(app).fallback_service(console::router());
         if let Some(mqtt) = protocols.iter().find(|p| p.name == "mqtt").copied() {
@@ -184,6 +186,21 @@ impl House {
         self.store.close().await;
         Ok(())
     }
+}
+
+/// Opens the store; its alarms become events.
+fn open_store(config: &Config, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> anyhow::Result<Store> {
+    let alarms = move |alarm, raised, why: &str| {
+        bus.emit(&mut vec![Event::AlarmChanged { alarm, raised, why: why.to_owned(), at: clock.unix() }]);
+    };
+    Ok(Store::open_with(&config.data, config.store, Box::new(alarms))?)
+}
+
+/// The store as the API shows it.
+fn status_of(store: &Store) -> api::StoreStatus {
+    let Standing { used_bytes, free_bytes, budget, full, failed, damaged, checksums, .. } = store.standing();
+    let Budget { max_bytes, free_bytes_min } = budget;
+    api::StoreStatus { used_bytes, max_bytes, free_bytes, free_bytes_min, checksums, full, failed, damaged }
 }
 
 /// Binds every listener of the protocols; those for TLS add their certificates to `tls`.

@@ -12,9 +12,18 @@ use crate::config::TlsListen;
 /// The pairs of `espush tls self-signed`, by the names of their files.
 pub const KINDS: [&str; 2] = ["p256", "rsa"];
 
+const DIRECTORY: &str = "tls";
+
 /// Where `espush tls self-signed` keeps its pairs.
 pub fn directory(data: &Path) -> PathBuf {
-    data.join("tls")
+    data.join(DIRECTORY)
+}
+
+/// The files of `espush tls self-signed` that are there, by their path in the data directory.
+pub fn made(data: &Path) -> Vec<PathBuf> {
+    let pairs = KINDS.iter().flat_map(|kind| [format!("{kind}.crt"), format!("{kind}.key")]);
+    let names = pairs.chain(["trust.pem".to_owned()]).map(|name| PathBuf::from(DIRECTORY).join(name));
+    names.filter(|path| data.join(path).exists()).collect()
 }
 
 /// Reads what `listen` shows; `section` is its place in the configuration.

@@ -43,6 +43,19 @@ pub fn source(shards: Arc<Shards>, events: Arc<Events>, store: Arc<Store>) -> ap
         );
         metric(out, "counter", "espush_store_commits_total", "Commits, each one fsync for all that waited.", store.commits());
 
+        let standing = store.standing();
+        let mut gauge = |name, help, value| metric(out, "gauge", name, help, value);
+        gauge("espush_store_used_bytes", "Bytes that the store holds, its log included.", standing.used_bytes);
+        gauge("espush_store_max_bytes", "The most that it may hold; 0 is no limit.", standing.budget.max_bytes);
+        gauge("espush_store_free_bytes", "Bytes left on its file system.", standing.free_bytes);
+        gauge("espush_store_full", "1 while nothing may grow.", standing.full.is_some().into());
+        gauge(
+            "espush_store_failed",
+            "1 after its disk failed: nothing is acknowledged any more.",
+            standing.failed.is_some().into(),
+        );
+        gauge("espush_store_damaged", "1 after damaged data was met.", standing.damaged.is_some().into());
+
         let mut ended: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for (key, count) in all.iter().flat_map(|s| &s.ended) {
             *ended.entry(*key).or_default() += count;

@@ -24,7 +24,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("api", &["model", "contract", "fleet", "push", "telemetry"]),
     ("console", &[]),
     ("sim", &["model", "contract", "protocols"]),
-    ("espush", &["model", "contract", "protocols", "hub", "net", "store", "fleet", "push", "telemetry", "api", "console", "sim"]),
+    ("load", &["model", "protocols"]),
+    (
+        "espush",
+        &["model", "contract", "protocols", "hub", "net", "store", "fleet", "push", "telemetry", "api", "console", "sim", "load"],
+    ),
 ];
 
 /// What tests may import beyond that: a fake world, the languages to speak to it, and a real store under a platform room.

@@ -196,6 +196,8 @@ pub(crate) async fn keep(fleet: Weak<Fleet>, wake: Arc<Notify>) {
         match fleet.flush().await {
             Ok(()) => {}
             Err(FleetError::Store(StoreError::Closed)) => return,
+            // Nothing is written any more, and the store has said so once.
+            Err(FleetError::Store(StoreError::Disk(_))) => {}
             Err(error) => tracing::warn!(%error, "presence could not be written and is tried again"),
         }
         drop(fleet);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::event::Change;
-use contract::store::StoredDevice;
+use contract::store::{StoreError, StoredDevice};
 use contract::{Admission, Refusal, Ticket};
 use model::{AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, limits};
 
@@ -43,7 +43,8 @@ impl Fleet {
             }
             Err(error) => {
                 tracing::error!(device = %id, %error, "a device could not be registered");
-                Err(Refusal::Unavailable)
+                let full = matches!(error, StoreError::Full(_));
+                Err(if full { Refusal::Quota } else { Refusal::Unavailable })
             }
         };
         // It is in the roster before it leaves the reserved ids: a connection finds it in one or the other.

@@ -354,9 +354,14 @@ impl Backlog {
         true
     }
 
-    /// The note of a message could not be kept, and its publisher was told so: it goes, unless it was sent already.
-    pub fn refused(&mut self, number: u64) -> bool {
+    /// The note of a message could not be kept, and its publisher was told so: it goes, unless it was sent
+    /// already. One that may come twice stays for a client that is there, so that it gets all in order.
+    pub fn refused(&mut self, number: u64, online: bool) -> bool {
         let Some(at) = self.queue.iter().position(|q| q.keeping == Keeping::Noted(number)) else { return false };
+        if online && self.queue[at].waiting.qos != Qos::ExactlyOnce {
+            self.queue[at].keeping = Keeping::Not;
+            return false;
+        }
         if let Some(gone) = self.queue.remove(at) {
             self.queue_bytes -= gone.waiting.message.cost_bytes();
         }
@@ -526,7 +531,7 @@ mod tests {
         assert!(matches!(backlog.next(Millis(0), 9, 10), Next::Nothing));
         assert!(matches!(backlog.next(Millis(0), 9, 11), Next::Give(Delivery::Release { slot: 1 })));
         backlog.push(waiting("gone", Qos::ExactlyOnce), &LIMITS(), |_, _| Keeping::Noted(20)).unwrap();
-        assert!(backlog.refused(20) && !backlog.refused(20));
+        assert!(backlog.refused(20, true) && !backlog.refused(20, true));
         assert_eq!(backlog.queue_bytes, 0);
     }
 

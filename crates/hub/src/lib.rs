@@ -7,7 +7,10 @@
 //! |---|---|
 //! | `floor` | the machines of a shard's connections; one turn after another |
 //! | `wheel` | their wake-up times |
-//! | `shard` | connections, logins, takeovers, ends |
+//! | `shard` | the connections and sessions of one shard; what the floor brings |
+//! | `entering` | logins, takeovers, hand-overs to other shards |
+//! | `ending` | lines and sessions end, wills speak |
+//! | `commons` | what the shards share |
 //! | `verbs` | what machines may ask |
 //! | `access` | who may publish and subscribe where; `me/…` becomes `dev/<id>/…` |
 //! | `session` | what is kept for one client, with or without a line |
@@ -16,14 +19,19 @@
 //! | `shared` | `$share/…`: one member of a group gets it, wherever it lives |
 //! | `retained` | last values, shared by all shards |
 //! | `routing` | from a publish to queues, to other shards and to the platform |
+//! | `keeping` | what a session must not lose, told to the journal; what waited for the disk goes on |
 //! | `journal` | what is to outlive the program, on its way to the disk, and who waits for it |
 //! | `restore` | what came back from there |
 //! | `mail` | what travels between shards |
 
 mod access;
 mod backlog;
+mod commons;
+mod ending;
+mod entering;
 mod floor;
 mod journal;
+mod keeping;
 mod mail;
 mod restore;
 mod retained;
@@ -35,6 +43,7 @@ mod subscriptions;
 mod verbs;
 mod wheel;
 
+pub use commons::Commons;
 pub use floor::{Ended, Floor, Moving, Wire};
 pub use mail::{Broadcast, Counters, Gathered, Mail, Safe, Transfer, Work};
-pub use shard::{Commons, Shard, home_of_device, home_shard};
+pub use shard::{Shard, home_of_device, home_shard};

@@ -10,8 +10,10 @@ use model::message::SharedMessage;
 use model::{Message, Millis, Party, UnixMs};
 
 use crate::backlog::Backlog;
+use crate::commons::Commons;
+use crate::ending::shared_parts;
 use crate::session::{KeptAs, SessionKey};
-use crate::shard::{Commons, Shard, shared_parts};
+use crate::shard::Shard;
 use crate::shared::Member;
 use crate::subscriptions::Entry;
 
@@ -52,7 +54,8 @@ impl Shard {
     pub fn restore(&mut self, returned: Returned, party: Arc<Party>, time: (Millis, UnixMs)) {
         self.set_time(time.0, time.1);
         let (now, unix) = time;
-        let Returned { session: kept, will, wishes, claims, seq_last } = returned;
+        let Returned { session: kept, mut wills, wishes, claims, seq_last } = returned;
+        let will = wills.pop();
         let party = party.as_client(&kept.client);
         let key = SessionKey::new(&party, kept.client.clone());
         let at = self.new_session(key, party);
@@ -70,6 +73,9 @@ impl Shard {
             sent_before,
         }));
         session.will = will.map(|(_, will)| will);
+        for (number, will) in wills {
+            self.overdue.push((session.party.clone(), will, Note::WillSaid(kept.id, number)));
+        }
         let gone = millis_at(time, session.away);
         session.ends = (kept.keep_s != u32::MAX).then(|| gone.plus_s(u64::from(kept.keep_s)));
         session.will_at = session.will.as_ref().map(|will| gone.plus_s(u64::from(will.delay_s)));

@@ -1,7 +1,6 @@
 //! From a publish to everyone who wants it: sessions of this shard directly, other shards through one
 //! broadcast, the platform through events. Order is kept per publisher, because every step is a queue.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,10 +14,11 @@ use model::topic::Space;
 use model::{DeviceNumber, Filter, Message, Millis, Party, Qos, UnixMs};
 
 use crate::access;
-use crate::backlog::{Claim, Done, Keeping};
+use crate::backlog::{Claim, Keeping};
+use crate::commons::unix_at;
 use crate::journal::{Publishing, Then, Waits};
-use crate::mail::{Broadcast, Gathered, Mail, Safe};
-use crate::shard::{Shard, unix_at};
+use crate::mail::{Broadcast, Gathered, Mail};
+use crate::shard::Shard;
 use crate::shared::Member;
 
 /// What a device's publish in its own space is to the platform.
@@ -171,63 +171,6 @@ impl Shard {
         if keep { Accepted::Later } else { Accepted::Now }
     }
 
-    /// Everywhere that a message waits is known: on to the disk with it and what it comes from.
-    pub(crate) fn keep_together(&mut self, publishing: Box<Publishing>, gathered: Vec<Gathered>, now: Millis) {
-        let mut notes: Vec<Note> = gathered.iter().map(|one| one.note.clone()).collect();
-        notes.push(publishing.from.clone());
-        let promise = self.journal.begin(Then::Together(publishing, gathered));
-        self.journal.note_for(Note::Together(notes), Some(promise), None, now);
-        self.journal.settle(promise, Ok(()));
-    }
-
-    /// A message is on disk everywhere, or nowhere: its queues may go on.
-    pub(crate) fn kept_together(&mut self, publishing: Publishing, gathered: Vec<Gathered>, result: Result<(), Refusal>) {
-        let mut by_shard: BTreeMap<u16, Vec<(SessionPlace, u64)>> = BTreeMap::new();
-        for Gathered { shard, session, seq, note } in gathered {
-            if let Note::Queued { .. } = note {
-                by_shard.entry(shard).or_default().push((session, seq));
-            }
-        }
-        for (shard, places) in by_shard {
-            if shard == self.index {
-                self.go_on(places, result);
-            } else {
-                self.work.posts.push((shard, Mail::Together(places, result)));
-            }
-        }
-        if let Some((session, conn, token)) = publishing.client {
-            self.published(session, conn, token, result);
-        }
-    }
-
-    /// Messages that waited for the rest of their publish may go out, or go away.
-    pub(crate) fn go_on(&mut self, places: Vec<(SessionPlace, u64)>, result: Result<(), Refusal>) {
-        for (place, seq) in places {
-            let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { continue };
-            let found = session.with_backlog(|b| b.together(seq, result.is_ok())).unwrap_or(false);
-            self.work.ready.extend(session.conn);
-            if found && result.is_ok() {
-                self.hold_until_here(place.index as usize);
-            }
-            self.counters.dropped += u64::from(found && result.is_err());
-        }
-    }
-
-    /// Remembers a topic's last value, here and for the vault.
-    pub(crate) fn retain(&mut self, message: &SharedMessage, promise: Option<PromiseId>, now: Millis) -> Result<(), Refusal> {
-        let version = self.commons.retained.set(message).map_err(|_| Refusal::Quota)?;
-        let note = Note::Retained { version, message: message.clone(), expires: self.unix_at(message.expires) };
-        match self.gathering {
-            Some(promise) => {
-                let session = SessionPlace { index: 0, epoch: 0 };
-                let one = Gathered { note, shard: self.index, session, seq: 0 };
-                self.gathered.entry(promise).or_default().push(one);
-            }
-            None => drop(self.journal.note_for(note, promise, None, now)),
-        }
-        Ok(())
-    }
-
     /// Delivers here, to one member of each group, and tells the other shards. `from` is the session that
     /// published it, which may not want its own;
     /// `promise` waits for all who must keep it.
@@ -251,11 +194,6 @@ impl Shard {
             let safe = self.safe(promise);
             self.work.broadcast.push(Broadcast { message: message.clone(), safe });
         }
-    }
-
-    /// How another shard is asked to keep something for a promise of this one.
-    fn safe(&self, promise: Option<PromiseId>) -> Option<Safe> {
-        promise.map(|promise| Safe { shard: self.index, promise, together: self.gathering.is_some() })
     }
 
     /// Delivers to the sessions of this shard. A push is given only to those of its device that have a
@@ -340,31 +278,6 @@ impl Shard {
             Keeping::Noted(journal.note_for(note, promise, Some(Waits { session: place, held }), due))
         };
         session.enqueue(waiting, &commons.limits, keep)
-    }
-
-    /// A place in a session's queue is no longer needed on disk, if it is there.
-    pub(crate) fn forget_place(&mut self, at: usize, done: &Done, now: Millis) {
-        let on_disk = match done.keeping {
-            Keeping::Not => false,
-            // Should this be on disk before that what it takes away, it comes back at the next start.
-            Keeping::Together => true,
-            Keeping::Noted(number) => !self.journal.take_back(number),
-            Keeping::Kept => true,
-        };
-        if let (true, Some(kept)) = (on_disk, &self.sessions[at].kept) {
-            let due = now.plus_ms(u64::from(self.commons.limits.commit_window_ms));
-            self.journal.note(Note::Settled(kept.id, done.seq), due);
-        }
-    }
-
-    /// Has a session's queue read from disk, if it lies there.
-    pub(crate) fn load(&mut self, at: usize) {
-        let session = &mut self.sessions[at];
-        let Some(kept) = &session.kept else { return };
-        let (id, place) = (kept.id, SessionPlace { index: at as u32, epoch: session.epoch });
-        if session.with_backlog(|b| b.take_resting()) == Some(true) {
-            self.work.loads.push((place, id));
-        }
     }
 
     /// A session's queue has no room for `waiting`: its policy decides. The owner is told once a line.

@@ -271,6 +271,20 @@ fn the_will_of_a_session_that_died_with_the_program_speaks() {
 }
 
 #[test]
+fn a_will_speaks_though_its_client_is_back_before_it_was_said() {
+    let (mut house, _) = house(2);
+    let away = connect(&mut house, "b", "w", false);
+    subscribe(&mut house, away, "gone", Qos::AtLeastOnce);
+    connect_with_will(&mut house, "a", "x", false, Qos::AtLeastOnce);
+    house.crash(2);
+    connect_with_will(&mut house, "a", "x", false, Qos::AtLeastOnce);
+    house.advance_ms(1000);
+    let back = connect(&mut house, "b", "w", false);
+    let wills = received(&mut house, back).iter().filter(|packet| packet.contains("gone a")).count();
+    assert_eq!(wills, 1, "the line was gone when the program died, and no delay was asked for");
+}
+
+#[test]
 fn a_will_comes_once_however_often_the_program_dies_over_it() {
     for answers in 0..7 {
         let (mut house, _) = house(3);

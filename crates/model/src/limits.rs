@@ -235,6 +235,25 @@ pub const STORE_JOBS_PER_COMMIT_MAX: usize = 1_024;
 /// of points never holds up the others.
 pub const STORE_PURGE_ROWS_MAX: usize = 5_000;
 
+/// The part of `store.max_bytes` that is held back, a sixteenth and at most this: deletions, states of
+/// deliveries and presence must go on in a store that is full.
+pub const STORE_RESERVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The smallest `store.max_bytes`: the log alone comes to 4 MiB before it is folded in.
+pub const STORE_BYTES_MAX_MIN: u64 = 16 * 1024 * 1024;
+/// Bytes that stay free on the store's file system by default. A system whose disk is full fails in ways
+/// that nobody has tested; this leaves it room for logs and for an upgrade.
+pub const STORE_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+/// The largest database whose pages are all looked at before the start: under a second of reading from a
+/// disk, some seconds from an SD card. A larger one is looked at while the server is at work.
+pub const STORE_CHECK_AT_START_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A log of a full store that is not worth folding in once more.
+pub const STORE_LOG_BYTES_SMALL: u64 = 1024 * 1024;
+/// The largest database that is given checksums at a start if it has none: that copies it.
+pub const STORE_CONVERT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Free pages that a database keeps for what comes next: 1 MiB.
+pub const STORE_FREE_PAGES_KEPT: u64 = 256;
+/// Free pages that are given back in one go, so that a job which comes meanwhile waits some milliseconds.
+pub const STORE_FREE_PAGES_STEP: u64 = 256;
 /// Facts of the hub in one batch: a transaction of some tens of milliseconds.
 pub const NOTES_PER_BATCH_MAX: usize = 10_000;
 /// How long what could not be kept waits before it is tried again, in milliseconds.

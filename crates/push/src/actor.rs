@@ -65,6 +65,8 @@ pub(crate) struct Actor {
     arriving: Vec<(PushId, Waiter)>,
     flushes: Vec<Reply<()>>,
     waiters: HashMap<PushId, Vec<Waiter>>,
+    /// The store's disk failed: nothing is stored any more.
+    hopeless: bool,
 }
 
 impl Actor {
@@ -97,6 +99,7 @@ impl Actor {
             arriving: Vec::new(),
             flushes: Vec::new(),
             waiters: HashMap::new(),
+            hopeless: false,
         }
     }
 
@@ -127,7 +130,7 @@ impl Actor {
 
     fn nap(&self) -> Duration {
         if !self.todo.touched.is_empty() {
-            return RETRY;
+            return if self.hopeless { NAP } else { RETRY };
         }
         let left = |due: UnixMs| Duration::from_millis(u64::try_from(due.0 - self.clock.unix().0).unwrap_or(0));
         let due = self.book.next_due().map_or(NAP, left);
@@ -238,7 +241,10 @@ impl Actor {
             let _ = reply.send(Ok(id));
         }
         if let Err(error) = updated {
-            tracing::error!(%error, "deliveries could not be stored; trying again");
+            match &error {
+                StoreError::Disk(_) => self.give_up(),
+                error => tracing::error!(%error, "deliveries could not be stored; trying again"),
+            }
             // A device that waits must not wait for our disk: it may send its answer again.
             for (ticket, result) in self.todo.tickets.drain(..) {
                 self.line.published(ticket, result.and(Err(Refusal::Unavailable)));
@@ -247,6 +253,15 @@ impl Actor {
         }
         self.act();
         Ok(())
+    }
+
+    /// Nothing will be stored any more: who waits for that must not wait for ever. What is decided and not
+    /// stored stays untold.
+    fn give_up(&mut self) {
+        self.hopeless = true;
+        for reply in self.flushes.drain(..) {
+            let _ = reply.send(());
+        }
     }
 
     /// Everything in `todo` is on disk: tell the world.

@@ -3,6 +3,8 @@
 
 use rusqlite::Connection;
 
+use crate::disk::vfs::{self, Making};
+
 /// "espu": marks the file as ours, for `file(1)` and against opening a stranger's database.
 pub(crate) const APPLICATION_ID: i64 = 0x6573_7075;
 
@@ -38,9 +40,14 @@ pub(crate) fn inspect(db: &Connection) -> rusqlite::Result<Found> {
 
 /// Brings the database from version `from` to the newest.
 pub(crate) fn migrate(db: &mut Connection, from: i64) -> rusqlite::Result<()> {
-    for (step, version) in STEPS.iter().zip(1i64..).filter(|(_, version)| *version > from) {
+    migrate_to(db, from, NEWEST)
+}
+
+/// Brings the database from version `from` to version `to`.
+pub(crate) fn migrate_to(db: &mut Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+    for (step, version) in STEPS.iter().zip(1i64..).filter(|(_, version)| (from + 1..=to).contains(version)) {
         let transaction = db.transaction()?;
-        transaction.execute_batch(step)?;
+        vfs::making_tables(Making::Anywhere, || transaction.execute_batch(step))?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;

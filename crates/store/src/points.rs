@@ -18,7 +18,7 @@ type Stream = i64;
 
 impl Points for Store {
     fn append(&self, points: Vec<Point>) -> Later<()> {
-        self.writer.write(move |db| {
+        self.writer.grow(move |db| {
             let mut known: HashMap<(DeviceNumber, &str), Option<Stream>> = HashMap::new();
             let mut insert =
                 db.prepare_cached("INSERT OR REPLACE INTO points (device, stream, at, value) VALUES (?1, ?2, ?3, ?4)")?;

@@ -33,7 +33,7 @@ impl Pushes for Store {
     }
 
     fn create_push(&self, push: StoredPush, deliveries: Vec<Delivery>) -> Later<()> {
-        self.writer.write(move |db| {
+        self.writer.grow(move |db| {
             let id = signed(push.id.0)?;
             give(db, "push", id)?;
             let (kind, verb) = match &push.order {

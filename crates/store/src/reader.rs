@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::queue::{Entry, Queue};
+use crate::space::Watch;
 use crate::trouble::{Outcome, Trouble};
 
 /// Two: a long page does not hold up a short question, and the default machine has two cores.
@@ -23,16 +24,22 @@ pub(crate) type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// The callers' end of the readers.
 pub(crate) struct Reader {
     pub(crate) queue: Queue<Job>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 impl Reader {
     /// Queues `work` and promises what it finds.
     pub(crate) fn read<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static) -> Later<T> {
         let (to, from) = oneshot::channel();
+        let watch = Arc::clone(&self.watch);
         let handed = self.queue.hand(Box::new(move |db: &Connection| {
             // Whoever asked may have gone away: then the work is not worth doing.
             if !to.is_closed() {
-                let _ = to.send(snapshot(db, work).map_err(|trouble| trouble.0));
+                let found = snapshot(db, work).map_err(|trouble| trouble.0);
+                if let Err(StoreError::Damaged(why)) = &found {
+                    watch.damaged(why);
+                }
+                let _ = to.send(found);
             }
         }));
         Box::pin(async move {
@@ -46,8 +53,11 @@ fn snapshot<T>(db: &Connection, work: impl FnOnce(&Connection) -> Outcome<T>) ->
     // "Unchecked" because it borrows the connection shared; there is no other transaction on it.
     let snapshot = db.unchecked_transaction().map_err(Trouble::from)?;
     let outcome = work(&snapshot);
-    snapshot.rollback()?;
-    outcome
+    // After an error SQLite may have ended it by itself, and the error is what counts.
+    let ended = snapshot.rollback();
+    let found = outcome?;
+    ended?;
+    Ok(found)
 }
 
 /// One thread. Ends after a stop or when the store is gone.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredToken};
 use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, Rules, UnixMs};
 use ring::digest::{SHA256, digest};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::Store;
 use crate::rows::{give, last_given, list, signed};
 use crate::seal::Seal;
 use crate::trouble::{Outcome, Trouble, damaged};
 
-const APP_KEY: &str = "app key";
+pub(crate) const APP_KEY: &str = "app key";
 const DEVICE_SECRET: &str = "device secret";
 
 impl Registry for Store {
@@ -64,11 +64,14 @@ impl Registry for Store {
                 None => return no_randomness(),
             },
         };
-        self.writer.write(move |db| {
+        let grows = secret.is_some();
+        let work = move |db: &Connection| {
             let tags = json(&device.tags)?;
             let Some((sealed, hash)) = secret else {
                 let changed = db
-                    .prepare_cached("UPDATE devices SET name = ?2, alias = ?3, tags = ?4, firmware = ?5, open = ?6 WHERE number = ?1")?
+                    .prepare_cached(
+                        "UPDATE devices SET name = ?2, alias = ?3, tags = ?4, firmware = ?5, open = ?6 WHERE number = ?1",
+                    )?
                     .execute(params![device.number.0, device.name, device.alias, tags, device.firmware, device.open])?;
                 // It was removed meanwhile, or is new and has no secret: neither may come to be like this.
                 return if changed == 1 { Ok(()) } else { Err(no_such_device(device.number)) };
@@ -94,7 +97,9 @@ impl Registry for Store {
                 hash.as_ref()
             ])?;
             Ok(())
-        })
+        };
+        // A new one, or a new secret.
+        if grows { self.writer.grow(work) } else { self.writer.write(work) }
     }
 
     fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {

@@ -206,6 +206,7 @@ impl Intake {
 
     fn give_up(&mut self, uploads: Vec<Upload>, error: &StoreError) {
         tracing::error!(%error, uploads = uploads.len(), "points could not be stored");
+        let refusal = if matches!(error, StoreError::Full(_)) { Refusal::Quota } else { Refusal::Unavailable };
         for Upload { points, waiting } in uploads {
             // What we believe of its streams may be wrong now: ask the store again.
             if let Some(point) = points.first() {
@@ -216,7 +217,7 @@ impl Intake {
                     self.counts.dropped.fetch_add(1, Ordering::Relaxed);
                     let _ = reply.send(Err(IngestError::Store(error.clone())));
                 }
-                waiting => self.refuse(waiting, Refusal::Unavailable),
+                waiting => self.refuse(waiting, refusal),
             }
         }
     }

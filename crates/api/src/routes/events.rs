@@ -94,6 +94,7 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
 
 impl Reader {
     fn wants(&self, frame: &Frame) -> bool {
-        self.device.is_none() || self.device.as_deref() == frame.device.as_deref()
+        // An alarm concerns everybody, and is about no device.
+        self.device.is_none() || frame.kind == "alarm" || self.device.as_deref() == frame.device.as_deref()
     }
 }

@@ -63,7 +63,7 @@ pub fn router(app: App) -> Router {
         .route("/api/", any(not_found))
         .route("/api/{*rest}", any(not_found))
         .route("/d/{device}", post(direct::push))
-        .route("/healthz", get(async || "ok"))
+        .route("/healthz", get(status::health))
         .route("/metrics", get(show_metrics))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(map_response(secure))

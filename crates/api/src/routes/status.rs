@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use model::UnixMs;
 use serde::Serialize;
 
 use crate::auth::Viewer;
-use crate::{Api, BridgeStatus};
+use crate::problem::Problem;
+use crate::{Api, BridgeStatus, StoreStatus};
 
 #[derive(Serialize)]
 pub(crate) struct Status {
@@ -17,6 +19,7 @@ pub(crate) struct Status {
     apps: usize,
     listeners: Vec<Listener>,
     bridges: Vec<BridgeStatus>,
+    store: StoreStatus,
 }
 
 #[derive(Serialize)]
@@ -36,5 +39,18 @@ pub(crate) async fn show(State(api): State<Api>, _: Viewer) -> Json<Status> {
         apps: counts.apps,
         listeners: listeners.collect(),
         bridges: (api.bridges)(),
+        store: (api.store)(),
     })
+}
+
+/// Whether it is worth talking to, for load balancers and supervisors. A disk that failed is only left
+/// behind by a restart, so that counts as ill; a full store serves all that it has. Strangers may ask: no
+/// path and no figure is told.
+pub(crate) async fn health(State(api): State<Api>) -> Result<&'static str, Problem> {
+    match (api.store)().failed {
+        None => Ok("ok"),
+        Some(_) => {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "disk_failed", "the disk failed: nothing is acknowledged any more"))
+        }
+    }
 }

@@ -199,6 +199,13 @@ impl House {
                 base_url: None,
             },
             metrics: vec![Box::new(|out| api::metrics::metric(out, "counter", "espush_shard_test_total", "A test.", 7))],
+            store: Box::new(|| api::StoreStatus {
+                used_bytes: 3,
+                free_bytes: 5,
+                free_bytes_min: 1,
+                checksums: true,
+                ..api::StoreStatus::default()
+            }),
             bridges: Box::new(|| {
                 vec![api::BridgeStatus {
                     name: "old".into(),

@@ -29,6 +29,16 @@ async fn the_status_counts() {
                 "why": "cannot reach it",
                 "next": null,
             }],
+            "store": {
+                "used_bytes": 3,
+                "max_bytes": 0,
+                "free_bytes": 5,
+                "free_bytes_min": 1,
+                "checksums": true,
+                "full": null,
+                "failed": null,
+                "damaged": null,
+            },
         })
     );
 }

@@ -50,6 +50,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let (good, sentence) = port(listener, &client.base);
                 note("port", good, sentence);
             }
+            let (good, sentence) = store(&status["store"]);
+            note("store", good, sentence);
             for one in status["bridges"].as_array().into_iter().flatten() {
                 let (good, sentence) = bridge(one);
                 note("bridge", good, sentence);
@@ -146,6 +148,19 @@ fn port(listener: &Value, base: &str) -> (bool, String) {
     }
 }
 
+/// The store as the server tells of it.
+fn store(status: &Value) -> (bool, String) {
+    for trouble in ["failed", "damaged", "full"] {
+        if let Some(why) = status[trouble].as_str() {
+            return (false, plain(why));
+        }
+    }
+    let mib = |name: &str| status[name].as_u64().unwrap_or(0) / (1024 * 1024);
+    let of = if mib("max_bytes") > 0 { format!(" of {}", mib("max_bytes")) } else { String::new() };
+    let sums = if status["checksums"] == true { "" } else { "; its pages carry no checksums, `espush repair` adds them" };
+    (true, format!("the store holds {}{of} MiB, its file system has {} MiB left{sums}", mib("used_bytes"), mib("free_bytes")))
+}
+
 /// A bridge as the server tells of it.
 fn bridge(status: &Value) -> (bool, String) {
     let text = |name: &str| plain(status[name].as_str().unwrap_or("-"));
@@ -173,6 +188,18 @@ mod tests {
         status["next"] = json!("one");
         let (good, sentence) = bridge(&status);
         assert!(!good && sentence.ends_with("does not grant \"a\"; next attempt at one"), "{sentence}");
+    }
+
+    #[test]
+    fn a_store_is_good_unless_something_is_wrong_with_it() {
+        const MIB: u64 = 1024 * 1024;
+        let mut status = json!({ "used_bytes": 3 * MIB, "max_bytes": 0, "free_bytes": 9 * MIB, "checksums": true,
+                                 "full": null, "failed": null, "damaged": null });
+        assert_eq!(store(&status), (true, "the store holds 3 MiB, its file system has 9 MiB left".to_owned()));
+        for trouble in ["full", "damaged", "failed"] {
+            status[trouble] = json!(format!("it is {trouble}"));
+            assert_eq!(store(&status), (false, format!("it is {trouble}")), "the worst is told");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod account;
 mod app;
+mod backup;
+mod bench;
 mod client;
 mod data;
 mod device;
@@ -11,8 +13,11 @@ mod duration;
 mod knocks;
 mod messages;
 mod migrate;
+mod progress;
 mod push;
 mod pushes;
+mod repair;
+mod restore;
 mod secure;
 mod serve;
 mod sim;
@@ -63,10 +68,18 @@ enum Command {
     Tail(tail::Args),
     /// Sign-in links and API tokens
     Token(token::Args),
+    /// Everything in one file, while the server runs
+    Backup(backup::Args),
+    /// A backup becomes a data directory again
+    Restore(restore::Args),
+    /// Save what is readable of a damaged database
+    Repair(repair::Args),
     /// Come over from another broker
     Migrate(migrate::Args),
     /// Virtual boards, one or thousands
     Sim(sim::Args),
+    /// Measure a broker: connections, messages, latency, what the server spends
+    Bench(bench::Args),
     /// Certificates for TLS listeners
     Tls(tls::Args),
     /// Check that everything is in order, in plain sentences
@@ -95,8 +108,12 @@ pub fn main() -> ExitCode {
         Command::Knocks(args) => knocks::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
+        Command::Repair(args) => repair::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Tls(args) => tls::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

@@ -121,6 +121,10 @@ fn line(name: &str, data: &Value) -> Option<String> {
             let whose = data["device"].as_str().unwrap_or("somebody");
             format!("{} {whose} at {} ({}) lost the line: {}", clock(text("at")), text("remote"), text("protocol"), text("why"))
         }
+        "alarm" => {
+            let state = if data["raised"] == true { "ALARM" } else { "over" };
+            format!("{} {state} {}: {}", clock(text("at")), text("alarm"), text("why"))
+        }
         _ => return None,
     })
 }
@@ -158,6 +162,11 @@ mod tests {
                 "knock",
                 json!({"protocol":"mqtt","remote":"1.2.3.4:5","claim":"user \"x\"","reason":"no","at":at}),
                 "09:48:48.123 refused user \"x\" from 1.2.3.4:5 (mqtt): no",
+            ),
+            (
+                "alarm",
+                json!({"alarm":"store_full","raised":true,"why":"the store is full","at":at}),
+                "09:48:48.123 ALARM store_full: the store is full",
             ),
         ];
         for (name, data, want) in rows {

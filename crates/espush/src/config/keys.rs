@@ -249,6 +249,22 @@ const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "store.max_bytes",
+        expected: "a whole number of bytes: 0 (no limit) or from 16777216 on",
+        about: "most bytes of the database and its log; what would make it grow beyond is refused; 0 = no limit",
+        set: |c, raw| {
+            let most = number(raw).map(|n| n as u64).filter(|n| *n == 0 || *n >= limits::STORE_BYTES_MAX_MIN)?;
+            c.store.max_bytes = most;
+            Some(())
+        },
+    },
+    Key {
+        name: "store.free_bytes_min",
+        expected: "a whole number of bytes, 0 for none",
+        about: "bytes of the store's file system that stay free; what would take them is refused",
+        set: |c, raw| number(raw).map(|n| c.store.free_bytes_min = n as u64),
+    },
+    Key {
         name: "store.commit_window_ms",
         expected: "a whole number from 0 to 1000",
         about: "ms that a message for a client that is there may wait for its acknowledgement before it is written to disk",
@@ -312,6 +328,8 @@ pub fn help(protocols: &[Protocol]) -> String {
         "limits.retained_messages" => defaults.limits.retained_messages.to_string(),
         "limits.retained_bytes" => defaults.limits.retained_bytes.to_string(),
         "limits.connections_per_address" => defaults.limits.connections_per_address.to_string(),
+        "store.max_bytes" => defaults.store.max_bytes.to_string(),
+        "store.free_bytes_min" => defaults.store.free_bytes_min.to_string(),
         "store.commit_window_ms" => defaults.limits.commit_window_ms.to_string(),
         "sys.interval_s" => defaults.sys_interval_s.to_string(),
         "log.level" => defaults.log.level.to_string(),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use contract::Protocol;
 use model::limits::{self, Limits};
+use store::Budget;
 use tracing::level_filters::LevelFilter;
 
 pub use bridges::Bridge;
@@ -40,6 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// Seconds between two publications of `$SYS/broker/…`; 0 is off.
     pub sys_interval_s: usize,
+    /// What the store may use.
+    pub store: Budget,
     /// Connections out to other MQTT brokers.
     pub bridges: Vec<Bridge>,
     /// What is logged.
@@ -146,6 +149,7 @@ impl Config {
             mqtt_go_to: None,
             limits: Limits::default(),
             sys_interval_s: 10,
+            store: Budget { max_bytes: 0, free_bytes_min: limits::STORE_FREE_BYTES_MIN },
             bridges: Vec::new(),
             log: Log { level: LevelFilter::INFO },
         }

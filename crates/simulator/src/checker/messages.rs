@@ -52,13 +52,11 @@ fn is_kept(told: &Told<'_>, who: Who) -> bool {
     told.connections.get(&who).and_then(|all| all.last()).is_some_and(|last| last.keep_s > 0)
 }
 
-/// Who ever was in a group, and the wishes that held to the end.
-type Group<'a> = (BTreeSet<Who>, Vec<&'a Wish>);
-
 /// The same for groups: one of the members has it.
 pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
     let have = told.have();
-    let mut groups: BTreeMap<(&str, &str), Group<'_>> = BTreeMap::new();
+    type Members<'a> = (BTreeSet<Who>, Vec<&'a Wish>);
+    let mut groups: BTreeMap<(&str, &str), Members<'_>> = BTreeMap::new();
     for wish in &told.maybe {
         if let Some(group) = shared(&wish.filter) {
             groups.entry(group).or_default().0.insert(wish.who);
@@ -135,7 +133,8 @@ pub fn order(told: &Told<'_>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     let members: BTreeSet<Who> = told.maybe.iter().filter(|wish| shared(&wish.filter).is_some()).map(|wish| wish.who).collect();
-    for r in told.received.iter().filter(|r| !(r.retain || members.contains(&r.who) && r.topic.starts_with("s/"))) {
+    let by_group = |r: &&Reception<'_>| members.contains(&r.who) && r.topic.starts_with("s/");
+    for r in told.received.iter().filter(|r| !(r.retain || by_group(r))) {
         let Some(key) = r.key.filter(|key| told.sent.contains_key(key)) else { continue };
         if !seen.insert((r.who, r.life, key)) {
             continue;

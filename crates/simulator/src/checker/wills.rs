@@ -45,10 +45,9 @@ pub fn lost(told: &Told<'_>) -> Vec<String> {
 
 /// A will whose client is known to have said goodbye never comes.
 pub fn undue(told: &Told<'_>) -> Vec<String> {
-    let polite = |connection: &Connection| {
-        let alone = !told.died_between(connection.hello, connection.closed);
-        connection.how == How::Polite && alone && !told.is_died_over(connection.closed)
-    };
+    // Nor does a program hear it that died before.
+    let heard = |c: &Connection| !told.is_died_over(c.closed) && !told.died_between(c.hello, c.closed);
+    let polite = |connection: &Connection| connection.how == How::Polite && heard(connection);
     let undue: BTreeMap<Key, Who> = wills(told).filter(|(_, _, c, _)| polite(c)).map(|(who, key, ..)| (key, who)).collect();
     let mut told_of = BTreeSet::new();
     let mut found = Vec::new();

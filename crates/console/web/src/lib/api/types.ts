@@ -155,6 +155,15 @@ export interface Status {
 	online: number;
 	apps: number;
 	listeners: { name: string; addr: string }[];
+	/** How the store is; the sentences are there when something is wrong. */
+	store?: { full: string | null; failed: string | null; damaged: string | null };
+}
+
+export interface Alarm {
+	alarm: 'store_full' | 'disk_failed' | 'store_damaged';
+	raised: boolean;
+	why: string;
+	at: string;
 }
 
 /** What the event stream tells, by the name of the event. */
@@ -166,4 +175,5 @@ export interface Events {
 	delivery: Delivery & { push: number };
 	knock: Knock;
 	fault: Fault;
+	alarm: Alarm;
 }

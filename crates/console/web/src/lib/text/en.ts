@@ -41,6 +41,11 @@ export const en = {
 		lost: 'The live line to the server is lost. Trying again…',
 		live: 'Live'
 	},
+	alarms: {
+		failed: 'The disk failed.',
+		damaged: 'Stored data is damaged.',
+		full: 'The store is full.'
+	},
 	roles: { owner: 'Owner', operator: 'Operator', viewer: 'Viewer' } satisfies Record<Role, string>,
 	signin: {
 		title: 'Sign in',

@@ -40,6 +40,11 @@ export const zh: Text = {
 		lost: '与服务器的实时连接已断开，正在重连…',
 		live: '实时'
 	},
+	alarms: {
+		failed: '磁盘出错。',
+		damaged: '存储的数据已损坏。',
+		full: '存储空间已满。'
+	},
 	roles: { owner: '所有者', operator: '操作员', viewer: '只读' },
 	signin: {
 		title: '登录',
