@@ -151,16 +151,24 @@ impl<'a> Told<'a> {
                 let all = self.connections.entry(*who).or_default();
                 // One that is there after a connection that was not to be kept began somewhere between.
                 let before = all.iter().rev().skip(1).find(|connection| connection.opened != NEVER);
-                let life_from = before.filter(|before| *present && before.keep_s > 0).map_or(place, |before| before.life_from);
+                // So may one whose time was perhaps over when a connection between was not answered.
+                let between = all.iter().rev().skip(1).take_while(|connection| connection.opened == NEVER).count() > 0;
+                let known = before.map(|before| (before.opened, before.keep_s, before.life_from));
+                let doubtful = |from, keep_s| {
+                    keep_s == 0 || between && keep_s != KeepS::MAX && self.elapsed_ms(from, place).1 >= i64::from(keep_s) * 1000
+                };
+                let goes_on = known.filter(|(from, keep_s, _)| *present && !doubtful(*from, *keep_s));
+                let life_from = goes_on.map_or(place, |(_, _, life_from)| life_from);
+                let all = self.connections.entry(*who).or_default();
                 if let Some(connection) = all.last_mut() {
                     (connection.opened, connection.present, connection.will) = (place, *present, *will);
                     connection.life_from = life_from;
                 }
                 if life_from == place {
                     *self.lives.entry(*who).or_default() += 1;
+                    self.end_wishes(*who, place, false);
                 }
                 if !present {
-                    self.end_wishes(*who, place, false);
                     self.end_wishes(*who, place, true);
                 }
             }
