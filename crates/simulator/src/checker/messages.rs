@@ -176,8 +176,9 @@ fn as_new<'a>(told: &'a Told<'_>) -> impl Iterator<Item = ((Who, usize, Key), Ve
     all.into_iter().filter_map(|(of, receptions)| {
         let sheet = told.sheets.get(of.2)?;
         let resent = told.resent.get(&of.2).map_or(0, Vec::len);
-        // The same for what is given to a clean session at once, and to the others not for want of room.
-        let refused = !receptions[0].kept && told.was_refusing(told.sent.get(&of.2).copied()?, receptions.last()?.place);
+        // The same for what is given at once while the disk refuses it: to a clean session, and at QoS 1 to anybody.
+        let may_repeat = !receptions[0].kept || receptions.iter().all(|r| r.qos == Qos::AtLeastOnce);
+        let refused = may_repeat && told.was_refusing(told.sent.get(&of.2).copied()?, receptions.last()?.place);
         let most = 1 + if sheet.qos == Qos::AtLeastOnce || refused { resent } else { 0 };
         (receptions.len() > most).then_some((of, receptions, most))
     })
@@ -240,7 +241,10 @@ pub fn stale(told: &Told<'_>) -> Vec<String> {
         let Some(key) = r.key.filter(|key| told.sent.contains_key(key)) else { continue };
         let Some(expiry_s) = told.sheets[key].expiry_s else { continue };
         let sent = told.resent.get(&key).into_iter().flatten().copied().filter(|place| *place < r.place).max();
-        let (least_ms, _) = told.elapsed_ms(sent.unwrap_or(told.sent[&key]), r.place);
+        // It may be the first copy of several, which lives by a clock that was set back since.
+        let first = told.sent[&key];
+        let set_back_ms = told.elapsed_ms(first, r.place).0 - (told.at(r.place) - told.at(first));
+        let least_ms = told.at(r.place) - told.at(sent.unwrap_or(first)) + set_back_ms;
         if least_ms > i64::from(expiry_s) * 1000 + LATE_MS {
             found.push(format!("stale: {key} was good for {expiry_s} s and came to {} after {least_ms} ms", r.who));
         }
