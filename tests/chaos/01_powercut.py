@@ -62,7 +62,7 @@ def test_what_was_synced_stays_and_the_rest_goes(disk):
     disk.run("f = os.open('a', os.O_CREAT | os.O_RDWR); os.write(f, b's' * 2000); os.fsync(f); os.write(f, b'l' * 2000); os.pwrite(f, b'l' * 9, 5)")
     lost = disk.cut()
     assert disk["a"] == SYNCED
-    assert (lost.syncs, lost.exposed) == (1, 2)
+    assert (lost.syncs, lost.exposed, lost.fault) == (1, 2, False)
 
 
 def test_a_sync_covers_what_came_before_it_and_its_own_file_only(disk):
@@ -132,7 +132,7 @@ def test_syncs_fail_as_told_and_then_cover_nothing(disk):
         fsync_fails_after=1,
     )
     assert said == ["5", "5"]
-    disk.cut()
+    assert disk.cut().fault
     assert disk["a"] == b"x"
 
 
@@ -145,5 +145,5 @@ def test_a_disk_that_is_full_still_takes_what_needs_no_room(disk):
         space_bytes=100 - 1,
     )
     assert said == ["28"]
-    disk.cut()
+    assert disk.cut().fault
     assert disk["a"] == b"2" * 150

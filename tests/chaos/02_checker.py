@@ -85,8 +85,10 @@ def test_a_will_comes_when_its_client_or_the_server_died(story):
 
 @pytest.mark.parametrize("healthy, wrong", [(True, ["lost"]), (False, [])])
 def test_a_will_may_be_refused_by_a_bad_disk(story, healthy, wrong):
-    story.note("started", healthy=True).subscribed().opened("m", False, will="w").note("killed").note("closed", "m", polite=False)
-    story.note("started", healthy=healthy).breaks(*wrong)
+    story.note("started").subscribed().opened("m", False, will="w").note("killed").note("closed", "m", polite=False).note("started")
+    if not healthy:
+        story.note("disk_failed").note("started")
+    story.breaks(*wrong)
 
 
 def test_a_will_comes_never_after_a_goodbye(story):
@@ -160,8 +162,8 @@ def test_an_acknowledgement_that_was_not_read_or_not_on_disk_yet_does_not_count(
 
 
 def test_a_bad_disk_keeps_no_acknowledgements(story):
-    story.note("started", healthy=False).subscribed().sent("p:1").received("p:1").receipted("p:1").settled().note("killed")
-    story.note("started", healthy=True).opened("s", present=True).received("p:1").breaks()
+    story.note("started").subscribed().sent("p:1").received("p:1").receipted("p:1").settled().note("killed").note("disk_failed")
+    story.note("started").opened("s", present=True).received("p:1").breaks()
 
 
 def test_a_publisher_that_repeats_itself_may_have_made_two_of_one(story):

@@ -80,8 +80,7 @@ class Told:
         return sum(start.place < place for start in self.by["started"])
 
     def healthy(self, life):
-        starts = self.by["started"][life - 1 : life] if life else []
-        return all(start.about.get("healthy", True) for start in starts)
+        return all(self.life(failed.place) != life for failed in self.by["disk_failed"])
 
     def of(self, members):
         return [event for member in members for event in self.received[member]]
@@ -153,7 +152,8 @@ def twice(told):
 
 
 def order(told):
-    """First occurrences of one publisher's messages of a topic and a QoS come in the order in which they were sent."""
+    """First occurrences of one publisher's messages of a topic and a QoS come in the order in which they were sent, as
+    long as the disk took what they were written to."""
     shared = {event.who for event in told.by["granted"] if event.filter.startswith("$share/")}
     for who, events in told.received.items():
         if who in shared:
@@ -167,7 +167,8 @@ def order(told):
             seen.add((session, event.key))
             stream = (session, publish.who, publish.topic, publish.qos)
             before = newest.get(stream)
-            if before is not None and before.place > publish.place:
+            # A publish that a full or failing disk refused comes again behind one that found room.
+            if before is not None and before.place > publish.place and told.healthy(told.life(publish.place)):
                 yield f"order: {who} got {event.key} only after {before.key}"
             else:
                 newest[stream] = publish

@@ -18,7 +18,8 @@
 | `pushes_listed` | the API's caller | `pushes`: ids |
 | `upload_sent`, `upload_acked` | a device | `key` |
 | `uploads_listed` | the API's caller | `device`, `keys` |
-| `killed`, `started` | the harness | `healthy`: whether the disk will go on taking what is written |
+| `killed`, `started` | the harness | |
+| `disk_failed` | the harness | before the next `started`: in the life that ended the disk had begun to take nothing |
 """
 
 import dataclasses

@@ -32,7 +32,7 @@
 
 /* One entry of the log: this, then `name_bytes` of name, then `kept_bytes` of what stood there. */
 struct entry {
-    uint64_t kind;       /* N named, W written, T truncated, S synced, D directory synced, R renamed, U unlinked */
+    uint64_t kind;       /* N named, W written, T truncated, S synced, D directory synced, R renamed, U unlinked, F a fault was shown */
     uint64_t file;       /* inode */
     uint64_t offset;     /* W: where; T: the new length; S, D: the log's length when the sync began; N: 1 if made;
                             R, U: number of the hard link that keeps what the name had stood for, or 0 */
@@ -85,6 +85,13 @@ static void note(struct entry entry, const char *name, const void *kept) {
     append(&entry, sizeof entry);
     if (entry.name_bytes) append(name, entry.name_bytes);
     if (entry.kept_bytes) append(kept, entry.kept_bytes);
+}
+
+/* The program has now seen the disk fail. */
+static void fault(int error) {
+    static int known;
+    if (!known++) note((struct entry){.kind = 'F'}, NULL, NULL);
+    errno = error;
 }
 
 static int below(const char *path) {
@@ -215,8 +222,8 @@ static ssize_t written(int fd, const struct iovec *parts, int count, off_t offse
         uint64_t end = at + length, kept = at >= size ? 0 : (end < size ? end : size) - at;
         if (space_bytes >= 0 && end > size) {
             if (end - size > (uint64_t)space_bytes) {
+                fault(ENOSPC);
                 pthread_mutex_unlock(&order);
-                errno = ENOSPC;
                 return -1;
             }
             space_bytes -= end - size;
@@ -275,6 +282,7 @@ static int synced(long call, int fd) {
     ino_t file = held(fd, &about);
     uint64_t begun = log_bytes;
     int fails = file && fsync_fails_after >= 0 && syncs++ >= fsync_fails_after;
+    if (fails) fault(EIO);
     pthread_mutex_unlock(&order);
     if (file && fsync_ms) nanosleep(&(struct timespec){fsync_ms / 1000, fsync_ms % 1000 * 1000000}, NULL);
     if (fails) {

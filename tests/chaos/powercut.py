@@ -33,13 +33,15 @@ def environment(library, directory, log, **faults):
 
 
 class Lost:
-    """What a cut found and took: how often files were synced, entries that were not durable, sectors and names put back."""
+    """What a cut found and took: how often files were synced, whether the program saw a fault, entries that were not
+    durable, sectors and names put back."""
 
     def __init__(self):
         self.syncs = self.exposed = self.sectors = self.names = 0
+        self.fault = False
 
     def __repr__(self):
-        return f"{self.syncs} syncs; {self.exposed} writes not durable; {self.sectors} sectors and {self.names} names put back"
+        return f"{self.syncs} syncs{', then faults' if self.fault else ''}; {self.exposed} writes not durable; {self.sectors} sectors and {self.names} names put back"
 
 
 def cut(directory, log, seed=None):
@@ -47,6 +49,7 @@ def cut(directory, log, seed=None):
     chance = random.Random(seed) if seed is not None else None
     entries, lost = list(read(log)), Lost()
     lost.syncs = sum(entry.kind in "SD" for entry in entries)
+    lost.fault = any(entry.kind == "F" for entry in entries)
     synced = {}
     for entry in entries:
         if entry.kind in "SD":

@@ -27,7 +27,8 @@ def main():
     options.add_argument("--verbose", action="store_true", help="a line a kill")
     options = options.parse_args()
     chance = random.Random(options.seed)
-    seeds = [chance.randrange(1_000_000_000) for _ in range(-(-options.rounds // ROUNDS_EACH))]
+    scenarios = -(-options.rounds // ROUNDS_EACH)
+    seeds = [chance.randrange(1_000_000_000) for _ in range(scenarios)] if options.scenario is None else [options.scenario]
     begun, bad = time.monotonic(), 0
     place = pathlib.Path(tempfile.mkdtemp(prefix="chaos-"))
     library = powercut.build(place) if options.power else None

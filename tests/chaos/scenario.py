@@ -37,6 +37,9 @@ class Scenario:
         """The violations. The journal is beside the data directory afterwards."""
         try:
             asyncio.run(self.live())
+        except AssertionError as error:
+            # A client that is not known any more, an answer that the API must not give: nobody can go on from there.
+            return [f"stopped: {error}"]
         finally:
             if self.server.process is not None:
                 self.server.kill()
@@ -52,8 +55,7 @@ class Scenario:
             self.journal.note("killed")
             self.server.kill()
             await asyncio.gather(*working)
-            if self.library:
-                self.lost.append(powercut.cut(self.server.data, self.log, self.chance.choice([None, self.chance.random()])))
+            self.cut()
             self.say(f"kill {number + 1} of {self.kills}: {len(self.journal.events)} events{f', {self.lost[-1]}' if self.lost else ''}")
             self.calm = number + 1 == self.kills
             await self.start()
@@ -67,11 +69,26 @@ class Scenario:
             slow = {"fsync_ms": self.chance.choice([0, 3, 15])}
             self.server.environment = powercut.environment(self.library, self.server.data, self.log, **slow, **self.faults())
         self.starts += 1
-        await asyncio.to_thread(self.server.start)
+        try:
+            await asyncio.to_thread(self.server.start)
+        except AssertionError:
+            if not self.faulty:
+                raise
+            # It said that it cannot start on such a disk, which is its right. Somebody mends it.
+            self.cut()
+            self.faulty, self.server.environment = False, powercut.environment(self.library, self.server.data, self.log)
+            await asyncio.to_thread(self.server.start)
         # The same ports from now on, as a real server has.
         for name, port in self.server.ports.items():
             self.server.settings[f"{name}.listen"] = f"127.0.0.1:{port}"
-        self.journal.note("started", healthy=not self.faulty)
+        self.journal.note("started")
+
+    def cut(self):
+        """The power goes, where that is what is played."""
+        if self.library:
+            self.lost.append(powercut.cut(self.server.data, self.log, self.chance.choice([None, self.chance.random()])))
+            if self.lost[-1].fault:
+                self.journal.note("disk_failed")
 
     def faults(self):
         """Now and then a disk that goes bad, or is full, some time after the start: then nothing more is acknowledged."""

@@ -84,16 +84,17 @@ pub struct KeptWish {
 pub enum Note {
     /// A session is there, or has changed.
     Session(KeptSession),
-    /// A session has a will, or none any more.
+    /// A session has a will. An earlier one stays until it is said: a client may be back with a new will
+    /// before the old one is on its way to everyone.
     Will {
         /// The session.
         session: SessionId,
-        /// Tells this will from another of the session.
+        /// Tells this will from others of the session; later ones have higher numbers.
         number: u64,
         /// The will.
-        will: Option<Box<Will>>,
+        will: Box<Will>,
     },
-    /// The will of that number was published. A newer one stays.
+    /// The will of that number was published, or is not needed any more.
     WillSaid(SessionId, u64),
     /// A session has ended, with everything in it.
     Ended(SessionId),
@@ -153,8 +154,9 @@ impl Note {
 pub struct Returned {
     /// The session.
     pub session: KeptSession,
-    /// The will that is still to be published, and its number.
-    pub will: Option<(u64, Box<Will>)>,
+    /// The wills that are still to be published, with their numbers, in the order of these. Only the last may
+    /// still have to wait.
+    pub wills: Vec<(u64, Box<Will>)>,
     /// Its subscriptions.
     pub wishes: Vec<KeptWish>,
     /// Exactly-once publishes that its client has begun and not ended.

@@ -14,6 +14,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("protocols", &["model", "contract"]),
     ("hub", &["model", "contract"]),
     ("testkit", &["model", "contract", "hub"]),
+    // Runs for itself alone: nobody may import it.
+    ("simulator", &["model", "contract", "protocols", "hub", "testkit"]),
     ("net", &["model", "contract", "hub"]),
     ("store", &["model", "contract"]),
     ("fleet", &["model", "contract"]),

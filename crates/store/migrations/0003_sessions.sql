@@ -7,10 +7,16 @@ CREATE TABLE sessions (
     client       TEXT NOT NULL,
     keep_s       INTEGER NOT NULL,
     away         INTEGER,          -- since when it has no line
-    sent         INTEGER NOT NULL, -- the last place sent when its line ended
-    will_number  INTEGER,          -- tells this will from another of the session
-    will         BLOB              -- postcard
+    sent         INTEGER NOT NULL  -- the last place sent when its line ended
 ) STRICT;
+
+-- Wills that are still to be published. A session has an older one beside its own only until that is said.
+CREATE TABLE wills (
+    session INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    will    BLOB NOT NULL, -- postcard
+    PRIMARY KEY (session, number)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE wishes (
     session INTEGER NOT NULL,

@@ -20,6 +20,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::copy::{self, CopyError, Progress};
+use crate::key;
 use crate::migrations::{self, Found};
 use crate::open::{self, OpenError};
 use crate::seal::KEY_BYTES;
@@ -128,7 +129,7 @@ pub fn make(dir: &Path, to: &Path, force: bool, about: &About<'_>, progress: Pro
     if !force && to.exists() {
         return Err(BackupError::Exists(to.to_owned()));
     }
-    let (key, seal) = open::read_key(&dir.join(KEY))?;
+    let (key, seal) = key::read(&dir.join(KEY))?;
     let refused = |error: rusqlite::Error| BackupError::from(open::told(&database, &error));
     let mut db = open::connect_beside(&database).map_err(refused)?;
     let schema = match migrations::inspect(&db).map_err(refused)? {
@@ -138,8 +139,8 @@ pub fn make(dir: &Path, to: &Path, force: bool, about: &About<'_>, progress: Pro
         Found::Ours(version) => version,
         Found::Foreign => return Err(BackupError::NoData(dir.to_owned())),
     };
-    if schema > 0 && !open::check_key(&db, &seal).map_err(refused)? {
-        return Err(open::foreign_key(dir).into());
+    if schema > 0 && !key::check(&db, &seal).map_err(refused)? {
+        return Err(key::foreign(dir).into());
     }
     write(&mut db, dir, &key, schema, to, about, progress)
 }

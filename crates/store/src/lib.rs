@@ -7,6 +7,7 @@ pub mod backup;
 mod check;
 mod copy;
 mod disk;
+mod key;
 mod migrations;
 mod open;
 mod points;

@@ -2,7 +2,7 @@
 //! fit is refused with a sentence that names the fix; nothing is repaired or overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use crate::backup::BackupError;
 use crate::check;
 use crate::copy::{self, CopyError};
-use crate::disk::sums::PAGE_BYTES;
 use crate::disk::{Disk, vfs};
+use crate::key::{self, TakenKey};
 use crate::migrations::{self, Found};
 use crate::seal::{KEY_BYTES, Seal};
 use crate::snapshot;
@@ -90,14 +90,12 @@ pub(crate) const DATABASE: &str = "espush.db";
 /// How long a connection waits for a lock that another process (a backup) holds for moments only.
 pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
-const KEY_CHECK: &str = "key check";
-
 pub(crate) fn open(dir: &Path, disk: &Arc<Disk>) -> Result<Opened, OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
     let lock = take_lock(dir)?;
     let database = dir.join(DATABASE);
     let key_path = dir.join("secret.key");
-    let TakenKey { key, seal, drafted } = take_key(&key_path, &database)?;
+    let TakenKey { key, seal, drafted } = key::take(&key_path, &database)?;
     // Made here so that it is nobody else's to read; SQLite gives its other files the same mode.
     OpenOptions::new().create(true).append(true).mode(0o600).open(&database).map_err(at(&database))?;
     vfs::register();
@@ -105,12 +103,12 @@ pub(crate) fn open(dir: &Path, disk: &Arc<Disk>) -> Result<Opened, OpenError> {
     let writer = take_database(dir, &database, &key, &seal)?;
     if drafted {
         // Only now is there a database that needs it: a key without one tells that the database was lost.
-        copy::publish(&key_draft(&key_path), &key_path).map_err(at(&key_path))?;
+        key::publish(&key_path).map_err(at(&key_path))?;
     }
     Ok(Opened { lock, seal, database, writer })
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
     move |source| OpenError::File { path: path.to_owned(), source }
 }
 
@@ -122,77 +120,6 @@ pub(crate) fn take_lock(dir: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
     }
-}
-
-/// The key of a data directory.
-struct TakenKey {
-    key: [u8; KEY_BYTES],
-    seal: Seal,
-    /// Whether it is new and waits for its database.
-    drafted: bool,
-}
-
-fn take_key(path: &Path, database: &Path) -> Result<TakenKey, OpenError> {
-    // One that is shorter than a page was cut off, or was never finished.
-    let is_empty = !fs::metadata(database).is_ok_and(|found| found.len() >= PAGE_BYTES as u64);
-    let draft = key_draft(path);
-    if path.exists() {
-        if is_empty {
-            let why = "it is missing, empty or cut off beside its key (to begin anew on purpose, remove secret.key)".to_owned();
-            return Err(OpenError::Damaged { database: database.to_owned(), why });
-        }
-        return read_key(path).map(|(key, seal)| TakenKey { key, seal, drafted: false });
-    }
-    if !is_empty {
-        // A new key would make every secret in the database unreadable for good. One that waits was cut
-        // short when its database had just been made.
-        let key_is_in = if draft.exists() { &draft } else { path };
-        return read_key(key_is_in).map(|(key, seal)| TakenKey { key, seal, drafted: true });
-    }
-    let key = Seal::new_key().ok_or_else(|| no_key(path, "the system has no randomness for a key"))?;
-    write_draft(&draft, &key).map_err(at(&draft))?;
-    Ok(TakenKey { key, seal: Seal::new(&key), drafted: true })
-}
-
-/// Where a key waits until it has its database.
-fn key_draft(path: &Path) -> PathBuf {
-    path.with_extension("new")
-}
-
-/// The key that is there.
-pub(crate) fn read_key(path: &Path) -> Result<([u8; KEY_BYTES], Seal), OpenError> {
-    let mut key = Vec::new();
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut key)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(no_key(path, "the key is missing beside its database"));
-        }
-        read => read.map_err(at(path))?,
-    };
-    let key: [u8; KEY_BYTES] = key.try_into().map_err(|_| no_key(path, "the key does not have 32 bytes"))?;
-    Ok((key, Seal::new(&key)))
-}
-
-fn no_key(path: &Path, why: &str) -> OpenError {
-    OpenError::Key { path: path.to_owned(), why: why.to_owned() }
-}
-
-/// The key is another database's.
-pub(crate) fn foreign_key(dir: &Path) -> OpenError {
-    no_key(&dir.join("secret.key"), "this is not the key that the database was sealed with")
-}
-
-/// Writes a key: whole and on disk before the name appears, so that power loss never leaves half a key.
-pub(crate) fn write_key(path: &Path, key: &[u8]) -> io::Result<()> {
-    let draft = key_draft(path);
-    write_draft(&draft, key)?;
-    copy::publish(&draft, path)
-}
-
-fn write_draft(draft: &Path, key: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(draft)?;
-    file.write_all(key)?;
-    file.sync_all()?;
-    copy::sync_parent(draft)
 }
 
 fn take_database(dir: &Path, path: &Path, key: &[u8; KEY_BYTES], seal: &Seal) -> Result<Connection, OpenError> {
@@ -232,9 +159,9 @@ fn take_database(dir: &Path, path: &Path, key: &[u8; KEY_BYTES], seal: &Seal) ->
         tracing::info!("schema {version} becomes {}; the state before it is kept in {}", migrations::NEWEST, kept.display());
     }
     migrations::migrate(&mut db, version).map_err(engine)?;
-    match check_key(&db, seal).map_err(engine)? {
+    match key::check(&db, seal).map_err(engine)? {
         true => Ok(db),
-        false => Err(foreign_key(dir)),
+        false => Err(key::foreign(dir)),
     }
 }
 
@@ -342,19 +269,4 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "cache_size", -8 * 1024)?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(db)
-}
-
-/// Whether the key opens what it sealed when the database was made.
-pub(crate) fn check_key(db: &Connection, seal: &Seal) -> rusqlite::Result<bool> {
-    use rusqlite::OptionalExtension;
-    let sealed: Option<Vec<u8>> =
-        db.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
-    match sealed {
-        Some(sealed) => Ok(seal.open(KEY_CHECK, 0, &sealed).is_some()),
-        None => {
-            let Some(sealed) = seal.seal(KEY_CHECK, 0, "espush") else { return Ok(false) };
-            db.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", (KEY_CHECK, sealed))?;
-            Ok(true)
-        }
-    }
 }

@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::copy;
+use crate::key;
 use crate::migrations;
 use crate::open::{self, OpenError};
 use crate::registry::APP_KEY;
@@ -20,6 +21,7 @@ const SESSIONS_SINCE: i64 = 3;
 const SESSIONS_AGREE: &str = "
     DELETE FROM queued WHERE session NOT IN (SELECT id FROM sessions) OR message NOT IN (SELECT id FROM messages);
     DELETE FROM wishes WHERE session NOT IN (SELECT id FROM sessions);
+    DELETE FROM wills WHERE session NOT IN (SELECT id FROM sessions);
     DELETE FROM claims WHERE session NOT IN (SELECT id FROM sessions);
     CREATE TEMP TABLE waiting AS SELECT message, count(*) AS waits FROM queued GROUP BY message;
     UPDATE messages SET waits = coalesce((SELECT waits FROM temp.waiting WHERE message = messages.id), 0);
@@ -86,7 +88,7 @@ pub fn repair(dir: &Path, stamp: &str) -> Result<Repaired, RepairError> {
         move |source| RepairError::File { path, source }
     };
     let _lock = open::take_lock(dir)?;
-    let (_, seal) = open::read_key(&dir.join("secret.key"))?;
+    let (_, seal) = key::read(&dir.join("secret.key"))?;
     let database = dir.join(open::DATABASE);
     let survey = Survey::of(&database).map_err(at(&database))?;
     let damage = survey.damage();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::backup::{self, BackupError, Manifest, at, pour};
 use crate::copy::{self, Progress};
+use crate::key;
 use crate::open;
 
 /// What was done.
@@ -53,7 +54,7 @@ pub fn restore(file: &Path, dir: &Path, force: bool, stamp: &str, progress: Prog
         copy::publish(&draft, &database)
     };
     fill().map_err(at(&draft))?;
-    open::write_key(&dir.join("secret.key"), &key).map_err(at(dir))?;
+    key::write(&dir.join("secret.key"), &key).map_err(at(dir))?;
     drop(lock);
     Ok(Restored { manifest: checked.manifest, aside })
 }

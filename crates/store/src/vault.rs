@@ -49,7 +49,7 @@ impl Vault for Store {
                 )?,
                 number_last: last(
                     db,
-                    "SELECT max(coalesce((SELECT max(max(id), coalesce(max(will_number), 0)) FROM sessions), 0),
+                    "SELECT max(coalesce((SELECT max(id) FROM sessions), 0), coalesce((SELECT max(number) FROM wills), 0),
                             coalesce((SELECT max(id) FROM messages), 0))",
                 )?,
                 version_last: last(db, "SELECT coalesce(max(version), 0) FROM retained")?,
@@ -145,12 +145,11 @@ fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
         match note {
             Note::Session(session) => put_session(db, session)?,
             Note::Will { session, number, will } => {
-                let sql = "UPDATE sessions SET will_number = ?2, will = ?3 WHERE id = ?1";
-                let will = will.as_deref().map(packed).transpose()?;
-                db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?, will])?;
+                let sql = "INSERT INTO wills (session, number, will) VALUES (?1, ?2, ?3)";
+                db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?, packed(will)?])?;
             }
             Note::WillSaid(session, number) => {
-                let sql = "UPDATE sessions SET will = NULL WHERE id = ?1 AND will_number = ?2";
+                let sql = "DELETE FROM wills WHERE session = ?1 AND number = ?2";
                 db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?])?;
             }
             Note::Ended(session) => end_session(db, *session, gone)?,
@@ -251,9 +250,12 @@ fn end_session(db: &Connection, session: SessionId, gone: &mut HashMap<i64, i64>
     while let Some(row) = rows.next()? {
         *gone.entry(row.get(0)?).or_default() += 1;
     }
-    for sql in
-        ["DELETE FROM wishes WHERE session = ?1", "DELETE FROM claims WHERE session = ?1", "DELETE FROM sessions WHERE id = ?1"]
-    {
+    for sql in [
+        "DELETE FROM wishes WHERE session = ?1",
+        "DELETE FROM claims WHERE session = ?1",
+        "DELETE FROM wills WHERE session = ?1",
+        "DELETE FROM sessions WHERE id = ?1",
+    ] {
         db.prepare_cached(sql)?.execute([id])?;
     }
     Ok(())
@@ -366,7 +368,7 @@ fn last(db: &Connection, sql: &str) -> Outcome<u64> {
 
 fn sessions(db: &Connection) -> Outcome<Vec<Returned>> {
     // The newest first: of two of one name only that one counts.
-    let sql = "SELECT id, owner, owner_number, client, keep_s, away, sent, will_number, will FROM sessions ORDER BY id DESC";
+    let sql = "SELECT id, owner, owner_number, client, keep_s, away, sent FROM sessions ORDER BY id DESC";
     let mut all = list(db, sql, &[], |row| {
         let number: i64 = row.get(2)?;
         let owner = match row.get::<_, i64>(1)? {
@@ -384,18 +386,18 @@ fn sessions(db: &Connection) -> Outcome<Vec<Returned>> {
             away: row.get::<_, Option<i64>>(5)?.map(UnixMs),
             sent: row.get::<_, i64>(6)?.unsigned_abs(),
         };
-        let will = row.get::<_, Option<Vec<u8>>>(8)?.map(|will| unpacked::<Will>(&will, "a will")).transpose()?;
-        let number = row.get::<_, Option<i64>>(7)?.unwrap_or(0).unsigned_abs();
-        Ok(Returned {
-            session,
-            will: will.map(|will| (number, Box::new(will))),
-            wishes: Vec::new(),
-            claims: Vec::new(),
-            seq_last: 0,
-        })
+        Ok(Returned { session, wills: Vec::new(), wishes: Vec::new(), claims: Vec::new(), seq_last: 0 })
     })?;
     let places: HashMap<SessionId, usize> = all.iter().zip(0..).map(|(one, at)| (one.session.id, at)).collect();
     let place = |row: &Row<'_>| Ok::<_, Trouble>(places.get(&SessionId(row.get::<_, i64>(0)?.unsigned_abs())).copied());
+    for (at, will) in list(db, "SELECT session, number, will FROM wills ORDER BY session, number", &[], |row| {
+        let will = unpacked::<Will>(&row.get::<_, Vec<u8>>(2)?, "a will")?;
+        Ok((place(row)?, (row.get::<_, i64>(1)?.unsigned_abs(), Box::new(will))))
+    })? {
+        if let Some(at) = at {
+            all[at].wills.push(will);
+        }
+    }
     for (at, wish) in list(db, "SELECT session, filter, options, id FROM wishes", &[], |row| Ok((place(row)?, wish(row)?)))? {
         if let Some(at) = at {
             all[at].wishes.push(wish);

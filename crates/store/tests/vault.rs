@@ -85,11 +85,11 @@ impl Hub {
                 away: u.arbitrary::<bool>()?.then_some(UnixMs(9)),
                 sent: u.int_in_range(0..=9)?,
             }),
-            12 => Note::WillSaid(id, u.int_in_range(1..=2)?),
+            12 => Note::WillSaid(id, u.int_in_range(0..=self.version)?),
             13 => {
                 let will = Will { topic: "gone".into(), delay_s: 3, ..Will::default() };
-                let number = u.int_in_range(1..=2)?;
-                Note::Will { session: id, number, will: u.arbitrary::<bool>()?.then(|| Box::new(will)) }
+                self.version += 1;
+                Note::Will { session: id, number: self.version, will: Box::new(will) }
             }
             2 => Note::Ended(id),
             3 | 4 => {

@@ -13,7 +13,7 @@ use model::{Filter, Message, Topic, UnixMs};
 #[derive(Clone, Debug)]
 struct Session {
     session: KeptSession,
-    will: Option<(u64, Box<Will>)>,
+    wills: BTreeMap<u64, Box<Will>>,
     wishes: BTreeMap<Filter, KeptWish>,
     claims: BTreeSet<u16>,
     queue: BTreeMap<u64, ReturnedWaiting>,
@@ -49,15 +49,18 @@ impl TestVault {
                     Some(known) => known.session = session.clone(),
                     None => {
                         let (wishes, claims, queue) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-                        self.sessions.insert(session.id, Session { session: session.clone(), will: None, wishes, claims, queue });
+                        self.sessions.insert(
+                            session.id,
+                            Session { session: session.clone(), wills: BTreeMap::new(), wishes, claims, queue },
+                        );
                     }
                 }
             }
             Note::Will { session, number, will } => {
                 self.number_last = self.number_last.max(*number);
-                self.with(*session, |s| s.will = will.clone().map(|will| (*number, will)));
+                self.with(*session, |s| drop(s.wills.insert(*number, will.clone())));
             }
-            Note::WillSaid(id, number) => self.with(*id, |s| drop(s.will.take_if(|(known, _)| known == number))),
+            Note::WillSaid(id, number) => self.with(*id, |s| drop(s.wills.remove(number))),
             Note::Ended(id) => drop(self.sessions.remove(id)),
             Note::Wants(id, wish) => self.with(*id, |s| drop(s.wishes.insert(wish.filter.clone(), wish.clone()))),
             Note::Unwants(id, filter) => self.with(*id, |s| drop(s.wishes.remove(filter))),
@@ -68,7 +71,9 @@ impl TestVault {
                 let mut waiting = waiting.clone();
                 waiting.message = copy(&waiting.message, number);
                 let row = ReturnedWaiting { seq: *seq, waiting, expires: *expires, received: false };
-                self.with(*session, |s| assert!(s.queue.insert(*seq, row).is_none(), "a place is given once"));
+                self.with(*session, |s| {
+                    assert!(s.queue.insert(*seq, row).is_none(), "a place is given once: {seq} of {session:?}");
+                });
             }
             Note::Received(id, seq) => self.with(*id, |s| {
                 if let Some(row) = s.queue.get_mut(seq) {
@@ -101,7 +106,7 @@ impl TestVault {
     pub fn kept(&self) -> Kept {
         let sessions = self.sessions.values().map(|s| Returned {
             session: s.session.clone(),
-            will: s.will.clone(),
+            wills: s.wills.clone().into_iter().collect(),
             wishes: s.wishes.values().cloned().collect(),
             claims: s.claims.iter().copied().collect(),
             seq_last: s.queue.last_key_value().map_or(0, |(seq, _)| *seq),
