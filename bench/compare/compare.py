@@ -54,6 +54,7 @@ ROWS = [
     ("fanin1", "fanin --qos 1 --rate 5000 --time {time}", [("100 → 1, QoS 1, 5,000/s", CPU, 0.80)]),
     ("fanin1max", "fanin --qos 1 --time {time}", [("100 → 1, QoS 1, saturated", CPU, 0.42)]),
     ("fanout", "fanout --subscribers 1000 --time {time}", [("1 → 1,000, QoS 0, saturated", CPU, 0.28)]),
+    ("fanout16", "fanout --subscribers 1000 --window 16 --time {time}", [("the same, 16 messages on their way at once", CPU, 0.28)]),
     ("pairs", "pairs --count 100 --rate 5000 --time {time}", [("100 pairs, QoS 0, 5,000/s", CPU, 0.78), ("the same, latency", P99, 1.0)]),
     ("push", "push --devices 10000 --rate 2000 --time {time}", [("push to one of 10,000, 2,000/s", CPU, 0.68), ("the same, latency", P99, 1.0)]),
 ]
@@ -78,8 +79,10 @@ class Mosquitto:
 
 
 class Espush:
+    more = []
+
     def __init__(self, directory, program):
-        settings = ["mqtt.listen=127.0.0.1:0", "http.listen=127.0.0.1:0", "espush.listen=", "auth.anonymous=true", f"auth.bootstrap_token={TOKEN}"]
+        settings = self.more + ["mqtt.listen=127.0.0.1:0", "http.listen=127.0.0.1:0", "espush.listen=", "auth.anonymous=true", f"auth.bootstrap_token={TOKEN}"]
         arguments = [program, "serve", "--data", str(directory / "data")]
         for setting in settings:
             arguments += ["--set", setting]
@@ -139,7 +142,9 @@ def main():
     parser.add_argument("--data", help="where data directories are made")
     parser.add_argument("--json", help="write everything that was measured into this file")
     parser.add_argument("--baseline", help="another espush instead of mosquitto: before and after a change")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of espush")
     options = parser.parse_args()
+    Espush.more = options.set
     other = type("Baseline", (Espush,), {}) if options.baseline else Mosquitto
     programs = {Espush: options.espush, other: options.baseline or options.mosquitto}
     rows = [row for row in ROWS if row[0] in options.rows.split(",")]

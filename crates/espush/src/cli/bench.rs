@@ -165,6 +165,9 @@ enum Version {
     V5,
 }
 
+/// Connections below which it would be noise what one of them costs.
+const MANY: u64 = 1000;
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
@@ -293,11 +296,16 @@ fn table(outcome: &Outcome) -> Table {
     late.iter().chain(&wrong).filter(|(_, count)| *count > 0).for_each(|(what, count)| row(what, *count, None, None));
     if let Some(spent) = &o.server {
         let mut line = |what: &str, cell: String| table.row(vec![what.to_owned(), cell]);
-        line("server: CPU s per million connections", format!("{:.1}", spent.connect_cpu_s_per_million));
+        let many = o.connected >= MANY;
+        if many {
+            line("server: CPU s per million connections", format!("{:.1}", spent.connect_cpu_s_per_million));
+        }
         if o.sent > 0 {
             line(&format!("server: CPU s per million {}", spent.per), format!("{:.2}", spent.load_cpu_s_per_million));
         }
-        line("server: bytes per connection", format!("{:.0}", spent.bytes_per_connection));
+        if many {
+            line("server: bytes per connection", format!("{:.0}", spent.bytes_per_connection));
+        }
         line("server: memory after the load", size(spent.memory_after_bytes));
     }
     table
