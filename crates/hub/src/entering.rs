@@ -105,16 +105,16 @@ impl Shard {
                 self.counters.sessions_away -= 1;
                 // Its time may be over since the last tick, or since the program was there last.
                 let (ends, will_at) = (self.sessions[at].ends, self.sessions[at].will_at);
-                if will_at.is_some_and(|due| due <= now) {
-                    self.will_due(at, now, unix);
-                }
                 if hello.clean || ends.is_some_and(|ends| ends <= now) {
+                    // With its will, if that was still to come: both are on disk in one go.
                     let was_kept = self.sessions[at].kept.is_some();
                     self.end_session(at, now, unix);
                     known = None;
                     if was_kept {
                         self.forgetting = self.journal.next();
                     }
+                } else if will_at.is_some_and(|due| due <= now) {
+                    self.will_due(at, now, unix);
                 }
             }
         }

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let mut failed = Vec::new();
     for seed in options.seed..options.seed + options.runs {
-        let outcome = run(Wish { seed, minutes: options.minutes, clients: options.clients });
+        let outcome = run(Wish { seed, minutes: options.minutes, clients: options.clients, whole: options.history });
         let counts: Vec<String> = outcome.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let word = if outcome.violations.is_empty() { "well" } else { "FAILED" };
         println!("seed {seed}: {word}, {} s, {:016x}: {}", outcome.seconds, outcome.digest, counts.join(", "));

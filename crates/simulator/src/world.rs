@@ -68,6 +68,8 @@ pub struct Wish {
     pub minutes: u64,
     /// How many clients; 0 leaves it to the seed.
     pub clients: usize,
+    /// Everything that happens is remembered in words, and not the last of it alone.
+    pub whole: bool,
 }
 
 /// The world.
@@ -112,10 +114,13 @@ pub struct World {
     pub(crate) leaving: bool,
     /// The last things that happened, in words, for a failure.
     pub trace: VecDeque<String>,
+    whole: bool,
 }
 
-/// How much of what happened is remembered in words.
-const TRACE_MAX: usize = 1_000_000;
+/// How much of what happened is remembered in words, unless all of it is.
+const TRACE_MAX: usize = 400;
+/// How many characters of each.
+const WORDS_MAX: usize = 300;
 
 const MS: u64 = 1000;
 
@@ -160,6 +165,7 @@ impl World {
             unstuck_at: BTreeMap::new(),
             leaving: false,
             trace: VecDeque::new(),
+            whole: wish.whole,
             rng,
         };
         for who in 0..clients {
@@ -230,10 +236,14 @@ impl World {
     }
 
     pub(crate) fn say(&mut self, what: impl FnOnce() -> String) {
-        if self.trace.len() == TRACE_MAX {
-            self.trace.pop_front();
+        let mut words = what();
+        if !self.whole {
+            words = words.chars().take(WORDS_MAX).collect();
+            if self.trace.len() == TRACE_MAX {
+                self.trace.pop_front();
+            }
         }
-        self.trace.push_back(format!("{:>10.3} ms  {}", self.now as f64 / 1000.0, what()));
+        self.trace.push_back(format!("{:>10.3} ms  {words}", self.now as f64 / 1000.0));
     }
 
     // ---- between house and clients ----
