@@ -27,6 +27,7 @@ class Prover(Line):
 
     def __init__(self, server, user, nonce="fyko+d2lbbFgONRv9qkxdawL", method=None):
         super().__init__(server.ports["mqtt"])
+        self.pushed_back = b""
         self.bare, self.nonce = f"n={user},r={nonce}", nonce
         props = properties(f"n,,{self.bare}")
         if method:
@@ -55,9 +56,28 @@ class Prover(Line):
                 found[number] = body[place + 3 : place + 3 + size]
         return first, reason, found
 
-    def prove(self, password):
+    def begin_again(self, user, nonce):
+        """Asks to prove it once more."""
+        self.bare, self.nonce = f"n={user},r={nonce}", nonce
+        self.send(packet(0xF0, b"\x19" + properties(f"n,,{self.bare}")))
+
+    def receive_beside_pong(self):
+        """The next two packets, of which one is a PINGRESP: the other."""
+        head = self.read(2)
+        if head == PONG:
+            return self.receive()
+        self.pushed_back = head
+        found = self.receive()
+        self.expect(PONG)
+        return found
+
+    def read(self, count):
+        back, self.pushed_back = self.pushed_back[:count], self.pushed_back[count:]
+        return back + (super().read(count - len(back)) if count > len(back) else b"")
+
+    def prove(self, password, challenge=None):
         """Answers the challenge; what the server must show in turn."""
-        first, reason, found = self.receive()
+        first, reason, found = challenge or self.receive()
         assert (first, reason, found[0x15]) == (0xF0, 0x18, b"SCRAM-SHA-256")
         challenge = found[0x16].decode()
         fields = dict(field.split("=", 1) for field in challenge.split(","))
@@ -81,6 +101,47 @@ def test_a_device_proves_its_secret_and_is_shown_ours(server):
         assert (first, reason, found[0x15], found[0x16].decode()) == (0x20, 0, b"SCRAM-SHA-256", ours)
         assert events.until("presence", online=True)["device"] == device["id"]
         line.send(PING).expect(PONG)
+
+
+@pytest.fixture
+def proven(server):
+    """A device that has logged in by its proof."""
+    device = server.device()
+    with Prover(server, device["id"]) as line:
+        line.prove(device["secret"])
+        assert line.receive()[:2] == (0x20, 0)
+        yield device, line
+
+
+def test_it_may_be_proved_once_more_on_the_open_line(proven):
+    """[MQTT 5.0: 4.12.1-1]"""
+    device, line = proven
+    for nonce in ("first", "second"):
+        line.begin_again(device["id"], nonce)
+        line.send(PING)
+        # Everything else goes on meanwhile; which of the two comes first is not said.
+        challenge = line.receive_beside_pong()
+        ours = line.prove(device["secret"], challenge)
+        first, reason, found = line.receive()
+        assert (first, reason, found[0x15], found[0x16].decode()) == (0xF0, 0, b"SCRAM-SHA-256", ours)
+    line.send(PING).expect(PONG)
+
+
+def test_a_proof_that_fails_then_ends_the_line(proven):
+    """[MQTT 5.0: 4.12.1-2]"""
+    device, line = proven
+    line.begin_again(device["id"], "again")
+    line.prove("not the secret")
+    assert line.receive()[:2] == (0xE0, 0x87)
+    line.expect_end()
+
+
+def test_nobody_becomes_somebody_else(server, proven):
+    other = server.device()
+    _, line = proven
+    line.begin_again(other["id"], "other")
+    assert line.receive()[:2] == (0xE0, 0x87)
+    line.expect_end()
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -152,7 +152,8 @@ def twice(told):
 
 
 def order(told):
-    """First occurrences of one publisher's messages of a topic and a QoS come in the order in which they were sent."""
+    """First occurrences of one publisher's messages of a topic and a QoS come in the order in which they were sent, as
+    long as the disk took what they were written to."""
     shared = {event.who for event in told.by["granted"] if event.filter.startswith("$share/")}
     for who, events in told.received.items():
         if who in shared:
@@ -166,7 +167,8 @@ def order(told):
             seen.add((session, event.key))
             stream = (session, publish.who, publish.topic, publish.qos)
             before = newest.get(stream)
-            if before is not None and before.place > publish.place:
+            # A publish that a full or failing disk refused comes again behind one that found room.
+            if before is not None and before.place > publish.place and told.healthy(told.life(publish.place)):
                 yield f"order: {who} got {event.key} only after {before.key}"
             else:
                 newest[stream] = publish

@@ -151,7 +151,8 @@ pub trait Hub {
     /// The peer presents itself. The answer comes by `on_answer`: `Welcome` or `Refused`.
     fn hello(&mut self, hello: Hello);
 
-    /// The peer wants to prove who it is by SCRAM, before `hello`. The keys come as `Answer::Scram`.
+    /// The peer wants to prove who it is by SCRAM, before `hello` or once more later. The keys come as
+    /// `Answer::Scram`.
     fn scram(&mut self, user: &str);
 
     /// The peer publishes. `topic` may begin with `me/`. With `Accepted::Later` the outcome follows as

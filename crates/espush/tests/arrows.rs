@@ -14,6 +14,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("protocols", &["model", "contract"]),
     ("hub", &["model", "contract"]),
     ("testkit", &["model", "contract", "hub"]),
+    // Runs for itself alone: nobody may import it.
+    ("simulator", &["model", "contract", "protocols", "hub", "testkit"]),
     ("net", &["model", "contract", "hub"]),
     ("store", &["model", "contract"]),
     ("fleet", &["model", "contract"]),
@@ -22,7 +24,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("api", &["model", "contract", "fleet", "push", "telemetry"]),
     ("console", &[]),
     ("sim", &["model", "contract", "protocols"]),
-    ("espush", &["model", "contract", "protocols", "hub", "net", "store", "fleet", "push", "telemetry", "api", "console", "sim"]),
+    ("load", &["model", "protocols"]),
+    (
+        "espush",
+        &["model", "contract", "protocols", "hub", "net", "store", "fleet", "push", "telemetry", "api", "console", "sim", "load"],
+    ),
 ];
 
 /// What tests may import beyond that: a fake world, the languages to speak to it, and a real store under a platform room.

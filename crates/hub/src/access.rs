@@ -23,7 +23,9 @@ fn expand(party: &Party, text: &str) -> Result<Option<String>, Refusal> {
 
 /// Whether a topic or filter is within what the owner allows.
 fn check_size(text: &str, limits: &Limits) -> Result<(), Refusal> {
-    let fits = text.len() <= limits.topic_bytes && text.split('/').count() <= limits.topic_levels;
+    // One level more than there are slashes. Counted in bytes, for this is asked for every message.
+    let levels = 1 + text.bytes().filter(|byte| *byte == b'/').count();
+    let fits = text.len() <= limits.topic_bytes && levels <= limits.topic_levels;
     if fits { Ok(()) } else { Err(Refusal::BadTopic) }
 }
 

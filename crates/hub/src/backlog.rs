@@ -41,8 +41,10 @@ struct Queued {
     seq: u64,
     waiting: Waiting,
     keeping: Keeping,
-    /// It may have been sent before the program was started again.
+    /// It may have been sent before the program was started again, as far as its client is told.
     again: bool,
+    /// The same, as far as another member of its group may have it in this one's place.
+    seen: bool,
     /// The client had it then, and owes only the end of the exchange.
     received: bool,
 }
@@ -181,6 +183,11 @@ impl Backlog {
         self.sent_here < self.in_flight.len() || !self.queue.is_empty()
     }
 
+    /// Whether something lies on disk that was not read yet.
+    pub fn is_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
     /// Whether what lies on disk is to be read now; it then counts as coming.
     pub fn take_resting(&mut self) -> bool {
         let resting = self.stored == Some(Stored::Resting);
@@ -190,21 +197,25 @@ impl Backlog {
         resting
     }
 
-    /// What lay on disk, to the front of what has come since. Everything up to the place `sent`, and the
-    /// first `first` messages, may have been sent before. An error leaves it where it is, to be asked for again.
-    pub fn stored_came(&mut self, rows: Option<Vec<ReturnedWaiting>>, sent: u64, first: usize) {
+    /// What lay on disk, to the front of what has come since. Everything up to the place `sent` may have been
+    /// sent before, of exactly-once messages no more than `window` that the client has not said to have.
+    /// An error leaves it where it is, to be asked for again.
+    pub fn stored_came(&mut self, rows: Option<Vec<ReturnedWaiting>>, sent: u64, window: usize) {
         let Some(mut rows) = rows else {
             self.stored = Some(Stored::Resting);
             return;
         };
         self.stored = None;
         rows.retain(|row| row.seq <= self.stored_last);
-        for (at, row) in rows.into_iter().enumerate().rev() {
-            let ReturnedWaiting { seq, waiting, received, .. } = row;
+        let (mut open, before) = (0, self.queue.len());
+        for ReturnedWaiting { seq, waiting, received, .. } in rows {
             self.queue_bytes += waiting.message.cost_bytes();
-            let again = seq <= sent || at < first;
-            self.queue.push_front(Queued { seq, waiting, keeping: Keeping::Kept, again, received });
+            let again = seq <= sent;
+            open += usize::from(waiting.qos == Qos::ExactlyOnce && !received);
+            let seen = again && open <= window;
+            self.queue.push_back(Queued { seq, waiting, keeping: Keeping::Kept, again, seen, received });
         }
+        self.queue.rotate_left(before);
     }
 
     /// Whether a message fits. Retained messages of a new subscription have a wider limit: the client
@@ -233,7 +244,7 @@ impl Backlog {
             seq = self.seq_last;
             keeping = keep(seq, &waiting);
         }
-        self.queue.push_back(Queued { seq, waiting, keeping, again: false, received: false });
+        self.queue.push_back(Queued { seq, waiting, keeping, again: false, seen: false, received: false });
         Ok(())
     }
 
@@ -279,7 +290,7 @@ impl Backlog {
         if expired {
             return Next::Expired(Done::of(queued));
         }
-        let Queued { seq, waiting, keeping, again, received } = queued;
+        let Queued { seq, waiting, keeping, again, received, .. } = queued;
         if qos == Qos::AtMostOnce {
             return Next::Give(delivery(&waiting, None, false, now));
         }
@@ -292,9 +303,12 @@ impl Backlog {
         Next::Give(next)
     }
 
-    /// The last place that was sent.
-    pub fn sent_last(&self) -> u64 {
-        self.in_flight.iter().map(|open| open.seq).max().unwrap_or(0)
+    /// The last place that may have been sent, also by an earlier run of the program, which had sent
+    /// everything up to the place `before` of what lies on disk.
+    pub fn sent_last(&self, before: u64) -> u64 {
+        let again = self.queue.iter().take_while(|queued| queued.again).map(|queued| queued.seq);
+        let stored = self.stored.map(|_| before.min(self.stored_last));
+        self.in_flight.iter().map(|open| open.seq).chain(again).chain(stored).max().unwrap_or(0)
     }
 
     /// The client has the exactly-once message of `slot`; `keep` is asked for how that is kept, the first time.
@@ -421,7 +435,7 @@ impl Backlog {
             let once = open.waiting.qos == Qos::ExactlyOnce;
             (open.waiting, !once)
         });
-        let seen = |q: &Queued| (q.again || q.received) && q.waiting.qos == Qos::ExactlyOnce;
+        let seen = |q: &Queued| (q.seen || q.received) && q.waiting.qos == Qos::ExactlyOnce;
         sent.chain(self.queue.into_iter().map(move |queued| (!seen(&queued), queued)).map(|(may, queued)| (queued.waiting, may)))
     }
 }

@@ -44,7 +44,7 @@ impl Shard {
     pub(crate) fn scram(&mut self, id: ConnId, user: &str) {
         let index = self.index;
         let Some(conn) = self.conn(id) else { return };
-        debug_assert!(matches!(conn.state, ConnState::New), "proofs come before the hello");
+        debug_assert!(matches!(conn.state, ConnState::New | ConnState::In(_)), "a hello that is decided upon has its proof");
         let remote = conn.remote;
         self.gate.scram(user, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 });
     }
@@ -92,7 +92,6 @@ impl Shard {
         let party = admission.party.as_client(&client);
         let key = SessionKey::new(&party, client.clone());
         let mut known = self.by_key.get(&key).copied();
-        let mut forgot = false;
         if let Some(at) = known {
             if let Some(old) = self.sessions[at].conn {
                 // One line a session: the newer wins [MQTT-3.1.4-2].
@@ -104,17 +103,24 @@ impl Shard {
             }
             if let Some(at) = known {
                 self.counters.sessions_away -= 1;
-                if hello.clean {
-                    forgot = self.sessions[at].kept.is_some();
+                // Its time may be over since the last tick, or since the program was there last.
+                let (ends, will_at) = (self.sessions[at].ends, self.sessions[at].will_at);
+                if hello.clean || ends.is_some_and(|ends| ends <= now) {
+                    // With its will, if that was still to come: both are on disk in one go.
+                    let was_kept = self.sessions[at].kept.is_some();
                     self.end_session(at, now, unix);
                     known = None;
-                } else if self.sessions[at].will_at.is_some_and(|due| due <= now) {
-                    // It died with the program and is back before its will was said.
+                    if was_kept {
+                        self.forgetting = self.journal.next();
+                    }
+                } else if will_at.is_some_and(|due| due <= now) {
                     self.will_due(at, now, unix);
                 }
             }
         }
         let resumed = known.is_some();
+        // Also by an earlier line of this client, which was gone before it could be told.
+        let forgot = self.forgetting > self.journal.kept();
         let at = known.unwrap_or_else(|| self.new_session(key, party.clone()));
         let app_says = admission.settings.get(QUEUE_SETTING).and_then(|word| QueuePolicy::parse(word));
         let queue_policy = app_says.unwrap_or(self.commons.limits.queue_policy);
@@ -130,13 +136,17 @@ impl Shard {
         session.denials_told = 0;
         session.will = hello.will.map(Box::new);
         let (listens, will) = (session.listens_own, session.will.is_some());
+        let waiting = session.durable().is_some() && session.has_backlog();
         if session.kept.is_none() && (hello.keep_s > 0 || will) {
             let id = SessionId(self.commons.next_number());
-            session.kept = Some(Box::new(KeptAs { id, will: 0, noted: 0, seq_last: 0, holding: 0, sent_before: 0 }));
+            session.kept = Some(Box::new(KeptAs { id, will: 0, noted: 0, here: 0, seq_last: 0, holding: 0, sent_before: 0 }));
         }
         self.set_keep_s(at, hello.keep_s);
         self.note_session(at, now);
         self.note_will(at, now);
+        if let Some(kept) = &mut self.sessions[at].kept {
+            kept.here = self.journal.next();
+        }
         let Some(conn) = self.conn(id) else { return };
         conn.state = ConnState::In(at);
         let (protocol, remote) = (conn.protocol, conn.remote);
@@ -156,6 +166,9 @@ impl Shard {
             self.journal.wait(After { conn: id, answer: Box::new(welcome), hold: true });
         } else {
             self.work.answers.push((id, welcome));
+            if waiting {
+                self.hold_until_here(at);
+            }
             if self.sessions[at].has_next() {
                 self.work.ready.push(id);
             }
@@ -167,6 +180,18 @@ impl Shard {
             if listens {
                 self.work.events.push(Event::Listening { device });
             }
+        }
+    }
+
+    /// What is on disk of a session's queue is sent when it is on disk too that its line is there, so that
+    /// after a crash the client is told that it may have seen it before [MQTT-3.3.1-1].
+    pub(crate) fn hold_until_here(&mut self, at: usize) {
+        let session = &mut self.sessions[at];
+        if let (Some(conn), Some(kept)) = (session.conn, &mut session.kept)
+            && kept.here > self.journal.kept()
+        {
+            kept.holding += 1;
+            self.journal.wait(After { conn, answer: Box::new(Answer::Say(Vec::new())), hold: true });
         }
     }
 

@@ -286,6 +286,11 @@ impl Floor {
         self.hub.journal.is_done()
     }
 
+    /// How much is noted and not kept, or promised and not answered.
+    pub fn unfinished(&self) -> usize {
+        self.hub.journal.unfinished()
+    }
+
     /// Queues to be read from disk; answered by `Mail::Came`.
     pub fn loads(&mut self) -> &mut Vec<(SessionPlace, SessionId)> {
         &mut self.hub.work().loads

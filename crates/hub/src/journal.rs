@@ -229,6 +229,12 @@ impl Journal {
         self.under_way.is_none() && (self.wanted == 0 || self.failing)
     }
 
+    /// How much waits for the disk or for somebody who waits for it.
+    pub fn unfinished(&self) -> usize {
+        let under_way = self.under_way.as_ref().map_or(0, |batch| batch.notes.len());
+        self.wanted + under_way + self.promises.len() + self.barriers.len()
+    }
+
     /// When the driver must ask for a batch at the latest.
     pub fn due(&self) -> Option<Millis> {
         self.due.filter(|_| self.under_way.is_none())

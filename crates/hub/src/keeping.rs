@@ -36,7 +36,8 @@ impl Shard {
     /// Notes a session as it is now, if it is kept at all.
     pub(crate) fn note_session(&mut self, at: usize, due: Millis) {
         let session = &mut self.sessions[at];
-        let sent = session.with_backlog(|b| b.sent_last()).unwrap_or(0);
+        let before = session.kept.as_ref().map_or(0, |kept| kept.sent_before);
+        let sent = session.with_backlog(|b| b.sent_last(before)).unwrap_or(0);
         let Some(kept) = &session.kept else { return };
         let note = Note::Session(KeptSession {
             id: kept.id,
@@ -81,10 +82,9 @@ impl Shard {
         let exactly_once = session.with_backlog(|b| b.claim_answered(token, result.is_ok())).unwrap_or(false);
         let Some(conn) = session.conn.filter(|conn| exactly_once || *conn == from) else { return };
         let answers = &mut self.work.answers;
-        let owed = session.pay(token, result, |token, result| answers.push((conn, Answer::Published { token, result })));
-        if !owed && exactly_once {
-            answers.push((conn, Answer::Published { token, result }));
-        }
+        // A newer line on which it was not repeated yet may not even have been welcomed: it is answered there
+        // when it is.
+        session.pay(token, result, |token, result| answers.push((conn, Answer::Published { token, result })));
     }
 
     /// Carries out what the journal has brought to its end.
@@ -185,6 +185,9 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { continue };
             let found = session.with_backlog(|b| b.together(seq, result.is_ok())).unwrap_or(false);
             self.work.ready.extend(session.conn);
+            if found && result.is_ok() {
+                self.hold_until_here(place.index as usize);
+            }
             self.counters.dropped += u64::from(found && result.is_err());
         }
     }

@@ -61,11 +61,13 @@ impl Shard {
         let at = self.new_session(key, party);
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
-        session.away = kept.away.unwrap_or(unix);
+        // Nobody has left in the future: the wall clock was set back.
+        session.away = kept.away.unwrap_or(unix).min(unix);
         session.kept = Some(Box::new(KeptAs {
             id: kept.id,
             will: will.as_ref().map_or(0, |(number, _)| *number),
             noted: 0,
+            here: 0,
             seq_last,
             holding: 0,
             sent_before,
@@ -129,7 +131,7 @@ impl Shard {
 
     /// What waited on disk for a session.
     pub(crate) fn came(&mut self, place: SessionPlace, rows: Result<Vec<ReturnedWaiting>, StoreError>) {
-        let (time, first) = (self.time, usize::from(self.commons.limits.in_flight));
+        let (time, window) = (self.time, usize::from(self.commons.limits.in_flight));
         let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { return };
         let Some(kept) = &session.kept else { return };
         let (id, sent_before, mut over) = (kept.id, kept.sent_before, Vec::new());
@@ -147,8 +149,13 @@ impl Shard {
             };
             rows.into_iter().filter_map(timed_row).collect()
         });
-        let (sent, first) = if sent_before == u64::MAX { (0, first) } else { (sent_before, 0) };
-        session.with_backlog(|b| b.stored_came(rows, sent, first));
+        if rows.is_none() {
+            self.unread.push(place);
+        }
+        // Where it is not known how far the client was sent its queue, it may have been all of it: what was
+        // acknowledged meanwhile need not have been on disk, so that no window bounds it.
+        let window = if sent_before == u64::MAX { window } else { usize::MAX };
+        session.with_backlog(|b| b.stored_came(rows, sent_before, window));
         self.work.ready.extend(session.conn);
         for seq in over {
             self.counters.expired += 1;

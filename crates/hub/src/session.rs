@@ -34,6 +34,8 @@ pub struct KeptAs {
     pub will: u64,
     /// The number behind the last note that the client is to hear nothing before of.
     pub noted: u64,
+    /// The number behind the note that says that its present line is there.
+    pub here: u64,
     /// The last place of its queue. Never given again, also when the queue is empty: on disk the old one may
     /// not have been taken away yet.
     pub seq_last: u64,
@@ -134,11 +136,11 @@ impl Session {
         self.owed.as_ref().is_some_and(|owed| owed.iter().any(|owed| owed.token == token))
     }
 
-    /// The result of `token` is known. Calls `pay` with all that may be acknowledged now, in order.
-    /// `false` when `token` is not owed on this line.
-    pub fn pay(&mut self, token: u32, result: Result<(), Refusal>, mut pay: impl FnMut(u32, Result<(), Refusal>)) -> bool {
-        let Some(owed) = &mut self.owed else { return false };
-        let Some(one) = owed.iter_mut().find(|owed| owed.token == token && owed.result.is_none()) else { return false };
+    /// The result of `token` is known. Calls `pay` with all that may be acknowledged now, in order: nothing
+    /// when `token` is not owed on this line.
+    pub fn pay(&mut self, token: u32, result: Result<(), Refusal>, mut pay: impl FnMut(u32, Result<(), Refusal>)) {
+        let Some(owed) = &mut self.owed else { return };
+        let Some(one) = owed.iter_mut().find(|owed| owed.token == token && owed.result.is_none()) else { return };
         one.result = Some(result);
         while let Some(first) = owed.pop_front_if(|owed| owed.result.is_some()) {
             pay(first.token, first.result.unwrap_or(Ok(())));
@@ -146,7 +148,6 @@ impl Session {
         if owed.is_empty() {
             self.owed = None;
         }
-        true
     }
 
     /// The line is gone: nothing is owed on it any more.
@@ -194,6 +195,11 @@ impl Session {
         keep: impl FnOnce(u64, &Waiting) -> Keeping,
     ) -> Result<(), Waiting> {
         self.backlog_mut().push(waiting, limits, keep)
+    }
+
+    /// Whether something waits, in memory or on disk.
+    pub fn has_backlog(&self) -> bool {
+        self.backlog.is_some()
     }
 
     /// Whether a line could take something now.

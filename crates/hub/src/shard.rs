@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use contract::{Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Login, Note, PromiseId, Step, Will};
+use contract::{
+    Answer, Bus, Close, ConnId, Delivery, Event, Fault, Gate, Hello, Hub, Login, Note, PromiseId, SessionPlace, Step, Will,
+};
 use hashbrown::HashMap;
 use model::limits::Limits;
 use model::{DeviceNumber, Millis, Party, PartyKey, UnixMs};
@@ -13,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
+use crate::ending::shared_parts;
 use crate::journal::Journal;
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
 use crate::session::{Session, SessionKey};
@@ -81,6 +84,10 @@ pub struct Shard {
     pub(crate) names_given: u64,
     /// What is to outlive the program, on its way to the disk.
     pub(crate) journal: Journal,
+    /// The number behind the last note that a session has ended because its client wanted it forgotten.
+    pub(crate) forgetting: u64,
+    /// Sessions whose queues could not be read. Tried again at each tick.
+    pub(crate) unread: Vec<SessionPlace>,
     /// Wills of an earlier run that were being said when it ended.
     pub(crate) overdue: Vec<(Arc<Party>, Box<Will>, Note)>,
     /// While a message is routed: the promise under which everywhere that it waits is gathered.
@@ -115,6 +122,8 @@ impl Shard {
             epoch_last: 0,
             names_given: 0,
             journal: Journal::default(),
+            forgetting: 0,
+            unread: Vec::new(),
             overdue: Vec::new(),
             gathering: None,
             gathered: HashMap::new(),
@@ -240,7 +249,7 @@ impl Shard {
                 }
             }
             Mail::Scram(ticket, keys) => {
-                if self.conn(ticket.conn).is_some_and(|conn| matches!(conn.state, ConnState::New)) {
+                if self.conn(ticket.conn).is_some_and(|conn| matches!(conn.state, ConnState::New | ConnState::In(_))) {
                     self.work.answers.push((ticket.conn, Answer::Scram(keys)));
                 }
             }
@@ -290,8 +299,13 @@ impl Shard {
         }
     }
 
-    /// Time passes: sessions whose keeping ended go.
+    /// Time passes: sessions whose keeping ended go, and what could not be read is asked for again.
     pub fn tick(&mut self, now: Millis, unix: UnixMs) {
+        for place in std::mem::take(&mut self.unread) {
+            if self.sessions.get(place.index as usize).is_some_and(|s| s.epoch == place.epoch) {
+                self.load(place.index as usize);
+            }
+        }
         for (party, will, said) in std::mem::take(&mut self.overdue) {
             self.together(Some(said), now, |shard, promise| shard.publish_will(&party, *will, promise, now, unix));
         }
@@ -300,6 +314,9 @@ impl Shard {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };
             let (ends, will_at) = (session.ends, session.will_at);
             if ends.is_some_and(|ends| ends <= now) {
+                if self.must_be_read(at) {
+                    return true;
+                }
                 self.counters.sessions_away -= 1;
                 self.end_session(at, now, unix);
                 return false;
@@ -311,6 +328,13 @@ impl Shard {
         });
         ending.append(&mut self.ending);
         self.ending = ending;
+    }
+
+    /// Whether others of a group are to have what lies on disk of a session, which was not read yet.
+    fn must_be_read(&mut self, at: usize) -> bool {
+        let session = &mut self.sessions[at];
+        let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
+        shares && session.with_backlog(|b| b.is_stored()) == Some(true)
     }
 
     /// What was counted.

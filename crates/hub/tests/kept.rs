@@ -4,11 +4,12 @@
 use contract::store::StoreError;
 use model::Qos;
 use model::limits::Limits;
-use protocols::mqtt::codec::Kind;
+use protocols::mqtt::PROTOCOL;
+use protocols::mqtt::codec::{Connect, Kind, Level, Options, Properties, Property, PropertyList, Subscribe};
 use testkit::{Disk, House};
 
 mod clients;
-use clients::{ack, answer, connect, connect_with_will, house, publish, publish_as, received, subscribe};
+use clients::{ack, answer, connect, connect_with_will, connect_without_will, house, publish, publish_as, received, subscribe};
 
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
@@ -385,4 +386,221 @@ fn a_broken_disk_acknowledges_nothing() {
     house.advance_ms(1000);
     let back = connect(&mut house, "a", "x", false);
     assert_eq!(received(&mut house, back), [PRESENT]);
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_is_read_when_the_disk_can() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
+    house.crash(1);
+    house.set_unreadable(true);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT]);
+    house.set_unreadable(false);
+    house.advance_ms(1000);
+    assert_eq!(received(&mut house, back), ["t/1 kept id=1"], "nobody has to come again for it");
+}
+
+#[test]
+fn what_may_have_been_sent_is_marked_however_often_the_program_dies_before_it_is_sent_again() {
+    let (mut house, _) = house(1);
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    for n in 0..40 {
+        publish(&mut house, sender, "t", n.to_string().as_bytes(), Qos::AtLeastOnce);
+    }
+    house.set_disk(Disk::Manual);
+    // What makes room for the last eight, whose acknowledgement the disk never hears of.
+    (1..=32).for_each(|id| ack(&mut house, reader, id));
+    assert_eq!(received(&mut house, reader).len(), 2 + 40);
+    house.crash(1);
+    // It comes back, and goes before its queue is read.
+    house.set_disk(Disk::Fast);
+    house.set_unreadable(true);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    house.cut(back);
+    house.set_unreadable(false);
+    house.advance_ms(1000);
+    house.crash(1);
+    let back = connect(&mut house, "a", "x", false);
+    (1..=32).for_each(|id| ack(&mut house, back, id));
+    let again = received(&mut house, back).split_off(1);
+    assert_eq!(again.len(), 40);
+    assert!(again.iter().all(|message| message.ends_with("dup")), "{again:?}");
+}
+
+#[test]
+fn what_is_due_when_the_program_starts_is_done_before_its_client_comes_in() {
+    let (mut house, _) = house(2);
+    let witness = connect(&mut house, "b", "w", false);
+    subscribe(&mut house, witness, "gone", Qos::AtLeastOnce);
+    let kept = connect_with_will(&mut house, "a", "kept", false, Qos::AtLeastOnce);
+    let clean = connect_with_will(&mut house, "a", "clean", true, Qos::AtLeastOnce);
+    received(&mut house, clean);
+    received(&mut house, kept);
+    house.crash(2);
+    // Both come back before a tick has passed.
+    let kept = connect_without_will(&mut house, "a", "kept", false);
+    assert_eq!(received(&mut house, kept), [PRESENT]);
+    let clean = connect_without_will(&mut house, "a", "clean", false);
+    assert_eq!(received(&mut house, clean), [FRESH], "it was to end with its line");
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1", "gone a id=2"], "both lines died with the program");
+}
+
+#[test]
+fn nothing_comes_before_the_welcome_on_a_newer_line() {
+    let mut house = house_with_a_away(1, Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", false);
+    received(&mut house, sender);
+    house.set_disk(Disk::Manual);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    house.cut(sender);
+    let sender = connect(&mut house, "b", "s", false);
+    house.disk_answers_one(0, Ok(()));
+    assert_eq!(received(&mut house, sender), [] as [&str; 0], "its will is still to be kept [MQTT-3.2.0-1]");
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), [PRESENT]);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, sender), ["pubrec 9"]);
+}
+
+#[test]
+fn what_waited_is_sent_when_it_is_known_for_good_that_its_client_was_here() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "t/1", b"kept", Qos::AtLeastOnce);
+    house.set_disk(Disk::Manual);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT], "nothing is on disk of its being here");
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, back), ["t/1 kept id=1"]);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [PRESENT, "t/1 kept id=1 dup"]);
+}
+
+#[test]
+fn what_another_shard_kept_waits_too_until_it_is_known_for_good_that_its_client_was_here() {
+    let (mut house, _) = house(2);
+    let away = connect_without_will(&mut house, "a", "x", false);
+    subscribe(&mut house, away, "t/#", Qos::AtLeastOnce);
+    house.cut(away);
+    let sender = connect_without_will(&mut house, "b", "s", false);
+    house.set_disk(Disk::Manual);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    publish(&mut house, sender, "t/1", b"once", Qos::ExactlyOnce);
+    received(&mut house, back);
+    // Device b is the second, on the shard beside that of device a.
+    house.disk_answers_one(0, Ok(()));
+    assert_eq!(house.vault().waiting(), 1);
+    assert_eq!(received(&mut house, back), [] as [&str; 0]);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, back), ["t/1 once id=1"]);
+}
+
+#[test]
+fn what_was_forgotten_for_a_line_that_broke_is_forgotten_for_good_before_the_next_is_let_in() {
+    let mut house = house_with_a_away(1, Qos::AtLeastOnce);
+    house.set_disk(Disk::Manual);
+    let first = connect_without_will(&mut house, "a", "x", true);
+    house.cut(first);
+    for clean in [true, false] {
+        let next = connect_without_will(&mut house, "a", "x", clean);
+        assert_eq!(received(&mut house, next), [] as [&str; 0]);
+        house.cut(next);
+    }
+    let last = connect_without_will(&mut house, "a", "x", true);
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, last), [FRESH]);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    let back = connect_without_will(&mut house, "a", "x", false);
+    assert_eq!(received(&mut house, back), [FRESH]);
+}
+
+#[test]
+fn a_will_speaks_also_when_the_wall_clock_was_set_back_while_its_client_was_away() {
+    let (mut house, _) = house(1);
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    subscribe(&mut house, witness, "gone", Qos::AtLeastOnce);
+    let dying = connect_with_will(&mut house, "a", "x", false, Qos::AtLeastOnce);
+    received(&mut house, dying);
+    house.crash(1);
+    house.set_disk(Disk::Manual);
+    // It speaks, but the program dies before that is on disk.
+    house.advance_ms(1000);
+    let now = house.now();
+    house.set_time(now, -3_600_000);
+    house.crash(1);
+    house.set_disk(Disk::Fast);
+    house.advance_ms(1000);
+    let witness = connect_without_will(&mut house, "b", "w", false);
+    assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1"]);
+}
+
+#[test]
+fn what_a_group_waits_for_is_read_before_its_member_ends() {
+    let (mut house, _) = house(1);
+    let member = connect_without_will(&mut house, "c", "two", false);
+    let mut expiry = PropertyList::default();
+    expiry.push(Property::SessionExpiryS(60)).unwrap();
+    let (level, props) = (Level::V5, Properties::NONE);
+    let user = (Some("a"), Some(&b"secret"[..]));
+    let hello = Connect {
+        level,
+        clean: false,
+        keep_alive_s: 0,
+        props: expiry.view(),
+        client: "one",
+        will: None,
+        user: user.0,
+        password: user.1,
+    };
+    let mut bytes = Vec::new();
+    hello.encode(&mut bytes).unwrap();
+    Subscribe::encode(level, &mut bytes, 7, props, &[("$share/crew/job", Options::at(Qos::AtLeastOnce))]).unwrap();
+    let ending = house.connect(&PROTOCOL);
+    house.send(ending, &bytes);
+    house.cut(ending);
+    let sender = connect(&mut house, "b", "s", true);
+    publish(&mut house, sender, "job", b"1", Qos::AtLeastOnce);
+    subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
+    house.cut(member);
+    house.set_unreadable(true);
+    house.crash(1);
+    house.advance_ms(70_000);
+    house.set_unreadable(false);
+    house.advance_ms(2000);
+    assert_eq!(house.sessions(), (1, 1), "its time was over");
+    let member = connect_without_will(&mut house, "c", "two", false);
+    assert_eq!(received(&mut house, member), [PRESENT, "job 1 id=1"]);
+}
+
+#[test]
+fn a_session_that_ends_as_its_client_comes_is_not_forgotten_before_its_will_is_said() {
+    // However many batches reach the disk before the program dies. The witness lives on the other shard.
+    for batches in 0..4 {
+        let (mut house, _) = house(2);
+        let witness = connect_without_will(&mut house, "b", "w", false);
+        subscribe(&mut house, witness, "gone", Qos::AtLeastOnce);
+        let dying = connect_with_will(&mut house, "a", "x", true, Qos::AtLeastOnce);
+        received(&mut house, dying);
+        house.crash(2);
+        house.set_disk(Disk::Manual);
+        connect_without_will(&mut house, "a", "x", false);
+        for _ in 0..batches {
+            house.disk_answers_one(1, Ok(()));
+        }
+        house.crash(2);
+        house.set_disk(Disk::Fast);
+        house.advance_ms(1000);
+        let witness = connect_without_will(&mut house, "b", "w", false);
+        let said = received(&mut house, witness);
+        assert_eq!(said.iter().filter(|packet| packet.starts_with("gone a")).count(), 1, "{batches}: {said:?}");
+    }
 }

@@ -210,8 +210,11 @@ pub enum Space<'a> {
 impl<'a> Space<'a> {
     /// The space that `text` (name or filter) lies in.
     pub fn of(text: &'a str) -> Space<'a> {
-        if text.starts_with('$') {
-            return Space::System;
+        // Asked for every message: nearly all names are told to be free by how they begin.
+        match text.as_bytes() {
+            [b'$', ..] => return Space::System,
+            [b'm', b'e', ..] | [b'd', b'e', b'v', ..] | [b'a', b'p', b'p', ..] => {}
+            _ => return Space::Free,
         }
         let (first, rest) = text.split_once('/').unwrap_or((text, ""));
         let (id, tail) = rest.split_once('/').unwrap_or((rest, ""));
@@ -282,5 +285,8 @@ mod tests {
         assert_eq!(Space::of("app/7/push"), Space::App { id: "7", rest: "push" });
         assert_eq!(Space::of("$SYS/uptime"), Space::System);
         assert_eq!(Space::of("device/x"), Space::Free);
+        for free in ["mead/x", "developer", "apple/1", "de", "", "/"] {
+            assert_eq!(Space::of(free), Space::Free, "{free}");
+        }
     }
 }

@@ -8,5 +8,5 @@ pub mod rows;
 mod vault;
 
 pub use gate::TestGate;
-pub use house::{Disk, House, Keep, LineId};
+pub use house::{Disk, Errand, House, Keep, LineId, Move};
 pub use vault::{MemoryVault, TestVault};

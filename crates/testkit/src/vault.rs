@@ -71,7 +71,9 @@ impl TestVault {
                 let mut waiting = waiting.clone();
                 waiting.message = copy(&waiting.message, number);
                 let row = ReturnedWaiting { seq: *seq, waiting, expires: *expires, received: false };
-                self.with(*session, |s| assert!(s.queue.insert(*seq, row).is_none(), "a place is given once"));
+                self.with(*session, |s| {
+                    assert!(s.queue.insert(*seq, row).is_none(), "a place is given once: {seq} of {session:?}");
+                });
             }
             Note::Received(id, seq) => self.with(*id, |s| {
                 if let Some(row) = s.queue.get_mut(seq) {

@@ -5,6 +5,7 @@ mod account;
 mod app;
 mod audience;
 mod backup;
+mod bench;
 mod client;
 mod crowd;
 mod data;
@@ -79,6 +80,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Virtual boards, one or thousands
     Sim(sim::Args),
+    /// Measure a broker: connections, messages, latency, what the server spends
+    Bench(bench::Args),
     /// Certificates for TLS listeners
     Tls(tls::Args),
     /// Check that everything is in order, in plain sentences
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Repair(args) => repair::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Tls(args) => tls::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

@@ -22,8 +22,17 @@ pub fn connect(house: &mut House, device: &str, client: &str, clean: bool) -> Li
 
 /// The same with a will of that QoS.
 pub fn connect_with_will(house: &mut House, device: &str, client: &str, clean: bool, qos: Qos) -> LineId {
+    connect_as(house, device, client, clean, Some(qos))
+}
+
+/// The same with none.
+pub fn connect_without_will(house: &mut House, device: &str, client: &str, clean: bool) -> LineId {
+    connect_as(house, device, client, clean, None)
+}
+
+fn connect_as(house: &mut House, device: &str, client: &str, clean: bool, will: Option<Qos>) -> LineId {
     let props = Properties::NONE;
-    let will = Some(Will { topic: "gone", payload: device.as_bytes(), qos, retain: false, props });
+    let will = will.map(|qos| Will { topic: "gone", payload: device.as_bytes(), qos, retain: false, props });
     let hello = Connect {
         level: Level::V311,
         clean,

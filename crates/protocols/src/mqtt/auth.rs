@@ -1,6 +1,7 @@
-//! Enhanced authentication (section 4.12): CONNECT, a challenge, a proof, CONNACK. One method is offered,
-//! SCRAM-SHA-256, for devices: the user name is the device id, the password its secret. What the exchange
-//! means is in [`scram`](super::scram); here it is carried.
+//! Enhanced authentication (section 4.12): CONNECT, a challenge, a proof, CONNACK; and the same once more on an
+//! open connection, from AUTH to AUTH, whenever the client wants. One method is offered, SCRAM-SHA-256, for
+//! devices: the user name is the device id, the password its secret. What the exchange means is in
+//! [`scram`](super::scram); here it is carried.
 
 use contract::{Context, Fault, Hello, Login, Refusal, ScramKeys};
 
@@ -12,7 +13,8 @@ use super::terms::Terms;
 
 /// A proof under way.
 pub(super) struct Proving {
-    hello: Hello,
+    /// What waits for the proof; nothing when the client proves it once more.
+    hello: Option<Hello>,
     first: First,
     step: Step,
 }
@@ -60,7 +62,72 @@ fn method_and_data<'a>(props: &Properties<'a>) -> Option<(&'a str, &'a [u8])> {
 /// Asks for the keys. The `hello` waits for the proof.
 pub(super) fn begin(terms: &mut Terms, cx: &mut Context<'_>, first: First, hello: Hello) {
     cx.hub.scram(&first.user);
-    terms.proving = Some(Box::new(Proving { hello, first, step: Step::Asked }));
+    terms.proven = Some(first.user.as_str().into());
+    terms.proving = Some(Box::new(Proving { hello: Some(hello), first, step: Step::Asked }));
+}
+
+/// An AUTH on an open connection: the client begins to prove once more who it is, or goes on. What else it
+/// does meanwhile goes on too (section 4.12.1).
+pub(super) fn on_auth_again(machine: &mut Machine, cx: &mut Context<'_>, auth: &Disconnect<'_>) {
+    let Some(terms) = machine.terms.as_mut() else { return };
+    let Some(user) = &terms.proven else {
+        let why = "an AUTH from a client that named no method in its CONNECT"; // [MQTT-4.12.0-7]
+        return machine.end(cx, Reason::ProtocolError, Fault::Peer, why);
+    };
+    match (auth.reason, &terms.proving) {
+        (Reason::ReAuth, None) => match first(&auth.props) {
+            // [MQTT-4.12.1-1]; and nobody becomes somebody else.
+            Ok(Some(first)) if *first.user == **user => {
+                cx.hub.scram(&first.user);
+                terms.proving = Some(Box::new(Proving { hello: None, first, step: Step::Asked }));
+            }
+            Ok(Some(_)) => machine.end(cx, Reason::NotAuthorised, Fault::Refused, "a proof for another device"),
+            Ok(None) => machine.end(cx, Reason::ProtocolError, Fault::Peer, "an AUTH without its method"),
+            Err((reason, why)) => machine.end(cx, reason, Fault::Peer, why),
+        },
+        (Reason::ContinueAuth, Some(_)) => on_proof_again(machine, cx, auth),
+        _ => machine.end(cx, Reason::ProtocolError, Fault::Peer, "an AUTH that nobody asked for"),
+    }
+}
+
+fn on_proof_again(machine: &mut Machine, cx: &mut Context<'_>, auth: &Disconnect<'_>) {
+    let judged = match machine.terms.as_mut().and_then(|terms| terms.proving.take()).map(|proving| proving.step) {
+        Some(Step::Challenged(challenge)) => judge(&challenge, auth),
+        _ => Err(ScramError::Malformed),
+    };
+    match judged.map(|ours| put_auth(machine, cx, Reason::Success, &ours)) {
+        Ok(true) => {}
+        Ok(false) => machine.end(cx, Reason::TooLarge, Fault::Lack, TOO_SMALL),
+        Err(error) => {
+            // [MQTT-4.12.1-2]
+            let fault = if error == ScramError::Wrong { Fault::Refused } else { Fault::Peer };
+            machine.end(cx, Reason::NotAuthorised, fault, error.to_string());
+        }
+    }
+}
+
+fn judge(challenge: &Challenge, auth: &Disconnect<'_>) -> Result<String, ScramError> {
+    match method_and_data(&auth.props) {
+        Some((scram::METHOD, data)) if auth.reason == Reason::ContinueAuth => challenge.judge(data),
+        _ => Err(ScramError::Malformed),
+    }
+}
+
+const TOO_SMALL: &str = "the client takes only packets that are too small for the challenge";
+
+/// Appends an AUTH, if the client takes a packet of that size [MQTT-3.1.2-24].
+fn put_auth(machine: &Machine, cx: &mut Context<'_>, reason: Reason, words: &str) -> bool {
+    let mut list = PropertyList::default();
+    let (from, bytes_max) = (cx.out.len(), machine.terms.as_ref().map_or(usize::MAX, |terms| terms.packet_bytes_max));
+    let put = list
+        .push(Property::AuthMethod(scram::METHOD))
+        .and_then(|()| list.push(Property::AuthData(words.as_bytes())))
+        .and_then(|()| Disconnect { reason, props: list.view() }.encode(Level::V5, Kind::Auth, cx.out));
+    let fits = put.is_ok() && cx.out.len() - from <= bytes_max;
+    if !fits {
+        cx.out.truncate(from);
+    }
+    fits
 }
 
 /// The keys are here: the client gets its challenge.
@@ -71,22 +138,11 @@ pub(super) fn on_keys(machine: &mut Machine, cx: &mut Context<'_>, keys: ScramKe
     }
     let (challenge, words) = Challenge::new(&proving.first, keys);
     proving.step = Step::Challenged(challenge);
-    let mut list = PropertyList::default();
-    let (from, bytes_max) = (cx.out.len(), machine.terms.as_ref().map_or(usize::MAX, |terms| terms.packet_bytes_max));
-    let put = list
-        .push(Property::AuthMethod(scram::METHOD))
-        .and_then(|()| list.push(Property::AuthData(words.as_bytes())))
-        .and_then(|()| Disconnect { reason: Reason::ContinueAuth, props: list.view() }.encode(Level::V5, Kind::Auth, cx.out));
-    if put.is_ok() && cx.out.len() - from <= bytes_max {
-        machine.stage = Stage::Proving;
-    } else {
-        cx.out.truncate(from); // [MQTT-3.1.2-24]
-        machine.refuse(
-            cx,
-            Reason::Unspecified,
-            Fault::Lack,
-            "the client takes only packets that are too small for the challenge",
-        );
+    match (put_auth(machine, cx, Reason::ContinueAuth, &words), machine.is_open()) {
+        (true, true) => {}
+        (true, false) => machine.stage = Stage::Proving,
+        (false, true) => machine.end(cx, Reason::TooLarge, Fault::Lack, TOO_SMALL),
+        (false, false) => machine.refuse(cx, Reason::Unspecified, Fault::Lack, TOO_SMALL),
     }
 }
 
@@ -95,14 +151,10 @@ pub(super) fn on_auth(machine: &mut Machine, cx: &mut Context<'_>, auth: &Discon
     machine.stage = Stage::Asked(Level::V5);
     let Some(proving) = machine.terms.as_mut().and_then(|terms| terms.proving.as_mut()) else { return };
     let Step::Challenged(challenge) = &proving.step else { return };
-    let judged = match method_and_data(&auth.props) {
-        Some((scram::METHOD, data)) if auth.reason == Reason::ContinueAuth => challenge.judge(data),
-        _ => Err(ScramError::Malformed),
-    };
-    match judged {
+    match judge(challenge, auth) {
         Ok(ours) => {
             proving.step = Step::Proved(ours);
-            let mut hello = proving.hello.clone();
+            let Some(mut hello) = proving.hello.take() else { return };
             // It has shown what a certificate would have: that it is this device.
             hello.login = Login::Certified { device: proving.first.user.clone() };
             cx.hub.hello(hello);

@@ -164,11 +164,8 @@ impl Machine {
             Packet::Unsubscribe(unsubscribe) => subscribe::on_unsubscribe(self, cx, &unsubscribe),
             Packet::Pingreq => put_empty(cx.out, Kind::Pingresp), // [MQTT-3.12.4-1]
             Packet::Disconnect(disconnect) => disconnect::on_disconnect(self, cx, &disconnect),
-            Packet::Auth(_) => {
-                // [MQTT-4.12.0-7]; to prove it once more on an open connection is not offered.
-                let why = "an AUTH that nobody asked for";
-                self.end(cx, Reason::ProtocolError, Fault::Peer, why);
-            }
+            Packet::Auth(auth) if self.is_open() => auth::on_auth_again(self, cx, &auth),
+            Packet::Auth(_) => self.end(cx, Reason::ProtocolError, Fault::Peer, "an AUTH that nobody asked for"),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 self.end(cx, Reason::ProtocolError, Fault::Peer, "a packet that only servers send");
             }

@@ -28,6 +28,8 @@ pub(super) struct Terms {
     pub keep_alive_s: Option<u16>,
     /// The client's proof of who it is, while it is under way.
     pub proving: Option<Box<Proving>>,
+    /// Who has proved it so, and may once more.
+    pub proven: Option<Box<str>>,
     /// Publishes of the client's above QoS 0 that are not acknowledged to the end.
     open: u16,
     /// What the client's aliases stand for, at the place of their number less one. Grows with use.
@@ -52,6 +54,7 @@ impl Terms {
             nameless: false,
             keep_alive_s: None,
             proving: None,
+            proven: None,
             open: 0,
             aliases_in: Vec::new(),
             alias_max: 0,
