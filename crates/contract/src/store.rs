@@ -200,7 +200,7 @@ pub trait Pushes: Send + Sync {
     /// The pushes with batches left.
     fn unmade_pushes(&self) -> Later<Vec<UnmadePush>>;
     /// How many deliveries of a push are in which state, and how many of its devices have none yet.
-    fn standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)>;
+    fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)>;
     /// Writes the new state of deliveries.
     fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()>;
     /// Every delivery that something is still to happen to, with its push, in order of their numbers:

@@ -256,7 +256,7 @@ impl Push {
     /// How many deliveries of a push are in which state, and how many of its devices have none yet because
     /// it is still being made.
     pub async fn standing(&self, push: PushId) -> Result<(Vec<(DeliveryState, u64)>, u64), StoreError> {
-        self.store.standing(push).await
+        self.store.push_standing(push).await
     }
 
     /// Pushes taken since the start.

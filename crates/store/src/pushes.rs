@@ -202,7 +202,7 @@ impl Pushes for Store {
         })
     }
 
-    fn standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
+    fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         self.reader.read(move |db| {
             let id = signed(push.0)?;
             let sql = "SELECT state, count(*) FROM deliveries WHERE push = ?1 GROUP BY state ORDER BY state";

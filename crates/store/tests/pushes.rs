@@ -117,7 +117,7 @@ async fn deliveries_take_their_steps_and_leave_the_open_ones() {
     assert_eq!(store.open_deliveries(UnixMs(301)).await.unwrap().len(), 2, "too long ago for an answer");
     store.create_push(push(2, Order::Message), vec![delivery(2, 1, DeliveryState::Delivered)]).await.unwrap();
     assert_eq!(store.open_deliveries(UnixMs(0)).await.unwrap().len(), 3, "nobody answers a plain message");
-    let counts = store.standing(PushId(1)).await.unwrap().0;
+    let counts = store.push_standing(PushId(1)).await.unwrap().0;
     assert_eq!(counts, DeliveryState::ALL.map(|state| (state, 1)));
 
     store.delete_device(DeviceNumber(2)).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_push_to_many_is_kept_at_once_and_made_in_batches() {
         store.create_push_to(push(1, Order::Ask), vec![(0, numbers(1, 3)), (1, numbers(4, 5))]).await.unwrap();
         store.create_push_to(push(2, Order::Ask), vec![(0, numbers(1, 1))]).await.unwrap();
         assert!(store.create_push_to(push(2, Order::Ask), vec![]).await.is_err(), "the number is taken");
-        assert_eq!((store.standing(PushId(1)).await.unwrap().1, store.standing(PushId(9)).await.unwrap().1), (5, 0));
+        assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.push_standing(PushId(9)).await.unwrap().1), (5, 0));
         store.delete_device(DeviceNumber(2)).await.unwrap();
         let made = store.make_part(PushId(1), 0, UnixMs(150), fresh(numbers(1, 3), DeliveryState::Queued)).await.unwrap();
         assert_eq!(made.iter().map(|made| made.device.as_str()).collect::<Vec<_>>(), ["d1", "d3"], "2 was removed");
@@ -175,7 +175,7 @@ async fn a_push_to_many_is_kept_at_once_and_made_in_batches() {
     assert!(same(&first.push, &push(1, Order::Ask)) && first.cancelled && !second.cancelled);
     assert_eq!(first.parts, [(1, numbers(4, 5))]);
     store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(4, 5), DeliveryState::Cancelled)).await.unwrap();
-    assert_eq!((store.standing(PushId(1)).await.unwrap().1, store.unmade_pushes().await.unwrap().len()), (0, 1));
-    let counts = store.standing(PushId(1)).await.unwrap().0;
+    assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.unmade_pushes().await.unwrap().len()), (0, 1));
+    let counts = store.push_standing(PushId(1)).await.unwrap().0;
     assert_eq!(counts, [(DeliveryState::Queued, 2), (DeliveryState::Cancelled, 2)]);
 }

@@ -426,7 +426,7 @@ mod oracle {
                 let ours = if *field == WholeField::App { device.app } else { device.number };
                 match whole {
                     Whole::Is(compare, number) => ordered(ours, *compare, *number),
-                    Whole::In(numbers) => numbers.iter().any(|number| *number == ours),
+                    Whole::In(numbers) => numbers.iter().filter(|number| **number == ours).count() > 0,
                 }
             }
             Test::Text(field, asked) => {

@@ -16,13 +16,16 @@ use tokio::time::Instant;
 
 pub const LAMP: DeviceNumber = DeviceNumber(7);
 
+/// Batches by push and number: their devices, and whether they are cancelled.
+type Batches = BTreeMap<(PushId, u32), (Vec<DeviceNumber>, bool)>;
+
 /// Everything that the room touches, and what it did there.
 pub struct World {
     pub journal: Mutex<Vec<String>>,
     pub pushes: Mutex<BTreeMap<PushId, StoredPush>>,
     pub deliveries: Mutex<BTreeMap<(PushId, DeviceNumber), Delivery>>,
     /// Batches of pushes to many that have no deliveries yet, and whether those are cancelled.
-    pub unmade: Mutex<BTreeMap<(PushId, u32), (Vec<DeviceNumber>, bool)>>,
+    pub unmade: Mutex<Batches>,
     pub lines: Mutex<Vec<Message>>,
     /// How many batches the store may still make; it waits with the next.
     pub batches: Arc<Semaphore>,
@@ -186,7 +189,7 @@ impl Pushes for World {
         let deliveries = self.deliveries.lock();
         self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).cloned().collect(), next: None })
     }
-    fn standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
+    fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         let (deliveries, unmade) = (self.deliveries.lock(), self.unmade.lock());
         let of = |state| deliveries.values().filter(|delivery| delivery.push == push && delivery.state == state).count() as u64;
         let counts = DeliveryState::ALL.into_iter().map(|state| (state, of(state))).filter(|(_, count)| *count > 0).collect();
