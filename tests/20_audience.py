@@ -72,7 +72,7 @@ def test_the_command_line_previews_and_lists(server):
     assert done.returncode == 1
     assert "at character 13: unknown field `temp`\n  hint: did you mean `data.temp`?" in done.stderr
     assert server.cli("push", "--to-tag", unique("nobody"), "x").returncode == 1
-    assert server.cli("push", "--to-tag", tag, "text", "too much").returncode == 1
+    assert server.cli("push", "--to-tag", tag, "text", "too much").returncode == 64
 
 
 def test_what_the_documentation_shows_is_understood(server):

@@ -125,6 +125,12 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Says what is wrong with options that only together make no sense.
+fn wrong_usage(error: anyhow::Error) -> ExitCode {
+    eprintln!("espush: {}", sentence(&error));
+    ExitCode::from(WRONG_USAGE)
+}
+
 /// Prints a line on stdout. A reader that went away (`espush tail | head`) is no error: it ends the program quietly.
 fn say(line: impl std::fmt::Display) {
     use std::io::Write;

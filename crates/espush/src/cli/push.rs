@@ -18,7 +18,7 @@ use super::client::{Client, Reach};
 use super::crowd;
 use super::duration::parse_ms;
 use super::table::plain;
-use super::{say, say_json};
+use super::{say, say_json, wrong_usage};
 
 #[derive(clap::Args)]
 #[command(after_help = "Exit codes:\n  \
@@ -86,22 +86,11 @@ pub enum Ending {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (device, text, audience) = match meant(&args) {
+        Ok(meant) => meant,
+        Err(error) => return Ok(wrong_usage(error)),
+    };
     let client = Client::find(&args.reach)?;
-    // With an option that says who is meant, the first word is already the text.
-    let (device, text) = match (args.audience.read()?, &args.first, &args.second) {
-        (Some(_), _, Some(extra)) => {
-            anyhow::bail!("{:?} is one word too many: the options already say who is meant", plain(extra))
-        }
-        (Some(_), text, None) => (None, text.as_deref()),
-        (None, Some(device), text) => (Some(device.as_str()), text.as_deref()),
-        (None, None, _) => {
-            anyhow::bail!("who is meant? name a DEVICE, or use --to-tag, --to-app, --query … (see espush push --help)")
-        }
-    };
-    let audience = match device {
-        Some(device) => json!({ "device": device }),
-        None => args.audience.read()?.unwrap_or_default(),
-    };
     let order = order(&args, text, audience)?;
     if args.preview {
         return crowd::preview(&client, order, args.reach.json);
@@ -125,6 +114,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(ending(state, args.wants_answer()) as u8))
 }
 
+/// The one device, the text and the audience. With an option that says who is meant, the first word is
+/// already the text.
+fn meant(args: &Args) -> anyhow::Result<(Option<&str>, Option<&str>, Value)> {
+    let (device, text, audience) = match (args.audience.read()?, args.first.as_deref(), args.second.as_deref()) {
+        (Some(_), _, Some(extra)) => {
+            anyhow::bail!("{:?} is one word too many: the options already say who is meant", plain(extra))
+        }
+        (Some(audience), text, None) => (None, text, audience),
+        (None, Some(device), text) => (Some(device), text, json!({ "device": device })),
+        (None, None, _) => {
+            anyhow::bail!("who is meant? name a DEVICE, or use --to-tag, --to-app, --query … (see espush push --help)")
+        }
+    };
+    anyhow::ensure!(text.is_none() || args.file.is_none(), "give either TEXT or --file");
+    anyhow::ensure!(text.is_some() || !args.hex, "--hex wants TEXT");
+    Ok((device, text, audience))
+}
+
 /// What a state means to the one who pushed.
 pub(super) fn ending(state: DeliveryState, wants_answer: bool) -> Ending {
     use DeliveryState::*;
@@ -140,8 +147,6 @@ pub(super) fn ending(state: DeliveryState, wants_answer: bool) -> Ending {
 /// The API's order.
 fn order(args: &Args, text: Option<&str>, audience: Value) -> anyhow::Result<Value> {
     let mut order = json!({ "audience": audience, "wait_ms": args.wait });
-    anyhow::ensure!(text.is_none() || args.file.is_none(), "give either TEXT or --file");
-    anyhow::ensure!(text.is_some() || !args.hex, "--hex wants TEXT");
     match (text, &args.file) {
         (Some(hex), _) if args.hex => order["hex"] = hex.into(),
         (Some(text), _) => order["text"] = text.into(),
