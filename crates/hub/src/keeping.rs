@@ -121,6 +121,20 @@ impl Shard {
                     Then::Shard(Safe { shard, promise, .. }) => self.work.posts.push((shard, Mail::Safe(promise, result))),
                 }
             }
+            // First, so that nobody is told that a step is safe which was refused.
+            for (place, number, what) in std::mem::take(&mut self.journal.refused) {
+                let session = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch);
+                let Some(session) = session else { continue };
+                if let (Refused::Step, Some(conn)) = (what, session.conn) {
+                    let close = Close { fault: Fault::Ours, why: Refusal::Unavailable.to_string().into() };
+                    self.work.answers.push((conn, Answer::Closing { ending: Ending::NotKept, close }));
+                    continue;
+                }
+                let online = session.conn.is_some();
+                if session.with_backlog(|b| b.refused(number, online)) == Some(true) {
+                    self.counters.dropped += 1;
+                }
+            }
             for (After { conn, answer, hold }, result) in std::mem::take(&mut self.journal.passed) {
                 let Some(at) = self.session_of(conn) else { continue };
                 if let Some(kept) = self.sessions[at].kept.as_mut().filter(|_| hold) {
@@ -139,19 +153,6 @@ impl Shard {
             for place in std::mem::take(&mut self.journal.woken) {
                 let session = self.sessions.get(place.index as usize).filter(|s| s.epoch == place.epoch);
                 self.work.ready.extend(session.and_then(|s| s.conn));
-            }
-            for (place, number, what) in std::mem::take(&mut self.journal.refused) {
-                let session = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch);
-                let Some(session) = session else { continue };
-                if let (Refused::Step, Some(conn)) = (what, session.conn) {
-                    let close = Close { fault: Fault::Ours, why: Refusal::Unavailable.to_string().into() };
-                    self.work.answers.push((conn, Answer::Closing { ending: Ending::NotKept, close }));
-                    continue;
-                }
-                let online = session.conn.is_some();
-                if session.with_backlog(|b| b.refused(number, online)) == Some(true) {
-                    self.counters.dropped += 1;
-                }
             }
             if self.journal.finished.is_empty() {
                 return;
