@@ -170,7 +170,7 @@ def test_pushes_are_listed_with_their_counts(server):
     "order, status",
     [
         ({"audience": {"device": "nobody-at-all"}, "text": "x"}, 404),
-        ({"audience": "all", "text": "x"}, 400),
+        ({"audience": "everybody", "text": "x"}, 400),
         ({"audience": {"device": "HERE"}}, 400),
         ({"audience": {"device": "HERE"}, "hex": "0"}, 400),
         ({"audience": {"device": "HERE"}, "text": "x", "hex": "00"}, 400),

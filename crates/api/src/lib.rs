@@ -2,6 +2,7 @@
 //! `/metrics`. One file of [`routes`] a noun. It translates and checks who may; everything else is done
 //! by the rooms behind it. Deliberately absent: sockets, TLS, the console, and any rule about devices.
 
+mod audience;
 mod auth;
 mod feed;
 mod input;
@@ -80,6 +81,8 @@ pub struct App {
     pub feed: Arc<Feed>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The most bytes that a push can carry, by protocol.
+    pub carries: Vec<(&'static str, usize)>,
     /// What the program says of itself.
     pub info: Info,
     /// Further lines for `/metrics`.

@@ -1,6 +1,8 @@
 //! What goes wrong, as `application/problem+json` (RFC 9457). One place decides the status and the stable
 //! `code` of every error that a room reports; texts name the fix and never hold secrets.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,12 +19,14 @@ pub(crate) struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
     pub detail: String,
-    pub hint: Option<&'static str>,
+    pub hint: Option<Cow<'static, str>>,
+    /// Where in a text it is, counted from 1.
+    pub position: Option<usize>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { status, code, detail: detail.into(), hint: None }
+        Problem { status, code, detail: detail.into(), hint: None, position: None }
     }
 
     /// The request itself is wrong.
@@ -30,8 +34,8 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    pub fn hint(self, hint: &'static str) -> Problem {
-        Problem { hint: Some(hint), ..self }
+    pub fn hint(self, hint: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { hint: Some(hint.into()), ..self }
     }
 
     pub fn no_such_push() -> Problem {
@@ -49,7 +53,9 @@ impl IntoResponse for Problem {
             detail: String,
             code: &'static str,
             #[serde(skip_serializing_if = "Option::is_none")]
-            hint: Option<&'static str>,
+            hint: Option<Cow<'static, str>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            position: Option<usize>,
         }
         let body = Body {
             r#type: "about:blank",
@@ -58,6 +64,7 @@ impl IntoResponse for Problem {
             detail: self.detail,
             code: self.code,
             hint: self.hint,
+            position: self.position,
         };
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -108,6 +115,10 @@ impl From<SubmitError> for Problem {
             SubmitError::BadTtl => (StatusCode::BAD_REQUEST, "bad_ttl"),
             SubmitError::BadKey => (StatusCode::BAD_REQUEST, "bad_idempotency_key"),
             SubmitError::DeviceFull => (StatusCode::CONFLICT, "device_queue_full"),
+            SubmitError::Nobody => {
+                return Problem::new(StatusCode::NOT_FOUND, "audience_empty", error.to_string())
+                    .hint("POST /api/v1/push/preview tells who is in an audience");
+            }
             SubmitError::Full => (StatusCode::SERVICE_UNAVAILABLE, "queues_full"),
         };
         Problem::new(status, code, error.to_string())

@@ -267,6 +267,10 @@ pub(crate) struct Push {
     #[serde(flatten)]
     payload: Bytes,
     sender: String,
+    /// In the audience, as far as they are still registered.
+    devices: u64,
+    /// Of them, those whose delivery is still to be made.
+    remaining: u64,
     counts: BTreeMap<&'static str, u64>,
     created: UnixMs,
     expires: Option<UnixMs>,
@@ -275,7 +279,8 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    pub fn of(push: StoredPush, counts: Vec<(DeliveryState, u64)>, deliveries: Option<&[model::Delivery]>) -> Push {
+    pub fn of(push: StoredPush, standing: (Vec<(DeliveryState, u64)>, u64), deliveries: Option<&[model::Delivery]>) -> Push {
+        let (counts, remaining) = standing;
         Push {
             id: push.id,
             order: match push.order {
@@ -286,6 +291,8 @@ impl Push {
             audience: serde_json::from_str(&push.audience).unwrap_or_default(),
             payload: Bytes::of(&push.payload),
             sender: push.sender,
+            devices: counts.iter().map(|(_, count)| count).sum::<u64>() + remaining,
+            remaining,
             counts: counts.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
             created: push.created,
             expires: push.expires,

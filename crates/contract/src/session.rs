@@ -23,6 +23,8 @@ pub struct Protocol {
     pub name: &'static str,
     /// Where it listens unless told otherwise; `""` is off.
     pub listen_default: &'static str,
+    /// The most bytes that a push to one of its devices can carry; what a single device takes may be less.
+    pub push_bytes_max: usize,
     /// Makes the machine for a new connection.
     pub open: fn(Peer) -> Box<dyn Session>,
 }

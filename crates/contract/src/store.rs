@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
@@ -160,17 +161,51 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// A push whose deliveries are not all made yet.
+#[derive(Clone, Debug)]
+pub struct UnmadePush {
+    /// The push.
+    pub push: StoredPush,
+    /// Its devices that have no delivery yet, in batches by their number.
+    pub parts: Vec<(u32, Vec<DeviceNumber>)>,
+    /// It was taken back: what is still made is cancelled.
+    pub cancelled: bool,
+}
+
+/// A delivery that is to be made.
+#[derive(Clone, Debug)]
+pub struct FreshDelivery {
+    /// For which device.
+    pub device: DeviceNumber,
+    /// Queued, or what forbids it from the start.
+    pub state: DeliveryState,
+    /// Why.
+    pub detail: String,
+}
+
 /// Pushes and their deliveries.
 pub trait Pushes: Send + Sync {
     /// The highest number ever given.
     fn last_push(&self) -> Later<PushId>;
     /// Writes a push with its deliveries, all or nothing.
     fn create_push(&self, push: StoredPush, deliveries: Vec<Delivery>) -> Later<()>;
+    /// Writes a push to many with the devices that it is for, in batches as [`make_part`](Pushes::make_part)
+    /// takes them. It is kept from then on.
+    fn create_push_to(&self, push: StoredPush, parts: Vec<(u32, Vec<DeviceNumber>)>) -> Later<()>;
+    /// Makes the deliveries of one batch, and forgets the batch. Answers with those that were made: a
+    /// device that was removed meanwhile has none.
+    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>>;
+    /// Remembers that what is left to be made is to be made as cancelled.
+    fn cancel_unmade(&self, push: PushId) -> Later<()>;
+    /// The pushes with batches left.
+    fn unmade_pushes(&self) -> Later<Vec<UnmadePush>>;
+    /// How many deliveries of a push are in which state, and how many of its devices have none yet.
+    fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)>;
     /// Writes the new state of deliveries.
     fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()>;
     /// Every delivery that something is still to happen to, with its push, in order of their numbers:
     /// queued, sent, or delivered since `delivered_since` with an answer still wanted.
-    fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(StoredPush, Delivery)>>;
+    fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(Arc<StoredPush>, Delivery)>>;
     /// One push.
     fn push(&self, id: PushId) -> Later<Option<StoredPush>>;
     /// The push of an idempotency key.
@@ -179,8 +214,6 @@ pub trait Pushes: Send + Sync {
     fn pushes(&self, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
     /// Deliveries of a push, by device number; `after` is the cursor.
     fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>>;
-    /// How many deliveries of a push are in which state.
-    fn delivery_counts(&self, push: PushId) -> Later<Vec<(DeliveryState, u64)>>;
 }
 
 /// A question for points.
@@ -211,6 +244,17 @@ pub struct Latest {
     pub value: Value,
 }
 
+/// The newest value of one stream at a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewestOf {
+    /// The device.
+    pub device: DeviceNumber,
+    /// When it was measured.
+    pub at: UnixMs,
+    /// What was measured.
+    pub value: Value,
+}
+
 /// Points.
 pub trait Points: Send + Sync {
     /// Keeps points. A second value for the same device, stream and time replaces the first.
@@ -219,6 +263,9 @@ pub trait Points: Send + Sync {
     fn points(&self, query: PointQuery) -> Later<Page<Point>>;
     /// The newest value of each stream of a device, by name.
     fn latest(&self, device: DeviceNumber) -> Later<Vec<Latest>>;
+    /// The newest value of one stream at every device that has it, by number; those after `after`, at most
+    /// `limit`.
+    fn newest_of(&self, stream: String, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<NewestOf>>;
     /// The names of a device's streams.
     fn streams(&self, device: DeviceNumber) -> Later<Vec<String>>;
 }

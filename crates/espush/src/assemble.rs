@@ -117,6 +117,7 @@ impl House {
             telemetry: telemetry.clone(),
             feed: feed.clone(),
             clock,
+            carries: protocols.iter().map(|protocol| (protocol.name, protocol.push_bytes_max)).collect(),
             info,
             metrics,
             bridges: Box::new(move || bridges.status()),

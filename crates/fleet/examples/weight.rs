@@ -1,13 +1,18 @@
-//! What a fleet weighs: `cargo run -p fleet --example weight -- 1000000` fills a fleet, brings every
-//! device online and prints the memory per device, as the system counts it. Linux only.
+//! What a fleet weighs: `cargo run --release -p fleet --example weight -- 1000000` fills a fleet, brings every
+//! device online and prints the memory per device, as the system counts it; then how long some queries
+//! over all of them take. Linux only.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use contract::event::Event;
 use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredToken};
 use contract::{Bus, Clock, Close, Consumer, Line, Refusal, Ticket, Verdict};
-use fleet::{Fleet, Settings};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, Presence, UnixMs};
+use fleet::{Asked, Audience, Fleet, Settings};
+use model::query::Latest;
+use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, Presence, Query, UnixMs, Value};
+use parking_lot::RwLock;
 
 /// A registry that remembers nothing but the fleet it is asked for, a line and a bus that nobody listens to.
 struct Nobody {
@@ -103,6 +108,26 @@ impl Clock for Nobody {
     }
 }
 
+/// What is asked of the fleet.
+const QUERIES: [&str; 7] = [
+    "online",
+    "tags has \"hall 3\"",
+    "firmware < \"AT 1.10\"",
+    "name contains kitchen or id contains 99999",
+    "data.temp > 98",
+    "app = 15000 and tags has \"hall 2\" and firmware < \"AT 1.4.0\" and online and data.temp > 30",
+    "not (app = 7 or alias = x) and since > 2h ago and protocol in (espush, mqtt) and created < 1d ago",
+];
+
+/// One value a device, held as the telemetry room holds them.
+struct Readings(RwLock<HashMap<DeviceNumber, Value>>);
+
+impl Latest for Readings {
+    fn latest(&self, device: DeviceNumber, _: usize) -> Option<Value> {
+        self.0.read().get(&device).cloned()
+    }
+}
+
 /// A line of `/proc/self/status` in KiB.
 fn memory_kib(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -131,5 +156,13 @@ async fn main() -> Result<(), fleet::FleetError> {
     let used = (memory_kib("VmRSS") - before) * 1024;
     println!("{} devices online: {} MiB, {} bytes each", fleet.counts().online, used >> 20, used / u64::from(devices));
     println!("at the most while loading: {} MiB", memory_kib("VmHWM") >> 10);
+    let points =
+        Arc::new(Readings(RwLock::new((1..=devices).map(|n| (DeviceNumber(n), Value::Number(f64::from(n % 100)))).collect())));
+    for text in QUERIES {
+        let query = Arc::new(Query::parse(text).expect("a good query"));
+        let begun = Instant::now();
+        let found = fleet.select(Audience::Query(Asked { query, points: points.clone() })).await?.devices.len();
+        println!("{:>4} ms, {found:>7} devices: {text}", begun.elapsed().as_millis());
+    }
     Ok(())
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use contract::event::Change;
 use contract::store::Page;
 use contract::{Close, Fault};
-use model::{AppId, Device, DeviceId, DeviceNumber, PartyKey, Presence, limits, text};
+use model::{AppId, Device, DeviceId, DeviceNumber, PartyKey, Presence, UnixMs, limits, text};
 
 use crate::apps::NewApp;
+use crate::audience::Asked;
 use crate::gate::TOKEN_USER;
 use crate::registration::{Arriving, has_room};
 use crate::roster::{Record, Roster};
@@ -72,6 +73,8 @@ pub struct DeviceFilter {
     pub online: Option<bool>,
     /// Only those with this text in id, name or alias, upper and lower case alike.
     pub q: Option<String>,
+    /// Only those that a query fits.
+    pub asked: Option<Asked>,
 }
 
 /// How many there are.
@@ -87,7 +90,7 @@ pub struct Counts {
 
 /// Records looked at before the lock is given up for a moment: a search through a million devices must
 /// not keep one from coming in.
-const LOOKED_AT_ONCE: usize = 4_096;
+pub(crate) const LOOKED_AT_ONCE: usize = 4_096;
 
 impl Fleet {
     /// Registers a device. Answers with its secret, which is shown this once.
@@ -191,6 +194,7 @@ impl Fleet {
             None => Bound::Unbounded,
             Some(cursor) => Bound::Excluded(DeviceNumber(cursor.parse().map_err(|_| FleetError::BadCursor)?)),
         };
+        let now = self.clock.unix();
         let wanted = filter.q.as_deref().map(str::to_lowercase);
         let mut items: Vec<DeviceView> = Vec::new();
         loop {
@@ -198,7 +202,7 @@ impl Fleet {
             let mut rest = roster.devices.range((after, Bound::Unbounded));
             for (number, record) in rest.by_ref().take(LOOKED_AT_ONCE) {
                 after = Bound::Excluded(*number);
-                if !suits(record, filter, wanted.as_deref()) {
+                if !suits(record, filter, wanted.as_deref(), now) {
                     continue;
                 }
                 if items.len() == limit {
@@ -296,10 +300,11 @@ const fn refused(why: &'static str) -> Close {
 /// Why the lines of a removed device end.
 pub(crate) const REMOVED: Close = refused("the device was deleted");
 
-fn suits(record: &Record, filter: &DeviceFilter, wanted: Option<&str>) -> bool {
+fn suits(record: &Record, filter: &DeviceFilter, wanted: Option<&str>, now: UnixMs) -> bool {
     filter.app.is_none_or(|app| record.app == app)
         && filter.online.is_none_or(|online| (record.lines > 0) == online)
         && wanted.is_none_or(|text| [record.id.as_str(), &*record.name, &*record.alias].into_iter().any(|name| holds(name, text)))
+        && filter.asked.as_ref().is_none_or(|asked| asked.query.matches(record, &*asked.points, now))
 }
 
 /// Whether `text` has `wanted`, which is in lower case, in any case.

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apps;
+mod audience;
 mod devices;
 mod error;
 mod gate;
@@ -31,6 +32,7 @@ use tokio::runtime::Handle;
 
 pub use accounts::{AccountEdit, AccountView, NewAccount, Password};
 pub use apps::{AppEdit, AppView, NewApp};
+pub use audience::{Asked, Audience, Reach, Selected};
 pub use devices::{Counts, DeviceEdit, DeviceFilter, DeviceView, NewDevice};
 pub use error::{FleetError, Kind};
 pub use knocks::Knock;
@@ -71,6 +73,8 @@ pub struct Fleet {
     logins: logins::Logins,
     /// Turns at making SCRAM keys.
     proofs: Arc<tokio::sync::Semaphore>,
+    /// Turns at walking over all devices.
+    queries: Arc<tokio::sync::Semaphore>,
     codes: Mutex<signin::Codes>,
     knocks: Mutex<knocks::Ring>,
     unkept: presence::Unkept,
@@ -104,6 +108,7 @@ impl Fleet {
             accounts: RwLock::new(accounts),
             logins: logins::Logins::new(),
             proofs: Arc::new(tokio::sync::Semaphore::new(model::limits::PASSWORD_CHECKS_AT_ONCE_MAX)),
+            queries: audience::turns(),
             codes: Mutex::default(),
             knocks: Mutex::default(),
             unkept: presence::Unkept::default(),

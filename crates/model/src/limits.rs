@@ -116,6 +116,22 @@ pub const SIGNIN_BODY_BYTES_MAX: usize = 4 * 1024;
 pub const PUSH_PAYLOAD_BYTES_MAX: usize = 255 * 1024;
 /// Devices in one explicit `devices: […]` audience. Larger audiences are tags, apps or queries.
 pub const AUDIENCE_IDS_MAX: usize = 1_000;
+/// Longest query in bytes. Percent-encoded in a URL it still fits [`HTTP_HEADER_BYTES_MAX`].
+pub const QUERY_BYTES_MAX: usize = 4 * 1024;
+/// How deep parentheses and `not` of a query may go: each level is a call on the stack, for each device.
+pub const QUERY_DEPTH_MAX: usize = 32;
+/// Conditions and values of a query together: in the worst case each is looked at for each device, and a
+/// million devices are to be passed in a second.
+pub const QUERY_VALUES_MAX: usize = 256;
+/// Streams that one query may name: the newest values of each are held in memory for all devices.
+pub const QUERY_STREAMS_MAX: usize = 8;
+/// Queries that are carried out at once, each on a thread of its own; a further one waits. More would only
+/// take the cores from each other, and from the devices.
+pub const QUERIES_AT_ONCE_MAX: usize = 2;
+/// Bytes of newest values held for queries: nearly three streams of a million devices (measured:
+/// `cargo run --release -p telemetry --example newest -- 1000000`). The stream that was not
+/// asked for longest is let go first.
+pub const LATEST_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Longest time an API call may wait for an answer.
 pub const WAIT_MS_MAX: u64 = 60_000;
 /// Rows of one page of a list: the default and the most one may ask for.
@@ -124,8 +140,18 @@ pub const PAGE_ROWS_DEFAULT: usize = 100;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Pushes still waiting per device; a further one is refused.
 pub const PENDING_PER_DEVICE_MAX: usize = 100;
-/// Payload bytes of all pushes that wait, in memory as well as on disk; a further push is refused.
+/// Payload bytes of all pushes that wait, in memory as well as on disk; a further push is refused. A push
+/// to many counts once.
 pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Deliveries that may be open, in memory as well as on disk, those still to be made included: one push to
+/// each of a million devices. About 600 bytes each (measured: `cargo run --release -p push --example crowd`).
+pub const PENDING_DELIVERIES_MAX: usize = 1_000_000;
+/// Devices of one batch of a push to many: one transaction of some milliseconds, so that nobody waits long
+/// for a disk that is busy with others' pushes.
+pub const PUSH_PART_DEVICES_MAX: usize = 1_000;
+/// Pushes to many whose deliveries may be in the making at once; a further one is refused. Each holds its
+/// payload and four bytes a device.
+pub const PUSHES_UNMADE_MAX: usize = 64;
 /// How long after its delivery an answer to a push is still taken, in seconds: a battery device that
 /// wakes once a day answers on its next turn.
 pub const ANSWER_S_MAX: u64 = 25 * 3600;

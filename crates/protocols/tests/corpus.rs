@@ -10,6 +10,7 @@ const TARGETS: &[(&str, Entry)] = &[
     ("mqtt_session", protocols::mqtt::fuzz::fuzz_session),
     ("espush_frames", protocols::espush::fuzz::frames),
     ("espush_session", protocols::espush::fuzz::session),
+    ("query", model::query::fuzz::query),
 ];
 
 /// [MQTT 3.1.1: 3.2.0-1, 3.2.2-4]

@@ -2,23 +2,27 @@
 //! one go, and only then announces them, answers devices and callers, and speaks to the lines. One
 //! task, so that events are handled in the order in which they happened.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::store::{Pushes, StoreError, StoredPush};
+use contract::store::{Pushes, StoreError, StoredPush, UnmadePush};
 use contract::{Bus, Clock, Event, Line, Refusal, Step, Ticket};
 use futures_util::future::join_all;
 use model::{Delivery, DeliveryState, DeviceNumber, Millis, PushId, Receipt, UnixMs, limits};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
-use crate::book::{Book, Now, Todo, Touched};
-use crate::{Counts, NewPush, SubmitError, WaitFor};
+use crate::book::{Book, Now, Standing, Todo, Touched};
+use crate::making::{self, Making, Part};
+use crate::{Counts, NewPush, SubmitError, To, WaitFor};
 
 /// Commands taken at once: enough to share one fsync among many, few enough to stay prompt.
 const BATCH: usize = 1024;
+/// Commands that may wait while further deliveries of a push to many are made. Each brings some facts back
+/// (sent, delivered): without this bound they would pile up in memory.
+const MAKING_COMMANDS_MAX: usize = 4 * BATCH;
 /// How soon a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep: the wall clock, by which pushes expire, may be set while we sleep.
@@ -35,15 +39,31 @@ pub(crate) enum Command {
     Submit { new: Box<NewPush>, guard: Option<OwnedMutexGuard<()>>, reply: Reply<Result<PushId, SubmitError>> },
     Cancel { push: PushId, reply: Reply<usize> },
     Wait { push: PushId, until: WaitFor, reply: Reply<Option<Delivery>> },
+    WaitAll { push: PushId, reply: Reply<()> },
+    Preview { new: Box<NewPush>, reply: Reply<Result<BTreeSet<DeviceNumber>, SubmitError>> },
     Flush { reply: Reply<()> },
 }
 
 /// A push that is to be kept, and who waits for that.
 struct Creation {
-    push: StoredPush,
-    delivery: Delivery,
+    push: Arc<StoredPush>,
+    to: Made,
     _guard: Option<OwnedMutexGuard<()>>,
     reply: Reply<Result<PushId, SubmitError>>,
+}
+
+/// What is kept together with a new push.
+enum Made {
+    Delivery(Delivery),
+    Parts(Vec<(u32, Vec<DeviceNumber>)>),
+}
+
+/// Somebody who waits for all deliveries of a push.
+struct Gathering {
+    push: PushId,
+    // All before this device were met.
+    from: DeviceNumber,
+    reply: Reply<()>,
 }
 
 struct Waiter {
@@ -65,6 +85,12 @@ pub(crate) struct Actor {
     arriving: Vec<(PushId, Waiter)>,
     flushes: Vec<Reply<()>>,
     waiters: HashMap<PushId, Vec<Waiter>>,
+    gatherings: Vec<Gathering>,
+    making: Making,
+    /// Pushes in the making that were taken back, which the store does not know yet.
+    stopped: Vec<PushId>,
+    /// Until when no batch is made, because one could not be kept.
+    making_rests: Option<Millis>,
     /// The store's disk failed: nothing is stored any more.
     hopeless: bool,
 }
@@ -73,7 +99,8 @@ impl Actor {
     #[allow(clippy::too_many_arguments)] // a constructor of one caller
     pub fn start(
         mut book: Book,
-        open: Vec<(StoredPush, Delivery)>,
+        open: Vec<(Arc<StoredPush>, Delivery)>,
+        unmade: Vec<UnmadePush>,
         last: PushId,
         store: Arc<dyn Pushes>,
         line: Arc<dyn Line>,
@@ -84,8 +111,10 @@ impl Actor {
         let mut todo = Todo::default();
         let now = Now { unix: clock.unix(), millis: clock.millis() };
         for (push, delivery) in open {
-            book.load(push, delivery, now, &mut todo);
+            book.load(&push, delivery, now, &mut todo);
         }
+        let mut making = Making::default();
+        unmade.into_iter().for_each(|unmade| making.load(unmade));
         Actor {
             book,
             last,
@@ -99,6 +128,10 @@ impl Actor {
             arriving: Vec::new(),
             flushes: Vec::new(),
             waiters: HashMap::new(),
+            gatherings: Vec::new(),
+            making,
+            stopped: Vec::new(),
+            making_rests: None,
             hopeless: false,
         }
     }
@@ -113,13 +146,15 @@ impl Actor {
             }
             self.counts.open.store(self.book.len(), Ordering::Relaxed);
             tokio::select! {
+                // Commands first: whoever speaks while a push to many is made is heard before its next batch.
+                biased;
                 taken = inbox.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
                         return;
                     }
                     self.counts.waiting.fetch_sub(taken, Ordering::Relaxed);
                 }
-                () = tokio::time::sleep(self.nap()) => {}
+                () = rest(self.nap()) => {}
             }
         }
     }
@@ -129,13 +164,31 @@ impl Actor {
     }
 
     fn nap(&self) -> Duration {
-        if !self.todo.touched.is_empty() {
+        if self.is_behind() {
             return if self.hopeless { NAP } else { RETRY };
+        }
+        if self.may_make() {
+            return Duration::ZERO;
         }
         let left = |due: UnixMs| Duration::from_millis(u64::try_from(due.0 - self.clock.unix().0).unwrap_or(0));
         let due = self.book.next_due().map_or(NAP, left);
         let rest = |at: Millis| Duration::from_millis(at.since(self.clock.millis()));
-        NAP.min(due).min(self.book.next_retry().map_or(NAP, rest))
+        NAP.min(due).min(self.book.next_retry().map_or(NAP, rest)).min(self.making_rests.map_or(NAP, rest))
+    }
+
+    /// Whether something is decided and could not be stored yet.
+    fn is_behind(&self) -> bool {
+        !self.todo.touched.is_empty() || !self.stopped.is_empty()
+    }
+
+    /// Whether the next batch of a push to many may be made now.
+    fn may_make(&self) -> bool {
+        let rested = self.making_rests.is_none_or(|until| until <= self.clock.millis());
+        self.making.pushes() > 0
+            && rested
+            && !self.hopeless
+            && !self.is_behind()
+            && self.counts.waiting.load(Ordering::Relaxed) < MAKING_COMMANDS_MAX
     }
 
     /// Lets the book decide on everything that came. New pushes are returned: they must be kept before
@@ -157,10 +210,16 @@ impl Actor {
                     Err(error) => drop(reply.send(Err(error))),
                 },
                 Command::Cancel { push, reply } => {
-                    let stopped = self.book.cancel(push, now, &mut self.todo);
+                    let unmade = self.making.cancel(push);
+                    self.stopped.extend((unmade > 0).then_some(push));
+                    let stopped = unmade + self.book.cancel(push, now, &mut self.todo);
                     self.cancelled.push((reply, stopped));
                 }
                 Command::Wait { push, until, reply } => self.arriving.push((push, Waiter { until, reply })),
+                Command::WaitAll { push, reply } => self.gatherings.push(Gathering { push, from: DeviceNumber(0), reply }),
+                Command::Preview { new, reply } => {
+                    drop(reply.send(self.admit(&new, &creations).map(|()| self.book.crowded())));
+                }
                 Command::Flush { reply } => self.flushes.push(reply),
             }
         }
@@ -171,12 +230,32 @@ impl Actor {
 
     /// Whether there is room for one more.
     fn admit(&self, new: &NewPush, before: &[Creation]) -> Result<(), SubmitError> {
-        let of_device = before.iter().filter(|creation| creation.delivery.number == new.device).count();
-        if self.book.pending(new.device) + of_device >= limits::PENDING_PER_DEVICE_MAX {
-            return Err(SubmitError::DeviceFull);
+        let (mut deliveries, mut unmade, mut bytes, mut of_device) = (0, 0, 0, 0);
+        for creation in before {
+            bytes += creation.push.payload.len();
+            match &creation.to {
+                Made::Delivery(delivery) => {
+                    deliveries += 1;
+                    of_device += usize::from(matches!(new.to, To::One(device, _) if device == delivery.number));
+                }
+                Made::Parts(parts) => {
+                    unmade += 1;
+                    deliveries += parts.iter().map(|(_, devices)| devices.len()).sum::<usize>();
+                }
+            }
         }
-        let bytes: usize = before.iter().map(|creation| creation.push.payload.len()).sum();
-        if self.book.payload_bytes() + bytes + new.payload.len() > limits::PENDING_BYTES_MAX {
+        let wanted = match &new.to {
+            To::One(device, _) if self.book.pending(*device) + of_device >= limits::PENDING_PER_DEVICE_MAX => {
+                return Err(SubmitError::DeviceFull);
+            }
+            To::One(..) => 1,
+            To::Many(_) if self.making.pushes() + unmade >= limits::PUSHES_UNMADE_MAX => return Err(SubmitError::Full),
+            To::Many(devices) => devices.len(),
+        };
+        let open = self.book.len() + self.making.devices() + deliveries;
+        if self.book.payload_bytes() + bytes + new.payload.len() > limits::PENDING_BYTES_MAX
+            || open + wanted > limits::PENDING_DELIVERIES_MAX
+        {
             return Err(SubmitError::Full);
         }
         Ok(())
@@ -194,14 +273,17 @@ impl Actor {
             0 => None,
             ttl_s => Some(UnixMs(now.unix.0 + ttl_s as i64 * 1000)),
         };
-        let delivery = Delivery {
-            push: self.last,
-            number: new.device,
-            device: new.device_id,
-            state: DeliveryState::Queued,
-            at: now.unix,
-            detail: String::new(),
-            answer: None,
+        let to = match new.to {
+            To::One(number, device) => Made::Delivery(Delivery {
+                push: self.last,
+                number,
+                device,
+                state: DeliveryState::Queued,
+                at: now.unix,
+                detail: String::new(),
+                answer: None,
+            }),
+            To::Many(devices) => Made::Parts(making::parts(&devices)),
         };
         let push = StoredPush {
             id: self.last,
@@ -213,17 +295,34 @@ impl Actor {
             expires,
             idempotency_key: new.idempotency_key,
         };
-        Creation { push, delivery, _guard: guard, reply }
+        Creation { push: Arc::new(push), to, _guard: guard, reply }
     }
 
-    /// Stores, and then does what had to wait for it. New pushes and changes of older ones never concern
-    /// the same delivery, so the store may write both at once.
+    /// Stores, and then does what had to wait for it. New pushes, the next batch of an older one and changes
+    /// never concern the same delivery, so the store may write them all at once.
     async fn keep(&mut self, creations: Vec<Creation>) -> Result<(), StoreError> {
-        let create = |creation: &Creation| self.store.create_push(creation.push.clone(), vec![creation.delivery.clone()]);
+        let part = if self.may_make() { self.making.next(&self.book) } else { None };
+        let create = |creation: &Creation| {
+            let push = StoredPush::clone(&creation.push);
+            match &creation.to {
+                Made::Delivery(delivery) => self.store.create_push(push, vec![delivery.clone()]),
+                Made::Parts(parts) => self.store.create_push_to(push, parts.clone()),
+            }
+        };
         let created = join_all(creations.iter().map(create).collect::<Vec<_>>());
+        let make = async {
+            match &part {
+                None => Ok(Vec::new()),
+                Some(part) => self.store.make_part(part.push.id, part.number, self.clock.unix(), part.batch.clone()).await,
+            }
+        };
         let changes = last_changes(&self.todo.touched);
-        let update = async { if changes.is_empty() { Ok(()) } else { self.store.update_deliveries(changes).await } };
-        let (created, updated) = tokio::join!(created, update);
+        let stops = join_all(self.stopped.iter().map(|push| self.store.cancel_unmade(*push)).collect::<Vec<_>>());
+        let update = async {
+            let updated = if changes.is_empty() { Ok(()) } else { self.store.update_deliveries(changes).await };
+            stops.await.into_iter().chain([updated]).collect::<Result<(), _>>()
+        };
+        let (created, made, updated) = tokio::join!(created, make, update);
 
         let now = self.now();
         let mut replies = Vec::new();
@@ -232,10 +331,19 @@ impl Actor {
                 Ok(()) => {
                     replies.push((creation.reply, creation.push.id));
                     self.counts.submitted.fetch_add(1, Ordering::Relaxed);
-                    self.book.add(creation.push, creation.delivery, now, &mut self.todo);
+                    match creation.to {
+                        Made::Delivery(delivery) => self.book.add(&creation.push, delivery, now, &mut self.todo),
+                        Made::Parts(parts) => self.making.begin(creation.push, parts),
+                    }
                 }
                 Err(error) => drop(creation.reply.send(Err(error.into()))),
             }
+        }
+        if let Some(part) = part {
+            if matches!(made, Err(StoreError::Closed)) {
+                return Err(StoreError::Closed);
+            }
+            self.take_part(part, made, now);
         }
         for (reply, id) in replies {
             let _ = reply.send(Ok(id));
@@ -251,8 +359,32 @@ impl Actor {
             }
             return Err(error);
         }
+        self.stopped.clear();
         self.act();
         Ok(())
+    }
+
+    /// A batch of a push to many was made, or could not be.
+    fn take_part(&mut self, part: Part, made: Result<Vec<Delivery>, StoreError>, now: Now) {
+        let deliveries = match made {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                tracing::error!(%error, push = %part.push.id, "deliveries could not be made; trying again");
+                self.hopeless |= matches!(error, StoreError::Disk(_));
+                self.making.failed(part);
+                self.making_rests = Some(now.millis.plus_ms(RETRY.as_millis() as u64));
+                return;
+            }
+        };
+        self.making.made(&part);
+        self.making_rests = None;
+        for delivery in deliveries {
+            if delivery.state == DeliveryState::Queued {
+                self.book.add(&part.push, delivery, now, &mut self.todo);
+            } else {
+                self.todo.touched.push(Touched::ended(delivery, part.push.order.wants_answer()));
+            }
+        }
     }
 
     /// Nothing will be stored any more: who waits for that must not wait for ever. What is decided and not
@@ -273,7 +405,9 @@ impl Actor {
                 events.push(Event::DeliveryChanged { delivery: touched.delivery.clone() });
             }
             if let Some(waiters) = self.waiters.get_mut(&touched.delivery.push) {
-                for waiter in waiters.extract_if(.., |waiter| waiter.reply.is_closed() || is_met(waiter.until, &touched)) {
+                for waiter in
+                    waiters.extract_if(.., |waiter| waiter.reply.is_closed() || is_met(waiter.until, touched.standing()))
+                {
                     let _ = waiter.reply.send(Some(Delivery::clone(&touched.delivery)));
                 }
                 if waiters.is_empty() {
@@ -306,10 +440,23 @@ impl Actor {
         for (push, waiter) in self.arriving.drain(..) {
             match self.book.standing(push) {
                 None => drop(waiter.reply.send(None)),
-                Some(standing) if is_met(waiter.until, &standing) => {
+                Some(standing) if is_met(waiter.until, standing.standing()) => {
                     let _ = waiter.reply.send(Some(Delivery::clone(&standing.delivery)));
                 }
                 Some(_) => self.waiters.entry(push).or_default().push(waiter),
+            }
+        }
+        // From where the last look ended: all looks together are one walk through the push's deliveries.
+        for mut gathering in std::mem::take(&mut self.gatherings) {
+            if gathering.reply.is_closed() {
+                continue;
+            }
+            let unmet = self.book.first_unmet(gathering.push, gathering.from, |standing| is_met(WaitFor::Final, standing));
+            gathering.from = unmet.unwrap_or(gathering.from);
+            if unmet.is_none() && !self.making.has(gathering.push) {
+                let _ = gathering.reply.send(());
+            } else {
+                self.gatherings.push(gathering);
             }
         }
         for reply in self.flushes.drain(..) {
@@ -318,9 +465,16 @@ impl Actor {
     }
 }
 
+/// A sleep, or none.
+async fn rest(nap: Duration) {
+    if !nap.is_zero() {
+        tokio::time::sleep(nap).await;
+    }
+}
+
 /// Whether the wait is over.
-fn is_met(until: WaitFor, at: &Touched) -> bool {
-    let state = at.delivery.state;
+fn is_met(until: WaitFor, at: Standing) -> bool {
+    let state = at.state;
     let arrived = match until {
         WaitFor::Final => state.is_final() || (state == DeliveryState::Delivered && !at.wants_answer),
         WaitFor::Delivered => !matches!(state, DeliveryState::Queued | DeliveryState::Sent),

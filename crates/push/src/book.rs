@@ -2,7 +2,7 @@
 //! [`Todo`] goes out. No store, no channel, no clock; who calls must store what [`Todo::touched`] names as
 //! changed before anything else of the `Todo` is done.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,6 +50,25 @@ pub(crate) struct Touched {
     pub wants_answer: bool,
 }
 
+impl Touched {
+    /// A delivery that was made and ended in one: it never stood in the book.
+    pub fn ended(delivery: Delivery, wants_answer: bool) -> Touched {
+        Touched { delivery: Arc::new(delivery), changed: false, created: true, resting: false, wants_answer }
+    }
+
+    pub fn standing(&self) -> Standing {
+        Standing { state: self.delivery.state, resting: self.resting, wants_answer: self.wants_answer }
+    }
+}
+
+/// What of a delivery decides whether a wait for it is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing {
+    pub state: DeliveryState,
+    pub resting: bool,
+    pub wants_answer: bool,
+}
+
 struct Entry {
     order: Order,
     // Empty from the acknowledgement on: only the answer is missing then.
@@ -71,9 +90,13 @@ impl Entry {
         self.delivery.state == DeliveryState::Sent && self.delivery.detail == AT_MOST_ONCE && !self.order.wants_answer()
     }
 
-    fn touched(&self, changed: bool) -> Touched {
+    fn standing(&self) -> Standing {
         let resting = (self.delivery.state == DeliveryState::Queued && !self.out) || self.is_let_go();
-        let wants_answer = self.order.wants_answer();
+        Standing { state: self.delivery.state, resting, wants_answer: self.order.wants_answer() }
+    }
+
+    fn touched(&self, changed: bool) -> Touched {
+        let Standing { resting, wants_answer, .. } = self.standing();
         Touched { delivery: Arc::new(self.delivery.clone()), changed, created: false, resting, wants_answer }
     }
 }
@@ -91,12 +114,14 @@ pub(crate) struct Book {
     again: BTreeSet<Key>,
     again_at: Option<Millis>,
     answered: VecDeque<Receipt>,
+    // How many entries still hold the payload of a push: they share its bytes, which count once.
+    holders: HashMap<PushId, usize>,
     payload_bytes: usize,
 }
 
 impl Book {
     /// A delivery from before a restart.
-    pub fn load(&mut self, push: StoredPush, mut delivery: Delivery, now: Now, todo: &mut Todo) {
+    pub fn load(&mut self, push: &StoredPush, mut delivery: Delivery, now: Now, todo: &mut Todo) {
         let key = (delivery.number, delivery.push);
         let was = delivery.state;
         if was.is_final() || (was == DeliveryState::Delivered && !push.order.wants_answer()) {
@@ -133,7 +158,7 @@ impl Book {
     }
 
     /// A new delivery, already stored: announces it and gives it to the line.
-    pub fn add(&mut self, push: StoredPush, delivery: Delivery, now: Now, todo: &mut Todo) {
+    pub fn add(&mut self, push: &StoredPush, delivery: Delivery, now: Now, todo: &mut Todo) {
         let key = (delivery.number, delivery.push);
         self.insert(push, delivery);
         self.give(key, now, todo);
@@ -292,6 +317,28 @@ impl Book {
         self.open.get(&(*device, *push)).map(|entry| entry.touched(false))
     }
 
+    /// The first of a push's open deliveries, from a device on, for which `met` is not so.
+    pub fn first_unmet(&self, push: PushId, from: DeviceNumber, met: impl Fn(Standing) -> bool) -> Option<DeviceNumber> {
+        let mut rest = self.of_push.range((push, from)..=(push, DeviceNumber(u32::MAX)));
+        rest.find(|(push, device)| self.open.get(&(*device, *push)).is_some_and(|entry| !met(entry.standing()))).map(|(_, d)| *d)
+    }
+
+    /// The devices for which as many pushes wait as may.
+    pub fn crowded(&self) -> BTreeSet<DeviceNumber> {
+        let mut crowded = BTreeSet::new();
+        let (mut device, mut waiting) = (None, 0);
+        for ((of, _), entry) in &self.open {
+            if device != Some(*of) {
+                (device, waiting) = (Some(*of), 0);
+            }
+            waiting += usize::from(entry.delivery.state == DeliveryState::Queued);
+            if waiting == limits::PENDING_PER_DEVICE_MAX {
+                crowded.insert(*of);
+            }
+        }
+        crowded
+    }
+
     /// Whether a delivery waits to be sent.
     pub fn is_waiting(&self, receipt: Receipt) -> bool {
         self.open.get(&(receipt.device, receipt.push)).is_some_and(|entry| entry.delivery.state == DeliveryState::Queued)
@@ -316,7 +363,7 @@ impl Book {
         self.open.range((device, PushId(0))..=(device, PushId(u64::MAX)))
     }
 
-    fn insert(&mut self, push: StoredPush, delivery: Delivery) {
+    fn insert(&mut self, push: &StoredPush, delivery: Delivery) {
         let key = (delivery.number, delivery.push);
         let online_only = push.expires.is_none();
         let delivered = delivery.state == DeliveryState::Delivered;
@@ -324,11 +371,33 @@ impl Book {
             Some(expires) if !delivered => expires,
             _ => answer_due(delivery.at),
         };
-        let payload = if delivered { Bytes::new() } else { push.payload };
-        self.payload_bytes += payload.len();
+        let payload = if delivered { Bytes::new() } else { push.payload.clone() };
+        self.hold(key.1, payload.len());
         self.due.insert((due, key.0, key.1));
         self.of_push.insert((key.1, key.0));
-        self.open.insert(key, Entry { order: push.order, payload, delivery, online_only, out: false, due });
+        self.open.insert(key, Entry { order: push.order.clone(), payload, delivery, online_only, out: false, due });
+    }
+
+    /// One more entry holds a push's payload; an empty one holds nothing.
+    fn hold(&mut self, push: PushId, bytes: usize) {
+        if bytes > 0 {
+            let holders = self.holders.entry(push).or_default();
+            *holders += 1;
+            self.payload_bytes += if *holders == 1 { bytes } else { 0 };
+        }
+    }
+
+    /// One fewer does.
+    fn release(&mut self, push: PushId, bytes: usize) {
+        if bytes > 0
+            && let Some(holders) = self.holders.get_mut(&push)
+        {
+            *holders -= 1;
+            if *holders == 0 {
+                self.holders.remove(&push);
+                self.payload_bytes -= bytes;
+            }
+        }
     }
 
     /// Gives a waiting delivery to the device's line.
@@ -410,11 +479,11 @@ impl Book {
     /// Acknowledged, and an answer may come: its payload is not needed again, and it has a new time to end.
     fn await_answer(&mut self, key: Key) {
         let Some(entry) = self.open.get_mut(&key) else { return };
-        self.payload_bytes -= entry.payload.len();
-        entry.payload = Bytes::new();
+        let released = std::mem::take(&mut entry.payload).len();
         self.due.remove(&(entry.due, key.0, key.1));
         entry.due = answer_due(entry.delivery.at);
         self.due.insert((entry.due, key.0, key.1));
+        self.release(key.1, released);
         // A device that never answers must not fill the memory: the oldest of too many is let go.
         if let Some(oldest) = self.oldest_of_too_many(key.0, DeliveryState::Delivered) {
             self.forget(oldest);
@@ -430,7 +499,7 @@ impl Book {
 
     fn forget(&mut self, key: Key) {
         if let Some(entry) = self.open.remove(&key) {
-            self.payload_bytes -= entry.payload.len();
+            self.release(key.1, entry.payload.len());
             self.due.remove(&(entry.due, key.0, key.1));
             self.of_push.remove(&(key.1, key.0));
         }

@@ -1,7 +1,8 @@
 //! Pushes and the truthful life of each delivery. The room takes an order ([`Push::submit`]), has it on
 //! disk before anything else happens, gives it to the device's line, and writes down what the hub and
 //! the device report of it. A state changes only by such a fact, and nobody hears of it before the store
-//! has it. [`book`] holds the rules and touches nothing; [`actor`] is the one task that feeds it.
+//! has it. [`book`] holds the rules and touches nothing; [`actor`] is the one task that feeds it. A push
+//! to many is kept with its audience at once, and its deliveries are made in batches ([`making`]).
 //!
 //! Deliberately absent: any protocol, HTTP, and deciding who is in an audience. Only what is still open
 //! is in memory; everything else is asked of the store.
@@ -12,7 +13,9 @@
 
 mod actor;
 mod book;
+mod making;
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,10 +33,8 @@ use book::{Book, answer_to};
 /// What a sender asks for.
 #[derive(Clone, Debug)]
 pub struct NewPush {
-    /// The device's number.
-    pub device: DeviceNumber,
-    /// Its text id.
-    pub device_id: DeviceId,
+    /// Who is to get it.
+    pub to: To,
     /// What is asked of it.
     pub order: Order,
     /// The bytes for it.
@@ -46,6 +47,34 @@ pub struct NewPush {
     pub ttl_s: Option<u64>,
     /// The sender's key against doing it twice.
     pub idempotency_key: Option<String>,
+}
+
+impl NewPush {
+    /// What can be said of it without looking at anything else.
+    fn check(&self) -> Result<(), SubmitError> {
+        if self.payload.len() > limits::PUSH_PAYLOAD_BYTES_MAX {
+            return Err(SubmitError::TooLarge);
+        }
+        if matches!(&self.order, Order::Command { verb } if !Order::is_verb(verb)) {
+            return Err(SubmitError::BadVerb);
+        }
+        if self.ttl_s.is_some_and(|ttl| ttl > limits::PUSH_TTL_S_MAX) {
+            return Err(SubmitError::BadTtl);
+        }
+        if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX) {
+            return Err(SubmitError::BadKey);
+        }
+        Ok(())
+    }
+}
+
+/// Who is to get a push.
+#[derive(Clone, Debug)]
+pub enum To {
+    /// One device: the push is taken with its delivery or not at all.
+    One(DeviceNumber, DeviceId),
+    /// Any number of devices: the push is taken, and their deliveries are made one batch after the other.
+    Many(Vec<DeviceNumber>),
 }
 
 /// Why a push was not taken.
@@ -66,8 +95,11 @@ pub enum SubmitError {
     /// The device's queue is full.
     #[error("{} pushes already wait for this device; cancel some or wait until it is back", limits::PENDING_PER_DEVICE_MAX)]
     DeviceFull,
+    /// Nobody is to get it.
+    #[error("no device is in this audience, so nothing was pushed")]
+    Nobody,
     /// All queues together are full.
-    #[error("too much waits for absent devices already; cancel pushes or give them a shorter ttl_s")]
+    #[error("too much waits for devices already; cancel pushes, give them a shorter ttl_s, or wait until others are under way")]
     Full,
     /// The store could not keep it.
     #[error(transparent)]
@@ -117,9 +149,10 @@ impl Push {
     ) -> Result<Arc<Push>, StoreError> {
         let last = store.last_push().await?;
         let open = store.open_deliveries(UnixMs(clock.unix().0 - limits::ANSWER_S_MAX as i64 * 1000)).await?;
+        let unmade = store.unmade_pushes().await?;
         let counts = Arc::new(Counts::default());
         let (commands, inbox) = mpsc::unbounded_channel();
-        let actor = Actor::start(Book::default(), open, last, store.clone(), line.clone(), bus, clock, counts.clone());
+        let actor = Actor::start(Book::default(), open, unmade, last, store.clone(), line.clone(), bus, clock, counts.clone());
         tokio::spawn(actor.run(inbox));
         let keys = (0..64).map(|_| Arc::default()).collect();
         Ok(Arc::new(Push { store, line, commands, counts, keys, hasher: RandomState::new() }))
@@ -127,26 +160,23 @@ impl Push {
 
     /// Takes a push. When this returns `Ok` the push is on disk and under way. The same idempotency key
     /// again returns the push of the first time, whatever else stands in `new`.
-    pub async fn submit(&self, new: NewPush) -> Result<PushId, SubmitError> {
-        if new.payload.len() > limits::PUSH_PAYLOAD_BYTES_MAX {
-            return Err(SubmitError::TooLarge);
+    pub async fn submit(&self, mut new: NewPush) -> Result<PushId, SubmitError> {
+        if let To::Many(devices) = &mut new.to {
+            devices.sort_unstable();
+            devices.dedup();
         }
-        if matches!(&new.order, Order::Command { verb } if !Order::is_verb(verb)) {
-            return Err(SubmitError::BadVerb);
-        }
-        if new.ttl_s.is_some_and(|ttl| ttl > limits::PUSH_TTL_S_MAX) {
-            return Err(SubmitError::BadTtl);
-        }
+        new.check()?;
         let mut guard = None;
         if let Some(key) = &new.idempotency_key {
-            if key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX {
-                return Err(SubmitError::BadKey);
-            }
             let stripe = self.hasher.hash_one(key) as usize % self.keys.len();
             guard = Some(self.keys[stripe].clone().lock_owned().await);
             if let Some(id) = self.store.push_by_key(key.clone()).await? {
                 return Ok(id);
             }
+        }
+        // After the key: who asks again is told of the first time, even if the audience is empty by now.
+        if matches!(&new.to, To::Many(devices) if devices.is_empty()) {
+            return Err(SubmitError::Nobody);
         }
         let (reply, answer) = oneshot::channel();
         // The guard travels along: a caller that goes away must not free the key before the push is kept.
@@ -172,6 +202,28 @@ impl Push {
             // Not open any more, or not in time: the store knows how it stands.
             Ok(Ok(None)) | Err(_) => Ok(self.store.deliveries(push, None, 1).await?.items.pop()),
         }
+    }
+
+    /// Waits until every delivery of a push is made and is where [`WaitFor::Final`] says, or `timeout` is over.
+    pub async fn wait_all(&self, push: PushId, timeout: Duration) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::WaitAll { push, reply });
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Err(_)) => Err(StoreError::Closed),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What would be said to a push without taking it: why not, or the devices that alone would refuse it,
+    /// because as many pushes wait for them as may.
+    pub async fn preview(&self, new: &NewPush) -> Result<BTreeSet<DeviceNumber>, SubmitError> {
+        new.check()?;
+        if matches!(&new.to, To::Many(devices) if devices.is_empty()) {
+            return Err(SubmitError::Nobody);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Preview { new: Box::new(new.clone()), reply });
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Returns when everything that the room was told before is stored and announced.
@@ -201,9 +253,10 @@ impl Push {
         self.store.deliveries(push, after, limit).await
     }
 
-    /// How many deliveries of a push are in which state.
-    pub async fn counts(&self, push: PushId) -> Result<Vec<(DeliveryState, u64)>, StoreError> {
-        self.store.delivery_counts(push).await
+    /// How many deliveries of a push are in which state, and how many of its devices have none yet because
+    /// it is still being made.
+    pub async fn standing(&self, push: PushId) -> Result<(Vec<(DeliveryState, u64)>, u64), StoreError> {
+        self.store.push_standing(push).await
     }
 
     /// Pushes taken since the start.

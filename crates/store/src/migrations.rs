@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0001_tables.sql"),
     include_str!("../migrations/0002_accounts.sql"),
     include_str!("../migrations/0003_sessions.sql"),
+    include_str!("../migrations/0004_audiences.sql"),
 ];
 
 /// The newest schema of this program.

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use contract::store::{Later, Latest, Page, PointQuery, Points, StoreError};
+use contract::store::{Later, Latest, NewestOf, Page, PointQuery, Points, StoreError};
 use model::{DeviceNumber, Point, UnixMs, Value, limits};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -60,6 +60,21 @@ impl Points for Store {
                 }
             }
             Ok(found)
+        })
+    }
+
+    fn newest_of(&self, stream: String, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<NewestOf>> {
+        self.reader.read(move |db| {
+            // Removed devices may still have points; whoever asks knows which devices there are.
+            let sql = "SELECT points.device, at, value FROM streams CROSS JOIN points
+                       ON points.device = streams.device AND points.stream = streams.stream AND at =
+                           (SELECT max(at) FROM points AS all_of WHERE all_of.device = streams.device AND all_of.stream = streams.stream)
+                       WHERE streams.device > ?1 AND streams.name = ?2 ORDER BY streams.device LIMIT ?3";
+            let after = after.map_or(-1, |number| i64::from(number.0));
+            list(db, sql, &[&after, &stream, &i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                let value = from_sql(row.get_ref(2)?)?;
+                Ok(NewestOf { device: DeviceNumber(row.get(0)?), at: UnixMs(row.get(1)?), value })
+            })
         })
     }
 

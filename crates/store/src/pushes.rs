@@ -1,8 +1,10 @@
 //! Pushes and deliveries on disk. Knows no life cycle: which state may follow which is `model::push`'s,
 //! and the push room's to obey.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use contract::store::{Later, Page, Pushes, StoredPush};
+use contract::store::{FreshDelivery, Later, Page, Pushes, StoredPush, UnmadePush};
 use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -34,28 +36,7 @@ impl Pushes for Store {
 
     fn create_push(&self, push: StoredPush, deliveries: Vec<Delivery>) -> Later<()> {
         self.writer.grow(move |db| {
-            let id = signed(push.id.0)?;
-            give(db, "push", id)?;
-            let (kind, verb) = match &push.order {
-                Order::Message => ("message", None),
-                Order::Ask => ("ask", None),
-                Order::Command { verb } => ("command", Some(verb)),
-            };
-            db.prepare_cached(
-                "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                id,
-                kind,
-                verb,
-                &push.payload[..],
-                push.audience,
-                push.sender,
-                push.created.0,
-                push.expires.map(|at| at.0),
-                push.idempotency_key
-            ])?;
+            let id = put_push(db, &push)?;
             let mut insert = db.prepare_cached(
                 "INSERT INTO deliveries (push, device, state, at, detail, answer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
@@ -70,6 +51,69 @@ impl Pushes for Store {
                 ])?;
             }
             Ok(())
+        })
+    }
+
+    fn create_push_to(&self, push: StoredPush, parts: Vec<(u32, Vec<DeviceNumber>)>) -> Later<()> {
+        self.writer.grow(move |db| {
+            let id = put_push(db, &push)?;
+            let mut insert =
+                db.prepare_cached("INSERT INTO audiences (push, part, cancelled, devices) VALUES (?1, ?2, FALSE, ?3)")?;
+            for (part, devices) in &parts {
+                let numbers: Vec<u8> = devices.iter().flat_map(|device| device.0.to_le_bytes()).collect();
+                insert.execute(params![id, part, numbers])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>> {
+        self.writer.grow(move |db| {
+            let id = signed(push.0)?;
+            let mut name = db.prepare_cached("SELECT id FROM devices WHERE number = ?1")?;
+            let mut insert = db.prepare_cached(
+                "INSERT INTO deliveries (push, device, state, at, detail, answer) VALUES (?1, ?2, ?3, ?4, ?5, NULL)",
+            )?;
+            let mut made = Vec::with_capacity(batch.len());
+            for FreshDelivery { device, state, detail } in batch {
+                let named: Option<String> = name.query_row([device.0], |row| row.get(0)).optional()?;
+                let Some(named) = named else { continue };
+                insert.execute(params![id, device.0, number_of(state), at.0, detail])?;
+                let named = DeviceId::parse(&named).ok_or_else(|| damaged(format_args!("unreadable id of device {device}")))?;
+                made.push(Delivery { push, number: device, device: named, state, at, detail, answer: None });
+            }
+            db.prepare_cached("DELETE FROM audiences WHERE push = ?1 AND part = ?2")?.execute(params![id, part])?;
+            Ok(made)
+        })
+    }
+
+    fn cancel_unmade(&self, push: PushId) -> Later<()> {
+        self.writer.write(move |db| {
+            db.prepare_cached("UPDATE audiences SET cancelled = TRUE WHERE push = ?1")?.execute([signed(push.0)?])?;
+            Ok(())
+        })
+    }
+
+    fn unmade_pushes(&self) -> Later<Vec<UnmadePush>> {
+        self.reader.read(|db| {
+            let rows = list(db, "SELECT push, part, cancelled, devices FROM audiences ORDER BY push, part", &[], |row| {
+                let bytes: Vec<u8> = row.get(3)?;
+                let numbers =
+                    bytes.chunks_exact(4).map(|four| DeviceNumber(u32::from_le_bytes([four[0], four[1], four[2], four[3]])));
+                Ok((push_id(row.get(0)?)?, row.get::<_, u32>(1)?, row.get::<_, bool>(2)?, numbers.collect::<Vec<_>>()))
+            })?;
+            let mut found: Vec<UnmadePush> = Vec::new();
+            for (id, part, cancelled, devices) in rows {
+                if found.last().is_none_or(|last| last.push.id != id) {
+                    let push =
+                        one_push(db, id)?.ok_or_else(|| damaged(format_args!("push {id} has an audience but is missing")))?;
+                    found.push(UnmadePush { push, parts: Vec::new(), cancelled });
+                }
+                if let Some(last) = found.last_mut() {
+                    last.parts.push((part, devices));
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -93,7 +137,7 @@ impl Pushes for Store {
         })
     }
 
-    fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(StoredPush, Delivery)>> {
+    fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(Arc<StoredPush>, Delivery)>> {
         self.reader.read(move |db| {
             // Two questions, so that a push to a million devices has its payload read once.
             let open = list(
@@ -108,11 +152,12 @@ impl Pushes for Store {
                 &[&delivered_since.0],
                 delivery,
             )?;
-            let mut found: Vec<(StoredPush, Delivery)> = Vec::with_capacity(open.len());
+            let mut found: Vec<(Arc<StoredPush>, Delivery)> = Vec::with_capacity(open.len());
             for delivery in open {
                 let push = match found.last() {
-                    Some((push, _)) if push.id == delivery.push => push.clone(),
+                    Some((push, _)) if push.id == delivery.push => Arc::clone(push),
                     _ => one_push(db, delivery.push)?
+                        .map(Arc::new)
                         .ok_or_else(|| damaged(format_args!("push {} has deliveries but is missing", delivery.push)))?,
                 };
                 found.push((push, delivery));
@@ -157,12 +202,43 @@ impl Pushes for Store {
         })
     }
 
-    fn delivery_counts(&self, push: PushId) -> Later<Vec<(DeliveryState, u64)>> {
+    fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         self.reader.read(move |db| {
+            let id = signed(push.0)?;
             let sql = "SELECT state, count(*) FROM deliveries WHERE push = ?1 GROUP BY state ORDER BY state";
-            list(db, sql, &[&signed(push.0)?], |row| Ok((state_of(row.get(0)?)?, row.get::<_, i64>(1)?.unsigned_abs())))
+            let counts = list(db, sql, &[&id], |row| Ok((state_of(row.get(0)?)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+            let sql = "SELECT coalesce(sum(length(devices)), 0) / 4 FROM audiences WHERE push = ?1";
+            let unmade: i64 = db.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
+            Ok((counts, unmade.unsigned_abs()))
         })
     }
+}
+
+/// Writes the push itself. Its number as SQLite has it.
+fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
+    let id = signed(push.id.0)?;
+    give(db, "push", id)?;
+    let (kind, verb) = match &push.order {
+        Order::Message => ("message", None),
+        Order::Ask => ("ask", None),
+        Order::Command { verb } => ("command", Some(verb)),
+    };
+    db.prepare_cached(
+        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        id,
+        kind,
+        verb,
+        &push.payload[..],
+        push.audience,
+        push.sender,
+        push.created.0,
+        push.expires.map(|at| at.0),
+        push.idempotency_key
+    ])?;
+    Ok(id)
 }
 
 fn number_of(state: DeliveryState) -> i64 {

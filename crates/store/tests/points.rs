@@ -4,7 +4,7 @@ mod fixture;
 
 use std::collections::BTreeMap;
 
-use contract::store::{Latest, PointQuery, Points, Registry, StoreError};
+use contract::store::{Latest, NewestOf, PointQuery, Points, Registry, StoreError};
 use fixture::{a_device, with_devices};
 use model::{DeviceNumber, Point, UnixMs, Value};
 use store::Store;
@@ -186,4 +186,27 @@ async fn pages_of_any_size_give_every_point_once_in_order() {
     }
     let bad = store.points(PointQuery { cursor: Some("nonsense".into()), ..all(LAMP) }).await;
     assert!(matches!(bad, Err(StoreError::BadCursor)));
+}
+
+#[tokio::test]
+async fn the_newest_of_a_stream_is_told_device_by_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_lamp_and_fan(dir.path()).await;
+    assert!(store.newest_of("temp".into(), None, 9).await.unwrap().is_empty());
+    let number = Value::Number;
+    let points = [
+        point(LAMP, "temp", 5, number(2.0)),
+        point(LAMP, "temp", 9, Value::Text("warm".into())),
+        point(LAMP, "temp", 7, number(3.0)),
+        point(LAMP, "other", 99, number(4.0)),
+        point(FAN, "on", 1, Value::Bool(true)),
+        point(FAN, "temp", -1, number(5.0)),
+    ];
+    store.append(points.into()).await.unwrap();
+    let newest = |device, at, value| NewestOf { device, at: UnixMs(at), value };
+    let (lamp, fan) = (newest(LAMP, 9, Value::Text("warm".into())), newest(FAN, -1, number(5.0)));
+    assert_eq!(store.newest_of("temp".into(), None, 9).await.unwrap(), [lamp.clone(), fan.clone()]);
+    assert_eq!(store.newest_of("temp".into(), None, 1).await.unwrap(), [lamp]);
+    assert_eq!(store.newest_of("temp".into(), Some(LAMP), 1).await.unwrap(), [fan]);
+    assert_eq!(store.newest_of("on".into(), None, 9).await.unwrap(), [newest(FAN, 1, Value::Bool(true))]);
 }

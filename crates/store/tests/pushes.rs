@@ -3,7 +3,7 @@
 mod fixture;
 
 use bytes::Bytes;
-use contract::store::{Pushes, Registry, StoredPush};
+use contract::store::{FreshDelivery, Pushes, Registry, StoredPush};
 use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
 use store::Store;
 
@@ -117,7 +117,7 @@ async fn deliveries_take_their_steps_and_leave_the_open_ones() {
     assert_eq!(store.open_deliveries(UnixMs(301)).await.unwrap().len(), 2, "too long ago for an answer");
     store.create_push(push(2, Order::Message), vec![delivery(2, 1, DeliveryState::Delivered)]).await.unwrap();
     assert_eq!(store.open_deliveries(UnixMs(0)).await.unwrap().len(), 3, "nobody answers a plain message");
-    let counts = store.delivery_counts(PushId(1)).await.unwrap();
+    let counts = store.push_standing(PushId(1)).await.unwrap().0;
     assert_eq!(counts, DeliveryState::ALL.map(|state| (state, 1)));
 
     store.delete_device(DeviceNumber(2)).await.unwrap();
@@ -147,4 +147,35 @@ async fn lists_are_given_in_pages() {
     assert_eq!((first.items.len(), first.next.as_deref()), (3, Some("3")));
     let rest = store.deliveries(PushId(1), Some(DeviceNumber(3)), 2).await.unwrap();
     assert_eq!((rest.items.len(), rest.next), (2, None));
+}
+
+#[tokio::test]
+async fn a_push_to_many_is_kept_at_once_and_made_in_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let numbers = |from: u32, to: u32| (from..=to).map(DeviceNumber).collect::<Vec<_>>();
+    let fresh = |devices: Vec<DeviceNumber>, state| -> Vec<FreshDelivery> {
+        devices.into_iter().map(|device| FreshDelivery { device, state, detail: "why".into() }).collect()
+    };
+    {
+        let store = with_devices(dir.path(), 5).await;
+        store.create_push_to(push(1, Order::Ask), vec![(0, numbers(1, 3)), (1, numbers(4, 5))]).await.unwrap();
+        store.create_push_to(push(2, Order::Ask), vec![(0, numbers(1, 1))]).await.unwrap();
+        assert!(store.create_push_to(push(2, Order::Ask), vec![]).await.is_err(), "the number is taken");
+        assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.push_standing(PushId(9)).await.unwrap().1), (5, 0));
+        store.delete_device(DeviceNumber(2)).await.unwrap();
+        let made = store.make_part(PushId(1), 0, UnixMs(150), fresh(numbers(1, 3), DeliveryState::Queued)).await.unwrap();
+        assert_eq!(made.iter().map(|made| made.device.as_str()).collect::<Vec<_>>(), ["d1", "d3"], "2 was removed");
+        assert_eq!(store.deliveries(PushId(1), None, 9).await.unwrap().items, made);
+        store.cancel_unmade(PushId(1)).await.unwrap();
+        store.close().await;
+    }
+    let store = Store::open(dir.path()).unwrap();
+    let unmade = store.unmade_pushes().await.unwrap();
+    let [first, second] = &unmade[..] else { panic!("{unmade:?}") };
+    assert!(same(&first.push, &push(1, Order::Ask)) && first.cancelled && !second.cancelled);
+    assert_eq!(first.parts, [(1, numbers(4, 5))]);
+    store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(4, 5), DeliveryState::Cancelled)).await.unwrap();
+    assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.unmade_pushes().await.unwrap().len()), (0, 1));
+    let counts = store.push_standing(PushId(1)).await.unwrap().0;
+    assert_eq!(counts, [(DeliveryState::Queued, 2), (DeliveryState::Cancelled, 2)]);
 }

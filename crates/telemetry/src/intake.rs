@@ -16,6 +16,7 @@ use model::topic::Space;
 use model::{DeviceNumber, Point, UnixMs, limits};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::newest::Newest;
 use crate::upload::{self, Reading};
 use crate::{Counts, IngestError};
 
@@ -79,13 +80,20 @@ pub(crate) struct Intake {
     line: Arc<dyn Line>,
     bus: Arc<dyn Bus>,
     counts: Arc<Counts>,
+    newest: Arc<Newest>,
     streams: HashMap<DeviceNumber, Vec<Stream>>,
     hasher: RandomState,
 }
 
 impl Intake {
-    pub fn new(store: Arc<dyn Points>, line: Arc<dyn Line>, bus: Arc<dyn Bus>, counts: Arc<Counts>) -> Intake {
-        Intake { store, line, bus, counts, streams: HashMap::new(), hasher: RandomState::new() }
+    pub fn new(
+        store: Arc<dyn Points>,
+        line: Arc<dyn Line>,
+        bus: Arc<dyn Bus>,
+        counts: Arc<Counts>,
+        newest: Arc<Newest>,
+    ) -> Intake {
+        Intake { store, line, bus, counts, newest, streams: HashMap::new(), hasher: RandomState::new() }
     }
 
     /// Runs until nobody can tell it anything more.
@@ -107,7 +115,10 @@ impl Intake {
                         let bound = self.bind(device, received, readings);
                         self.admit(bound, Waiting::Caller(reply), &mut uploads);
                     }
-                    Command::Removed { device } => drop(self.streams.remove(&device)),
+                    Command::Removed { device } => {
+                        self.streams.remove(&device);
+                        self.newest.removed(device);
+                    }
                     Command::Flush { reply } => flushes.push(reply),
                 }
             }
@@ -189,6 +200,8 @@ impl Intake {
         }
         let mut events = Vec::new();
         for Upload { points, waiting } in uploads {
+            // Before the answer: who has it may ask for what he sent.
+            self.newest.stored(&points);
             match waiting {
                 Waiting::Nobody => {}
                 Waiting::Device(ticket) => self.line.published(ticket, Ok(())),

@@ -1,11 +1,13 @@
 //! Uploads become points: what a device publishes on `me/data` and `me/data/<stream>` is read
 //! ([`upload`]), stored in batches ([`intake`]) and answered when it is on disk. Beside that, a short log
-//! of each device's recent messages in memory ([`log`]).
+//! of each device's recent messages in memory ([`log`]), and the
+//! newest values of the streams that queries name ([`newest`]).
 //!
 //! Deliberately absent: any protocol, HTTP, and what points mean (rules, alarms, charts).
 
 mod intake;
 pub mod log;
+mod newest;
 pub mod upload;
 
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use intake::{Command, Intake};
 use log::Log;
 pub use log::{Direction, Logged};
+use newest::Newest;
+pub use newest::NewestError;
 pub use upload::Reading;
 
 /// Why readings were not kept.
@@ -51,6 +55,7 @@ pub struct Telemetry {
     commands: mpsc::UnboundedSender<Command>,
     counts: Arc<Counts>,
     log: Mutex<Log>,
+    newest: Arc<Newest>,
 }
 
 impl Telemetry {
@@ -58,9 +63,10 @@ impl Telemetry {
     pub fn open(store: Arc<dyn Points>, line: Arc<dyn Line>, bus: Arc<dyn Bus>) -> Arc<Telemetry> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counts = Arc::new(Counts::default());
-        tokio::spawn(Intake::new(store.clone(), line.clone(), bus, counts.clone()).run(inbox));
+        let newest = Arc::new(Newest::new(limits::LATEST_BYTES_MAX));
+        tokio::spawn(Intake::new(store.clone(), line.clone(), bus, counts.clone(), newest.clone()).run(inbox));
         let log = Mutex::new(Log::new(limits::MESSAGE_LOG_BYTES_MAX));
-        Arc::new(Telemetry { store, line, commands, counts, log })
+        Arc::new(Telemetry { store, line, commands, counts, log, newest })
     }
 
     /// Keeps readings that came at `received` by another way than the device's topic, and tells the house
@@ -81,6 +87,12 @@ impl Telemetry {
     /// The newest value of each stream of a device.
     pub async fn latest(&self, device: DeviceNumber) -> Result<Vec<Latest>, StoreError> {
         self.store.latest(device).await
+    }
+
+    /// The newest values of some streams at all devices, for a query: the numbers of [`Latest`](model::query::Latest)
+    /// are places in `streams`. An upload that is acknowledged is in them.
+    pub async fn newest_of(&self, streams: &[Box<str>]) -> Result<Arc<dyn model::query::Latest>, NewestError> {
+        self.newest.of(&*self.store, streams).await
     }
 
     /// Points, oldest first.

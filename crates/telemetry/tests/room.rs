@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use contract::event::Change;
-use contract::store::{Later, Latest, Page, PointQuery, Points, StoreError};
+use contract::store::{Later, Latest, NewestOf, Page, PointQuery, Points, StoreError};
 use contract::{Bus, Clock, Close, ConnId, Consumer, Event, Line, Refusal, Ticket, Verdict};
 use model::{DeviceNumber, Message, Millis, Point, Topic, UnixMs, Value, limits};
 use parking_lot::Mutex;
 use telemetry::{Direction, IngestError, Reading, Telemetry};
+use tokio::sync::Semaphore;
 
 const LAMP: DeviceNumber = DeviceNumber(7);
 const NOW: UnixMs = UnixMs(1_795_000_000_000);
@@ -20,11 +21,17 @@ struct World {
     journal: Mutex<Vec<String>>,
     points: Mutex<BTreeMap<(DeviceNumber, String, UnixMs), Value>>,
     broken: AtomicBool,
+    go: Arc<Semaphore>,
 }
 
 impl World {
     fn new() -> Arc<World> {
-        Arc::new(World { journal: Mutex::default(), points: Mutex::default(), broken: AtomicBool::new(false) })
+        Arc::new(World {
+            journal: Mutex::default(),
+            points: Mutex::default(),
+            broken: AtomicBool::new(false),
+            go: Arc::new(Semaphore::new(0)),
+        })
     }
 
     fn room(self: &Arc<World>) -> Arc<Telemetry> {
@@ -67,6 +74,21 @@ impl Points for World {
     }
     fn latest(&self, _: DeviceNumber) -> Later<Vec<Latest>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+    fn newest_of(&self, stream: String, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<NewestOf>> {
+        self.journal.lock().push(format!("read {stream} after {}", after.map_or(0, |device| device.0)));
+        let mut newest = BTreeMap::new();
+        for ((device, of, at), value) in &*self.points.lock() {
+            if *of == stream && after.is_none_or(|after| *device > after) {
+                newest.insert(*device, NewestOf { device: *device, at: *at, value: value.clone() });
+            }
+        }
+        // As in a store, the answer takes its time; the test may do something meanwhile.
+        let (page, go) = (newest.into_values().take(limit).collect(), self.go.clone());
+        Box::pin(async move {
+            go.acquire().await.expect("it is never closed").forget();
+            Ok(page)
+        })
     }
     fn streams(&self, device: DeviceNumber) -> Later<Vec<String>> {
         let points = self.points.lock();
@@ -284,4 +306,39 @@ async fn messages_of_both_ways_are_remembered_until_the_device_is_removed() {
     assert_eq!(seen, [(Direction::Up, "dev/lamp/log".to_owned(), NOW), (Direction::Down, "dev/lamp/push".to_owned(), NOW)]);
     room.on_event(&Event::DeviceChanged { device: LAMP, change: Change::Removed });
     assert!(room.messages(LAMP).is_empty());
+}
+
+#[tokio::test]
+async fn newest_values_are_read_once_and_kept_up_to_date() {
+    let world = World::new();
+    let room = world.room();
+    let (fan, none) = (DeviceNumber(8), DeviceNumber(9));
+    room.ingest(LAMP, NOW, vec![reading("temp", 20.0, UnixMs(NOW.0 - 5)), reading("temp", 21.0, NOW)]).await.unwrap();
+    room.ingest(fan, NOW, vec![reading("temp", 5.0, NOW)]).await.unwrap();
+    world.take();
+    let streams: [Box<str>; 2] = ["temp".into(), "other".into()];
+    let asked = tokio::spawn({
+        let (room, streams) = (room.clone(), streams.clone());
+        async move { room.newest_of(&streams).await.unwrap() }
+    });
+    while world.journal.lock().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // While it is read: a newer value, a late one, and one that takes the place of another.
+    let later = UnixMs(NOW.0 + 1);
+    room.ingest(LAMP, NOW, vec![reading("temp", 22.0, later), reading("temp", 1.0, UnixMs(1_000_000))]).await.unwrap();
+    room.ingest(fan, later, vec![reading("temp", 6.0, NOW)]).await.unwrap();
+    world.go.add_permits(9);
+    let newest = asked.await.unwrap();
+    let of = |device, place| newest.latest(device, place);
+    assert_eq!((of(LAMP, 0), of(fan, 0)), (Some(Value::Number(22.0)), Some(Value::Number(6.0))));
+    assert_eq!((of(none, 0), of(LAMP, 1), of(LAMP, 2)), (None, None, None));
+    world.take();
+    room.ingest(none, NOW, vec![reading("other", 7.0, NOW)]).await.unwrap();
+    let again = room.newest_of(&streams).await.unwrap();
+    assert_eq!((again.latest(LAMP, 0), again.latest(none, 1)), (Some(Value::Number(22.0)), Some(Value::Number(7.0))));
+    assert!(world.take().iter().all(|line| !line.starts_with("read")), "the store is asked once");
+    room.on_event(&Event::DeviceChanged { device: LAMP, change: Change::Removed });
+    room.flush().await;
+    assert_eq!(again.latest(LAMP, 0), None);
 }

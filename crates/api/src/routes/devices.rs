@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::{Operator, Viewer};
 use crate::problem::Problem;
 use crate::shown::{Device, List};
-use crate::{Api, input};
+use crate::{Api, audience, input};
 
 /// The device of a path.
 pub(crate) fn device(api: &Api, id: &str) -> Result<DeviceView, Problem> {
@@ -23,6 +23,8 @@ pub(crate) struct Wanted {
     app: Option<AppId>,
     online: Option<bool>,
     q: Option<String>,
+    #[serde(rename = "where", alias = "query")]
+    query: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -32,8 +34,18 @@ pub(crate) async fn list(
     _: Viewer,
     input::Query(wanted): input::Query<Wanted>,
 ) -> Result<Json<List<Device>>, Problem> {
-    let filter = DeviceFilter { app: wanted.app, online: wanted.online, q: wanted.q.filter(|q| !q.is_empty()) };
-    let page = api.fleet.devices(&filter, wanted.cursor.as_deref(), input::rows(wanted.limit)?)?;
+    let rows = input::rows(wanted.limit)?;
+    let asked = match wanted.query.as_deref().filter(|query| !query.trim().is_empty()) {
+        Some(query) => Some(audience::asked(&api, query).await?),
+        None => None,
+    };
+    let is_search = asked.is_some();
+    let filter = DeviceFilter { app: wanted.app, online: wanted.online, q: wanted.q.filter(|q| !q.is_empty()), asked };
+    let page = if is_search {
+        api.fleet.devices_apart(filter, wanted.cursor, rows).await?
+    } else {
+        api.fleet.devices(&filter, wanted.cursor.as_deref(), rows)?
+    };
     Ok(Json(List { items: page.items.into_iter().map(Device::from).collect(), next: page.next }))
 }
 

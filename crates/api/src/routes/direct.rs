@@ -8,7 +8,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use model::{Delivery, DeliveryState, Order, Role, limits};
-use push::{NewPush, WaitFor};
+use push::{NewPush, To, WaitFor};
 use serde::Deserialize;
 
 use crate::problem::Problem;
@@ -63,8 +63,7 @@ async fn send(
     let push = api
         .push
         .submit(NewPush {
-            device: view.device.number,
-            device_id: view.device.id,
+            to: To::One(view.device.number, view.device.id),
             order: if ask { Order::Ask } else { Order::Message },
             payload,
             sender,

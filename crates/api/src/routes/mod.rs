@@ -9,6 +9,7 @@ mod events;
 mod knocks;
 mod messages;
 mod points;
+mod preview;
 mod push;
 mod session;
 mod status;
@@ -48,6 +49,7 @@ pub fn router(app: App) -> Router {
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))
         .route("/push", post(push::send))
+        .route("/push/preview", post(preview::preview))
         .route("/pushes", get(push::list))
         .route("/pushes/{id}", get(push::show).delete(push::cancel))
         .route("/pushes/{id}/deliveries", get(push::deliveries))

@@ -12,30 +12,30 @@ use contract::store::StoredPush;
 use fleet::FleetError;
 use futures_util::future::try_join_all;
 use model::{DeviceNumber, Order, PushId, limits};
-use push::{NewPush, WaitFor};
+use push::{NewPush, To, WaitFor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::{Operator, Viewer};
 use crate::problem::Problem;
 use crate::shown::{Delivery, List, Push};
-use crate::{Api, input};
+use crate::{Api, audience, input};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct New {
-    audience: serde_json::Value,
+    pub(crate) audience: serde_json::Value,
     text: Option<String>,
     hex: Option<String>,
     base64: Option<String>,
     // As it was written: the device gets these very bytes.
     json: Option<Box<RawValue>>,
     #[serde(default)]
-    ask: bool,
-    command: Option<String>,
+    pub(crate) ask: bool,
+    pub(crate) command: Option<String>,
     #[serde(default)]
     wait_ms: u64,
-    ttl_s: Option<u64>,
+    pub(crate) ttl_s: Option<u64>,
     idempotency_key: Option<String>,
 }
 
@@ -44,40 +44,65 @@ pub(crate) async fn send(
     Operator(caller): Operator,
     input::Json(new): input::Json<New>,
 ) -> Result<Json<Push>, Problem> {
-    let id = one_device(&new.audience)?;
-    let device = api.fleet.device(id).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))?.device;
     if new.wait_ms > limits::WAIT_MS_MAX {
         return Err(Problem::bad("bad_wait", format!("wait_ms is at most {}", limits::WAIT_MS_MAX)));
     }
+    let wanted = audience::read(&api, &new.audience).await?;
+    let payload = payload(&new)?;
+    let order = order(new.ask, new.command)?;
+    let to = match wanted {
+        audience::Wanted::Device(id) => {
+            let device = api.fleet.device(&id).ok_or(FleetError::NoSuchDevice(id))?.device;
+            To::One(device.number, device.id)
+        }
+        audience::Wanted::Many(audience) => {
+            let selected = api.fleet.select(audience).await?;
+            // All or none: who names devices does not mean some of them.
+            if !selected.unknown.is_empty() {
+                return Err(unknown(&selected.unknown));
+            }
+            To::Many(selected.devices)
+        }
+    };
+    let is_many = matches!(to, To::Many(_));
     let push = api
         .push
         .submit(NewPush {
-            device: device.number,
-            device_id: device.id,
-            payload: payload(&new)?,
-            order: order(new.ask, new.command)?,
+            to,
+            payload,
+            order,
             sender: caller.name.to_string(),
             audience: new.audience.to_string(),
             ttl_s: new.ttl_s,
             idempotency_key: new.idempotency_key,
         })
         .await?;
-    if new.wait_ms > 0 {
-        api.push.wait(push, WaitFor::Final, Duration::from_millis(new.wait_ms)).await?;
+    let wait = Duration::from_millis(new.wait_ms);
+    if new.wait_ms > 0 && is_many {
+        api.push.wait_all(push, wait).await?;
+    } else if new.wait_ms > 0 {
+        api.push.wait(push, WaitFor::Final, wait).await?;
     }
-    whole(&api, push).await
+    whole(&api, push, true).await
 }
 
-/// The device of an audience that is one device.
-fn one_device(audience: &serde_json::Value) -> Result<&str, Problem> {
-    let device = audience.as_object().filter(|audience| audience.len() == 1).and_then(|audience| audience.get("device"));
-    device.and_then(|id| id.as_str()).ok_or_else(|| {
-        Problem::bad("audience_not_supported", "this version pushes to one device at a time")
-            .hint(r#"write "audience": {"device": "ID"}"#)
-    })
+/// Ids that are nobody's, the first few of them.
+fn unknown(ids: &[String]) -> Problem {
+    const NAMED: usize = 10;
+    let named: Vec<String> = ids.iter().take(NAMED).map(|id| format!("{id:?}")).collect();
+    let more = if ids.len() > NAMED { format!(" and {} more", ids.len() - NAMED) } else { String::new() };
+    let detail = format!("there are no devices {}{more}; nothing was pushed", named.join(", "));
+    Problem::new(StatusCode::NOT_FOUND, "no_such_device", detail).hint("POST /api/v1/push/preview tells who is there")
 }
 
-fn payload(new: &New) -> Result<Bytes, Problem> {
+impl New {
+    /// Whether anything is to be pushed, or to be done.
+    pub(crate) fn has_payload(&self) -> bool {
+        self.text.is_some() || self.hex.is_some() || self.base64.is_some() || self.json.is_some() || self.command.is_some()
+    }
+}
+
+pub(crate) fn payload(new: &New) -> Result<Bytes, Problem> {
     let hex = |hex: &String| {
         model::text::from_hex(hex).ok_or_else(|| Problem::bad("bad_field", "hex: not an even number of hex digits"))
     };
@@ -96,7 +121,7 @@ fn payload(new: &New) -> Result<Bytes, Problem> {
     }
 }
 
-fn order(ask: bool, command: Option<String>) -> Result<Order, Problem> {
+pub(crate) fn order(ask: bool, command: Option<String>) -> Result<Order, Problem> {
     match (ask, command) {
         (false, None) => Ok(Order::Message),
         (true, None) => Ok(Order::Ask),
@@ -105,12 +130,12 @@ fn order(ask: bool, command: Option<String>) -> Result<Order, Problem> {
     }
 }
 
-/// A push with its deliveries.
-async fn whole(api: &Api, id: PushId) -> Result<Json<Push>, Problem> {
+/// A push, with the first page of its deliveries if wanted.
+async fn whole(api: &Api, id: PushId, deliveries: bool) -> Result<Json<Push>, Problem> {
     let push = api.push.get(id).await?.ok_or_else(Problem::no_such_push)?;
-    let counts = api.push.counts(id).await?;
-    let deliveries = api.push.deliveries(id, None, limits::PAGE_ROWS_MAX).await?;
-    Ok(Json(Push::of(push, counts, Some(&deliveries.items))))
+    let standing = api.push.standing(id).await?;
+    let page = if deliveries { Some(api.push.deliveries(id, None, limits::PAGE_ROWS_MAX).await?.items) } else { None };
+    Ok(Json(Push::of(push, standing, page.as_deref())))
 }
 
 #[derive(Deserialize)]
@@ -128,14 +153,26 @@ pub(crate) async fn list(
     let before = input::cursor(page.cursor.as_deref())?.map(PushId);
     let page = api.push.list(before, input::rows(page.limit)?).await?;
     let shown = page.items.into_iter().map(|push: StoredPush| async {
-        let counts = api.push.counts(push.id).await?;
-        Ok::<_, Problem>(Push::of(push, counts, None))
+        let standing = api.push.standing(push.id).await?;
+        Ok::<_, Problem>(Push::of(push, standing, None))
     });
     Ok(Json(List { items: try_join_all(shown).await?, next: page.next }))
 }
 
-pub(crate) async fn show(State(api): State<Api>, _: Viewer, input::Path(id): input::Path<u64>) -> Result<Json<Push>, Problem> {
-    whole(&api, PushId(id)).await
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct How {
+    deliveries: Option<bool>,
+}
+
+/// One push. `deliveries=false` leaves them out, for who watches a large one.
+pub(crate) async fn show(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Path(id): input::Path<u64>,
+    input::Query(how): input::Query<How>,
+) -> Result<Json<Push>, Problem> {
+    whole(&api, PushId(id), how.deliveries.unwrap_or(true)).await
 }
 
 pub(crate) async fn deliveries(

@@ -192,6 +192,7 @@ impl House {
             telemetry: telemetry.clone(),
             feed: feed.clone(),
             clock: outside.clone(),
+            carries: vec![("espush", 8)],
             info: Info {
                 version: "1.2.3".into(),
                 started: UnixMs(0),

@@ -4,6 +4,7 @@
 mod access;
 mod accounts;
 mod apps;
+mod audience;
 mod devices;
 mod direct;
 mod events;

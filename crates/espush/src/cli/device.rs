@@ -43,6 +43,9 @@ enum Verb {
         /// Only those whose id, name or alias contains this
         #[arg(short, long, value_name = "TEXT")]
         q: Option<String>,
+        /// Only those that a query fits: 'app = 7 and firmware < "1.4.0" and data.temp > 30'
+        #[arg(long, alias = "where", value_name = "QUERY")]
+        query: Option<String>,
         /// At most so many
         #[arg(long, default_value_t = 1000)]
         limit: usize,
@@ -118,8 +121,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             show(&client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?, json);
         }
-        Verb::List { app, online, q, limit } => {
-            let query = [("app", app.map(|a| a.to_string())), ("online", online.map(|o| o.to_string())), ("q", q)];
+        Verb::List { app, online, q, query, limit } => {
+            let query =
+                [("app", app.map(|a| a.to_string())), ("online", online.map(|o| o.to_string())), ("q", q), ("where", query)];
             let list = client.all_pages(&with_query("/api/v1/devices", &query), limit)?;
             if json { say_json(&list) } else { say(table(&list)) }
         }

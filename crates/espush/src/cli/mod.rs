@@ -3,9 +3,11 @@
 
 mod account;
 mod app;
+mod audience;
 mod backup;
 mod bench;
 mod client;
+mod crowd;
 mod data;
 mod device;
 mod doctor;
@@ -54,7 +56,7 @@ enum Command {
     Device(device::Args),
     /// Accounts: MQTT clients that are no devices, and what each may do
     Account(account::Args),
-    /// Push to a device and tell what became of it
+    /// Push to a device, or to many, and tell what became of it
     Push(push::Args),
     /// What was pushed, what became of it, and taking it back
     Pushes(pushes::Args),

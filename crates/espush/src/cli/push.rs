@@ -1,5 +1,6 @@
-//! `espush push`: one push to one device, and what became of it. Prints the state and the device's
-//! answer; the exit code tells the same to a script.
+//! `espush push`: one push to one device or to many, and what became of it. Prints the state and the device's
+//! answer, or how many devices are in which state; the exit code tells the same to a script. Who is meant
+//! is `audience`, what many did is `crowd`.
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -12,7 +13,9 @@ use model::DeliveryState;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
+use super::audience::To;
 use super::client::{Client, Reach};
+use super::crowd;
 use super::duration::parse_ms;
 use super::table::plain;
 use super::{say, say_json};
@@ -24,17 +27,25 @@ use super::{say, say_json};
     2  on its way: queued until the device is back or --ttl ends, or sent and not acknowledged\n  \
     3  refused, failed, expired, replaced or cancelled\n  \
     4  an answer was wanted and none came in time; the push itself goes on\n  \
+    to many: the highest of these that one of the devices had\n  \
     64 wrong usage")]
 pub struct Args {
-    /// The device's id
-    device: String,
+    /// The device's id; left out when an option says who is meant
+    #[arg(value_name = "DEVICE")]
+    first: Option<String>,
     /// What to send; from stdin when neither this nor --file is given
-    text: Option<String>,
+    #[arg(value_name = "TEXT")]
+    second: Option<String>,
+    #[command(flatten)]
+    audience: To,
+    /// Tell who would get it and who would not, and push nothing
+    #[arg(long)]
+    preview: bool,
     /// TEXT is hex digits, blanks allowed: "0c 01"
-    #[arg(long, requires = "text")]
+    #[arg(long)]
     hex: bool,
     /// Send a file's bytes as they are; - is stdin
-    #[arg(long, value_name = "PATH", conflicts_with = "text")]
+    #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
     /// Ask for an answer and print it
     #[arg(long)]
@@ -44,7 +55,7 @@ pub struct Args {
     command: Option<String>,
     /// How long to wait for the outcome: 500ms, 5s; 0 does not wait
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_ms)]
-    wait: u64,
+    pub(super) wait: u64,
     /// How long to keep it for a device that is away: 10m, 2h, 7d [default: the server's, four days]
     #[arg(long, value_name = "TIME", value_parser = parse_ms)]
     ttl: Option<u64>,
@@ -52,11 +63,17 @@ pub struct Args {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
-    reach: Reach,
+    pub(super) reach: Reach,
 }
 
-/// How a push ended, as an exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Args {
+    pub(super) fn wants_answer(&self) -> bool {
+        self.ask || self.command.is_some()
+    }
+}
+
+/// How a push ended, as an exit code; of many the last of these that one of them had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// Delivered or applied.
     Good = 0,
@@ -70,8 +87,27 @@ pub enum Ending {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Client::find(&args.reach)?;
-    let order = order(&args)?;
-    let waiting = format!("waiting for {}", plain(&args.device));
+    // With an option that says who is meant, the first word is already the text.
+    let (device, text) = match (args.audience.read()?, &args.first, &args.second) {
+        (Some(_), _, Some(extra)) => {
+            anyhow::bail!("{:?} is one word too many: the options already say who is meant", plain(extra))
+        }
+        (Some(_), text, None) => (None, text.as_deref()),
+        (None, Some(device), text) => (Some(device.as_str()), text.as_deref()),
+        (None, None, _) => {
+            anyhow::bail!("who is meant? name a DEVICE, or use --to-tag, --to-app, --query … (see espush push --help)")
+        }
+    };
+    let audience = match device {
+        Some(device) => json!({ "device": device }),
+        None => args.audience.read()?.unwrap_or_default(),
+    };
+    let order = order(&args, text, audience)?;
+    if args.preview {
+        return crowd::preview(&client, order, args.reach.json);
+    }
+    let Some(device) = device else { return crowd::push(&client, order, &args) };
+    let waiting = format!("waiting for {}", plain(device));
     let result =
         with_spinner(&waiting, args.wait > 0 && !args.reach.json, || client.call(Method::POST, "/api/v1/push", Some(&order)))?;
     let delivery = result["deliveries"].get(0).context("the server's answer tells of no delivery")?;
@@ -86,12 +122,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             say(answer);
         }
     }
-    let wants_answer = args.ask || args.command.is_some();
-    Ok(ExitCode::from(ending(state, wants_answer) as u8))
+    Ok(ExitCode::from(ending(state, args.wants_answer()) as u8))
 }
 
 /// What a state means to the one who pushed.
-fn ending(state: DeliveryState, wants_answer: bool) -> Ending {
+pub(super) fn ending(state: DeliveryState, wants_answer: bool) -> Ending {
     use DeliveryState::*;
     match state {
         Applied => Ending::Good,
@@ -103,16 +138,18 @@ fn ending(state: DeliveryState, wants_answer: bool) -> Ending {
 }
 
 /// The API's order.
-fn order(args: &Args) -> anyhow::Result<Value> {
-    let mut order = json!({ "audience": { "device": args.device }, "wait_ms": args.wait });
-    match (&args.text, &args.file) {
-        (Some(hex), _) if args.hex => order["hex"] = hex.as_str().into(),
-        (Some(text), _) => order["text"] = text.as_str().into(),
+fn order(args: &Args, text: Option<&str>, audience: Value) -> anyhow::Result<Value> {
+    let mut order = json!({ "audience": audience, "wait_ms": args.wait });
+    anyhow::ensure!(text.is_none() || args.file.is_none(), "give either TEXT or --file");
+    anyhow::ensure!(text.is_some() || !args.hex, "--hex wants TEXT");
+    match (text, &args.file) {
+        (Some(hex), _) if args.hex => order["hex"] = hex.into(),
+        (Some(text), _) => order["text"] = text.into(),
         (None, Some(path)) if path.as_os_str() != "-" => {
             let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             order["hex"] = model::text::to_hex(&bytes).into();
         }
-        (None, None) if args.command.is_some() => order["text"] = "".into(),
+        (None, None) if args.command.is_some() || args.preview => order["text"] = "".into(),
         (None, file) => {
             let mut stdin = std::io::stdin();
             anyhow::ensure!(file.is_some() || !stdin.is_terminal(), "nothing to push: give TEXT, --file PATH, or pipe it in");

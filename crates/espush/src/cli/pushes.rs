@@ -61,6 +61,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn show(push: &Value) {
     let text = |name: &str| plain(push[name].as_str().unwrap_or("-"));
+    if push["remaining"] != 0 {
+        say(format_args!("{:<9} {} devices still get their delivery", "making", push["remaining"]));
+    }
     for name in ["order", "sender", "created", "expires"] {
         say(format_args!("{name:<9} {}", text(name)));
     }

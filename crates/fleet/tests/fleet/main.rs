@@ -3,6 +3,7 @@
 
 mod accounts;
 mod apps;
+mod audience;
 mod devices;
 mod gate;
 mod presence;

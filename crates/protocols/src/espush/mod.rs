@@ -22,8 +22,12 @@ use quirks::Reach;
 pub use session::Machine;
 
 /// The registration line.
-pub const PROTOCOL: Protocol =
-    Protocol { name: "espush", listen_default: "0.0.0.0:10081", open: |peer| Box::new(Machine::new(peer)) };
+pub const PROTOCOL: Protocol = Protocol {
+    name: "espush",
+    listen_default: "0.0.0.0:10081",
+    push_bytes_max: codec::BODY_BYTES_MAX,
+    open: |peer| Box::new(Machine::new(peer)),
+};
 
 /// What an app may set for its ES-PUSH devices. Words that we do not know are as if they were not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,5 +25,9 @@ mod terms;
 mod tests;
 
 /// The registration line.
-pub const PROTOCOL: Protocol =
-    Protocol { name: "mqtt", listen_default: "0.0.0.0:1883", open: |peer| Box::new(session::Machine::new(peer)) };
+pub const PROTOCOL: Protocol = Protocol {
+    name: "mqtt",
+    listen_default: "0.0.0.0:1883",
+    push_bytes_max: model::limits::PUSH_PAYLOAD_BYTES_MAX,
+    open: |peer| Box::new(session::Machine::new(peer)),
+};

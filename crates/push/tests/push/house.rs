@@ -6,21 +6,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use contract::store::{Later, Page, Pushes, StoreError, StoredPush};
+use contract::store::{FreshDelivery, Later, Page, Pushes, StoreError, StoredPush, UnmadePush};
 use contract::{Bus, Clock, Close, ConnId, Consumer, Event, Line, Refusal, Step, Ticket, Verdict};
 use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Millis, Order, PushId, Receipt, Topic, UnixMs};
 use parking_lot::Mutex;
-use push::{NewPush, Push};
+use push::{NewPush, Push, To};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub const LAMP: DeviceNumber = DeviceNumber(7);
+
+/// Batches by push and number: their devices, and whether they are cancelled.
+type Batches = BTreeMap<(PushId, u32), (Vec<DeviceNumber>, bool)>;
 
 /// Everything that the room touches, and what it did there.
 pub struct World {
     pub journal: Mutex<Vec<String>>,
     pub pushes: Mutex<BTreeMap<PushId, StoredPush>>,
     pub deliveries: Mutex<BTreeMap<(PushId, DeviceNumber), Delivery>>,
+    /// Batches of pushes to many that have no deliveries yet, and whether those are cancelled.
+    pub unmade: Mutex<Batches>,
     pub lines: Mutex<Vec<Message>>,
+    /// How many batches the store may still make; it waits with the next.
+    pub batches: Arc<Semaphore>,
     pub broken: AtomicBool,
     started: Instant,
 }
@@ -31,7 +39,9 @@ impl World {
             journal: Mutex::default(),
             pushes: Mutex::default(),
             deliveries: Mutex::default(),
+            unmade: Mutex::default(),
             lines: Mutex::default(),
+            batches: Arc::new(Semaphore::new(1_000_000)),
             broken: AtomicBool::new(false),
             started: Instant::now(),
         })
@@ -50,6 +60,20 @@ impl World {
     /// How the store has it: `queued: why`, `applied = answer`.
     pub fn stored(&self, push: PushId) -> String {
         shown(&self.deliveries.lock()[&(push, LAMP)])
+    }
+
+    /// The world of the next start, with what was kept when the program was killed at this moment.
+    pub fn after_kill(&self) -> Arc<World> {
+        let next = World::new();
+        next.pushes.lock().extend(self.pushes.lock().clone());
+        next.deliveries.lock().extend(self.deliveries.lock().clone());
+        next.unmade.lock().extend(self.unmade.lock().clone());
+        next
+    }
+
+    /// The store makes no further batch until it is given permits.
+    pub fn hold_batches(&self) {
+        self.batches.forget_permits(usize::MAX);
     }
 
     fn note(&self, line: String) {
@@ -94,6 +118,49 @@ impl Pushes for World {
         }
         self.result(())
     }
+    fn create_push_to(&self, push: StoredPush, parts: Vec<(u32, Vec<DeviceNumber>)>) -> Later<()> {
+        if !self.broken.load(Ordering::Relaxed) {
+            self.note(format!("create {} for {:?}", push.id, parts.iter().map(|(_, devices)| devices.len()).collect::<Vec<_>>()));
+            self.unmade.lock().extend(parts.into_iter().map(|(part, devices)| ((push.id, part), (devices, false))));
+            self.pushes.lock().insert(push.id, push);
+        }
+        self.result(())
+    }
+    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>> {
+        let mut made = Vec::new();
+        if !self.broken.load(Ordering::Relaxed) {
+            self.note(format!("make {push}.{part}"));
+            let (devices, _) = self.unmade.lock().remove(&(push, part)).expect("a batch is made once");
+            assert!(devices.iter().eq(batch.iter().map(|fresh| &fresh.device)));
+            for FreshDelivery { device, state, detail } in batch {
+                let id = DeviceId::parse(&format!("d{device}")).unwrap();
+                made.push(Delivery { push, number: device, device: id, state, at, detail, answer: None });
+            }
+            self.deliveries.lock().extend(made.iter().map(|delivery| ((push, delivery.number), delivery.clone())));
+        }
+        let (made, batches) = (self.result(made), self.batches.clone());
+        Box::pin(async move {
+            batches.acquire().await.expect("it is never closed").forget();
+            made.await
+        })
+    }
+    fn cancel_unmade(&self, push: PushId) -> Later<()> {
+        if !self.broken.load(Ordering::Relaxed) {
+            self.note(format!("cancel the rest of {push}"));
+            self.unmade.lock().iter_mut().filter(|((of, _), _)| *of == push).for_each(|(_, (_, cancelled))| *cancelled = true);
+        }
+        self.result(())
+    }
+    fn unmade_pushes(&self) -> Later<Vec<UnmadePush>> {
+        let mut found: Vec<UnmadePush> = Vec::new();
+        for ((push, part), (devices, cancelled)) in &*self.unmade.lock() {
+            if found.last().is_none_or(|last| last.push.id != *push) {
+                found.push(UnmadePush { push: self.pushes.lock()[push].clone(), parts: Vec::new(), cancelled: *cancelled });
+            }
+            found.last_mut().unwrap().parts.push((*part, devices.clone()));
+        }
+        self.result(found)
+    }
     fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()> {
         if !self.broken.load(Ordering::Relaxed) {
             for delivery in batch {
@@ -103,10 +170,10 @@ impl Pushes for World {
         }
         self.result(())
     }
-    fn open_deliveries(&self, _: UnixMs) -> Later<Vec<(StoredPush, Delivery)>> {
+    fn open_deliveries(&self, _: UnixMs) -> Later<Vec<(Arc<StoredPush>, Delivery)>> {
         let deliveries = self.deliveries.lock();
         let open = deliveries.values().filter(|delivery| !delivery.state.is_final());
-        self.result(open.map(|delivery| (self.pushes.lock()[&delivery.push].clone(), delivery.clone())).collect())
+        self.result(open.map(|delivery| (Arc::new(self.pushes.lock()[&delivery.push].clone()), delivery.clone())).collect())
     }
     fn push(&self, id: PushId) -> Later<Option<StoredPush>> {
         self.result(self.pushes.lock().get(&id).cloned())
@@ -122,9 +189,12 @@ impl Pushes for World {
         let deliveries = self.deliveries.lock();
         self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).cloned().collect(), next: None })
     }
-    fn delivery_counts(&self, push: PushId) -> Later<Vec<(DeliveryState, u64)>> {
-        let deliveries = self.deliveries.lock();
-        self.result(deliveries.values().filter(|delivery| delivery.push == push).map(|delivery| (delivery.state, 1)).collect())
+    fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
+        let (deliveries, unmade) = (self.deliveries.lock(), self.unmade.lock());
+        let of = |state| deliveries.values().filter(|delivery| delivery.push == push && delivery.state == state).count() as u64;
+        let counts = DeliveryState::ALL.into_iter().map(|state| (state, of(state))).filter(|(_, count)| *count > 0).collect();
+        let left = unmade.iter().filter(|((of, _), _)| *of == push).map(|(_, (devices, _))| devices.len() as u64).sum();
+        self.result((counts, left))
     }
 }
 
@@ -159,8 +229,7 @@ impl Bus for World {
 /// A message for the lamp that says `on`.
 pub fn new(order: Order) -> NewPush {
     NewPush {
-        device: LAMP,
-        device_id: DeviceId::parse("lamp").unwrap(),
+        to: To::One(LAMP, DeviceId::parse("lamp").unwrap()),
         order,
         payload: Bytes::from_static(b"on"),
         sender: "test".into(),

@@ -3,3 +3,4 @@
 mod any_order;
 mod house;
 mod life;
+mod many;

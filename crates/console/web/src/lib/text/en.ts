@@ -64,6 +64,7 @@ export const en = {
 		counts: (online: number, all: number) => `${online} online of ${all}`,
 		add: 'Add device',
 		search: 'Search id, name or alias',
+		searchOrAsk: 'Search id, name or alias, or ask: tags has kitchen and online',
 		all: 'All',
 		online: 'Online',
 		offline: 'Offline',
@@ -81,7 +82,7 @@ export const en = {
 		emptyTitle: 'No devices yet',
 		emptyText: 'Add one: you get its secret and code to paste, and see here how it knocks and comes in.',
 		noneTitle: 'Nothing matches',
-		noneText: 'No device has this in its id, name or alias.',
+		noneText: 'No device has this in its id, name or alias, or fits it as a query.',
 		noneOnline: 'No device is online.',
 		noneOffline: 'Every device is online.',
 		clear: 'Clear the search'

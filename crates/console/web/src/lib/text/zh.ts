@@ -63,6 +63,7 @@ export const zh: Text = {
 		counts: (online, all) => `在线 ${online} / 共 ${all}`,
 		add: '添加设备',
 		search: '搜索 ID、名称或别名',
+		searchOrAsk: '搜索 ID、名称或别名，或写查询：tags has kitchen and online',
 		all: '全部',
 		online: '在线',
 		offline: '离线',
@@ -80,7 +81,7 @@ export const zh: Text = {
 		emptyTitle: '还没有设备',
 		emptyText: '添加一台：马上得到它的密钥和可直接粘贴的代码，并在这里看到它敲门、上线。',
 		noneTitle: '没有匹配的设备',
-		noneText: '没有设备的 ID、名称或别名包含这段文字。',
+		noneText: '没有设备的 ID、名称或别名包含这段文字，也没有设备符合这个查询。',
 		noneOnline: '没有设备在线。',
 		noneOffline: '所有设备都在线。',
 		clear: '清除搜索'
