@@ -100,6 +100,8 @@ pub enum Note {
     Ended(SessionId),
     /// A session wants a topic.
     Wants(SessionId, KeptWish),
+    /// It wants one that it wanted before, perhaps with other options.
+    WantsAgain(SessionId, KeptWish),
     /// It no longer does.
     Unwants(SessionId, Filter),
     /// A message waits in a session at this place; places only grow.

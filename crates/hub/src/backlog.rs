@@ -254,9 +254,13 @@ impl Backlog {
         Some(first)
     }
 
-    /// Takes out what has waited longest.
+    /// Takes out what has waited longest, but for what the client may have begun to take exactly once.
     pub fn drop_oldest(&mut self) -> Option<Done> {
-        self.pop().map(Done::of)
+        let begun = |q: &Queued| q.received || (q.again && q.waiting.qos == Qos::ExactlyOnce);
+        let at = self.queue.iter().position(|queued| !begun(queued))?;
+        let oldest = self.queue.remove(at)?;
+        self.queue_bytes -= oldest.waiting.message.cost_bytes();
+        Some(Done::of(oldest))
     }
 
     /// The next thing for the client: first what an earlier line left unfinished, in its old order
@@ -279,7 +283,9 @@ impl Backlog {
         }
         let full = self.in_flight.len() >= usize::from(in_flight_max);
         let Some(first) = self.queue.front() else { return Next::Nothing };
-        let expired = first.waiting.message.expires.is_some_and(|at| at <= now) && !first.received;
+        // One that the client may have begun to take exactly once is brought to its end [MQTT-4.3.3-7].
+        let begun = first.received || (first.again && first.waiting.qos == Qos::ExactlyOnce);
+        let expired = first.waiting.message.expires.is_some_and(|at| at <= now) && !begun;
         let (slot, qos) = (slot_of(first.seq), first.waiting.qos);
         let blocked = qos != Qos::AtMostOnce && (full || self.in_flight.iter().any(|open| slot_of(open.seq) == slot));
         let held = qos == Qos::ExactlyOnce || first.keeping == Keeping::Together;

@@ -108,8 +108,9 @@ impl Shard {
     }
 
     /// Forgets a session without a line and everything that waits in it. A will that was still to come
-    /// comes now; a message of a shared subscription goes to another member.
-    pub(crate) fn end_session(&mut self, at: usize, now: Millis, unix: UnixMs) {
+    /// comes now; a message of a shared subscription goes to another member. Returns the promise of its end
+    /// as long as other shards have a part in that.
+    pub(crate) fn end_session(&mut self, at: usize, now: Millis, unix: UnixMs) -> Option<PromiseId> {
         let left: Vec<_> = self.sessions[at].take_backlog().into_iter().flat_map(|b| b.into_left()).collect();
         for (waiting, _) in &left {
             self.step_of(at, &waiting.message, Step::Lost, unix);
@@ -135,7 +136,7 @@ impl Shard {
             for (waiting, _) in left.into_iter().filter(|(_, may_move)| *may_move) {
                 shard.give_another(waiting, promise, now);
             }
-        });
+        })
     }
 
     pub(crate) fn kick(&mut self, whom: PartyKey, why: &Close, forget: bool, now: Millis, unix: UnixMs) {

@@ -80,8 +80,11 @@ impl Shard {
         loop {
             self.names_given += 1;
             let name = format!("auto-{}-{}", self.index, self.names_given);
-            if home_shard(party, &name, self.shards) == self.index {
-                return name.into();
+            let name: Arc<str> = name.into();
+            // One that was given in an earlier run may still be somebody's.
+            let free = !self.by_key.contains_key(&SessionKey::new(party, name.clone()));
+            if free && home_shard(party, &name, self.shards) == self.index {
+                return name;
             }
         }
     }
@@ -92,6 +95,7 @@ impl Shard {
         let party = admission.party.as_client(&client);
         let key = SessionKey::new(&party, client.clone());
         let mut known = self.by_key.get(&key).copied();
+        let mut ending = None;
         if let Some(at) = known {
             if let Some(old) = self.sessions[at].conn {
                 // One line a session: the newer wins [MQTT-3.1.4-2].
@@ -108,7 +112,7 @@ impl Shard {
                 if hello.clean || ends.is_some_and(|ends| ends <= now) {
                     // With its will, if that was still to come: both are on disk in one go.
                     let was_kept = self.sessions[at].kept.is_some();
-                    self.end_session(at, now, unix);
+                    ending = self.end_session(at, now, unix);
                     known = None;
                     if was_kept {
                         self.forgetting = self.journal.next();
@@ -158,12 +162,16 @@ impl Shard {
             settings: admission.settings,
             enrolled: admission.enrolled,
         });
-        if will || forgot {
+        if will || forgot || ending.is_some() {
             // What it entrusts us with, or has us forget, is so after a crash too.
             if let Some(kept) = &mut self.sessions[at].kept {
                 kept.holding += 1;
             }
-            self.journal.wait(After { conn: id, answer: Box::new(welcome), hold: true });
+            let after = After { conn: id, answer: Box::new(welcome), hold: true };
+            match ending {
+                Some(promise) => self.welcomes.push((promise, after)),
+                None => self.journal.wait(after),
+            }
         } else {
             self.work.answers.push((id, welcome));
             if waiting {

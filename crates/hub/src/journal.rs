@@ -52,6 +52,31 @@ pub(crate) struct After {
     pub hold: bool,
 }
 
+/// What could not be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// A message that waits in the session.
+    Message,
+    /// Something that the client was to be told is safe.
+    Step,
+}
+
+impl Refused {
+    fn of(note: &Note) -> Refused {
+        if matches!(note, Note::Queued { .. }) { Refused::Message } else { Refused::Step }
+    }
+}
+
+/// What a note weighs in memory, about.
+fn weight(note: &Note) -> usize {
+    match note {
+        Note::Queued { waiting, .. } => waiting.message.cost_bytes(),
+        Note::Retained { message, .. } => message.cost_bytes(),
+        Note::Together(notes) => notes.iter().map(weight).sum(),
+        _ => 128,
+    }
+}
+
 /// Where a noted message waits, and whether it waits for its note.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
@@ -102,13 +127,16 @@ pub(crate) struct Journal {
     base: u64,
     /// All notes with a smaller number are kept, taken back or refused.
     kept: u64,
-    /// How many of `open` are still wanted.
+    /// How many of `open` are still wanted, and what they weigh.
     wanted: usize,
+    bytes: usize,
     /// When the next batch must go.
     due: Option<Millis>,
     under_way: Option<UnderWay>,
     /// The disk did not take the last batch.
     failing: bool,
+    /// And will not take another, until the program is started again.
+    broken: bool,
     barriers: VecDeque<(u64, After)>,
     promises: Slab<Promise>,
     epoch_last: u32,
@@ -118,8 +146,8 @@ pub(crate) struct Journal {
     pub passed: Vec<(After, Result<(), Refusal>)>,
     /// Sessions that wait for one of their notes, which now is kept.
     pub woken: Vec<SessionPlace>,
-    /// Sessions that wait for a note which could not be kept, and its number.
-    pub refused: Vec<(SessionPlace, u64)>,
+    /// Sessions whose message or wish could not be kept, and the number of its note.
+    pub refused: Vec<(SessionPlace, u64, Refused)>,
     /// Notes handed over, and notes taken back in time.
     pub counted: (u64, u64),
 }
@@ -146,7 +174,19 @@ impl Journal {
         self.add(Open { note, promise, waits }, due)
     }
 
+    /// Whether so much waits that nothing new may be promised.
+    pub fn is_full(&self) -> bool {
+        self.wanted >= limits::NOTES_WAITING_MAX || self.bytes >= limits::NOTES_WAITING_BYTES_MAX
+    }
+
     fn add(&mut self, open: Open, due: Millis) -> u64 {
+        if self.broken {
+            let number = self.next();
+            self.give_up(number, open, Refusal::Unavailable);
+            self.open.push(None);
+            return number;
+        }
+        self.bytes += weight(&open.note);
         self.open.push(Some(open));
         self.wanted += 1;
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
@@ -159,6 +199,7 @@ impl Journal {
         let Some(at) = number.checked_sub(self.base) else { return false };
         let Some(open) = self.open.get_mut(at as usize).and_then(Option::take) else { return false };
         self.wanted -= 1;
+        self.bytes -= weight(&open.note);
         self.counted.1 += 1;
         if let Some(promise) = open.promise {
             self.settle(promise, Ok(()));
@@ -178,6 +219,11 @@ impl Journal {
         self.epoch_last = self.epoch_last.wrapping_add(1);
         let epoch = self.epoch_last;
         PromiseId { index: self.promises.insert(Promise { epoch, left: 1, failed: None, then }) as u32, epoch }
+    }
+
+    /// Whether the promise is still to be kept.
+    pub fn is_open(&mut self, id: PromiseId) -> bool {
+        self.promise(id).is_some()
     }
 
     /// The promise, if there is one, waits for one more.
@@ -219,7 +265,10 @@ impl Journal {
 
     /// Does `after` when all notes made so far are kept.
     pub fn wait(&mut self, after: After) {
-        self.barriers.push_back((self.next(), after));
+        match self.broken {
+            true => self.passed.push((after, Err(Refusal::Unavailable))),
+            false => self.barriers.push_back((self.next(), after)),
+        }
     }
 
     // ---- batches ----
@@ -243,8 +292,15 @@ impl Journal {
     /// The next batch, if it is time for it.
     pub fn batch(&mut self, now: Millis) -> Option<Arc<Vec<Note>>> {
         self.due().filter(|due| *due <= now)?;
-        let count = self.open.len().min(limits::NOTES_PER_BATCH_MAX);
-        let (mut notes, mut awaited) = (Vec::with_capacity(self.wanted.min(count)), Vec::new());
+        let (mut notes, mut awaited) = (Vec::with_capacity(self.wanted.min(limits::NOTES_PER_BATCH_MAX)), Vec::new());
+        let (mut count, mut bytes) = (0, 0);
+        for open in self.open.iter().take(limits::NOTES_PER_BATCH_MAX) {
+            if bytes >= limits::NOTES_PER_BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += open.as_ref().map_or(0, |open| weight(&open.note));
+            count += 1;
+        }
         let from = self.base;
         for (open, number) in self.open.drain(..count).zip(from..) {
             if let Some(Open { note, promise, waits }) = open {
@@ -252,6 +308,7 @@ impl Journal {
                 notes.push(note);
             }
         }
+        self.bytes -= bytes;
         self.base += count as u64;
         self.wanted -= notes.len();
         self.due = (self.wanted > 0).then_some(now);
@@ -278,39 +335,50 @@ impl Journal {
             }
             Err(error) => {
                 let refusal = if matches!(error, StoreError::Full(_)) { Refusal::Quota } else { Refusal::Unavailable };
+                self.broken |= matches!(error, StoreError::Disk(_));
                 self.refuse(under_way, refusal, now);
             }
         }
         self.pass();
     }
 
-    /// Gives up what grows of a batch, and puts the rest back where it was.
+    /// A note that is not kept: whoever waits for it is told.
+    fn give_up(&mut self, number: u64, open: Open, refusal: Refusal) {
+        if let Some(promise) = open.promise {
+            self.settle(promise, Err(refusal));
+        }
+        self.refused.extend(open.waits.map(|waits| (waits.session, number, Refused::of(&open.note))));
+    }
+
+    /// Gives up what grows of a batch, and puts the rest back where it was. With a disk that does not take even
+    /// the rest, also what has come since: it would not fare better, and nobody is to wait for ever.
     fn refuse(&mut self, under_way: UnderWay, refusal: Refusal, now: Millis) {
         let UnderWay { from, until, notes, awaited } = under_way;
         let grew = notes.iter().any(Note::grows);
-        let wished = notes.iter().any(|note| matches!(note, Note::Wants(..)));
-        let mut again: Vec<Option<Open>> = std::iter::repeat_with(|| None).take((until - from) as usize).collect();
+        let mut open: Vec<Option<Open>> = std::iter::repeat_with(|| None).take((until - from) as usize).collect();
         for (note, Awaited { number, promise, waits }) in notes.iter().zip(awaited) {
-            if !note.grows() {
-                again[(number - from) as usize] = Some(Open { note: note.clone(), promise, waits });
-                self.wanted += 1;
-                continue;
-            }
-            if let Some(promise) = promise {
-                self.settle(promise, Err(refusal));
-            }
-            self.refused.extend(waits.map(|waits| (waits.session, number)));
+            open[(number - from) as usize] = Some(Open { note: note.clone(), promise, waits });
         }
-        again.append(&mut self.open);
-        (self.open, self.base) = (again, from);
+        open.append(&mut self.open);
+        (self.open, self.base, self.wanted, self.bytes) = (Vec::with_capacity(open.len()), from, 0, 0);
+        let hopeless = self.broken || !grew;
+        for (open, number) in open.into_iter().zip(from..) {
+            let gives_up = |open: &Open| self.broken || (open.note.grows() && (number < until || hopeless));
+            let kept = match open {
+                Some(open) if gives_up(&open) => {
+                    self.give_up(number, open, refusal);
+                    None
+                }
+                open => open,
+            };
+            self.wanted += usize::from(kept.is_some());
+            self.bytes += kept.as_ref().map_or(0, |open| weight(&open.note));
+            self.open.push(kept);
+        }
         // At once without what would not fit; when that does not go either, now and then.
-        self.due = Some(if grew { now } else { now.plus_ms(limits::NOTES_AGAIN_MS) });
-        // Whoever waits for what was refused is told; who waits for the rest goes on waiting, unless that
-        // has failed by itself.
-        if wished || !grew {
-            while let Some((_, after)) = self.barriers.pop_front_if(|(number, _)| *number <= until) {
-                self.passed.push((after, Err(refusal)));
-            }
+        self.due = Some(if hopeless { now.plus_ms(limits::NOTES_AGAIN_MS) } else { now });
+        if hopeless {
+            self.passed.extend(self.barriers.drain(..).map(|(_, after)| (after, Err(refusal))));
         }
     }
 

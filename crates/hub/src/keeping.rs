@@ -10,7 +10,7 @@ use model::Millis;
 use model::message::SharedMessage;
 
 use crate::backlog::{Done, Keeping};
-use crate::journal::{After, Publishing, Then};
+use crate::journal::{After, Publishing, Refused, Then};
 use crate::mail::{Gathered, Mail, Safe};
 use crate::shard::Shard;
 
@@ -64,14 +64,24 @@ impl Shard {
     }
 
     /// Does `work` and keeps in one go all that comes of it, together with what it comes `from`.
-    pub(crate) fn together(&mut self, from: Option<Note>, now: Millis, work: impl FnOnce(&mut Shard, Option<PromiseId>)) {
-        let Some(from) = from else { return work(self, None) };
+    /// Returns the promise as long as other shards have not said what they have of it.
+    pub(crate) fn together(
+        &mut self,
+        from: Option<Note>,
+        now: Millis,
+        work: impl FnOnce(&mut Shard, Option<PromiseId>),
+    ) -> Option<PromiseId> {
+        let Some(from) = from else {
+            work(self, None);
+            return None;
+        };
         let promise = self.journal.begin(Then::Gathered(Box::new(Publishing { from, client: None })));
         self.gathering = Some(promise);
         work(self, Some(promise));
         self.gathering = None;
         self.journal.settle(promise, Ok(()));
         self.follow_journal(now);
+        self.journal.is_open(promise).then_some(promise)
     }
 
     /// A publish that had to be kept is, or is not. An exactly-once publish is answered on whatever line
@@ -96,7 +106,12 @@ impl Shard {
                 match then {
                     Then::Publish { session, conn, token } => self.published(session, conn, token, result),
                     Then::Gathered(publishing) => match result {
-                        Ok(()) => self.keep_together(publishing, gathered, now),
+                        Ok(()) => {
+                            self.keep_together(publishing, gathered, now);
+                            for (_, after) in self.welcomes.extract_if(.., |(end, _)| *end == promise) {
+                                self.journal.wait(after);
+                            }
+                        }
                         Err(_) => self.kept_together(*publishing, gathered, result),
                     },
                     Then::Together(publishing, gathered) => self.kept_together(*publishing, gathered, result),
@@ -104,6 +119,20 @@ impl Shard {
                         self.work.posts.push((shard, Mail::Gathered(promise, gathered)));
                     }
                     Then::Shard(Safe { shard, promise, .. }) => self.work.posts.push((shard, Mail::Safe(promise, result))),
+                }
+            }
+            // First, so that nobody is told that a step is safe which was refused.
+            for (place, number, what) in std::mem::take(&mut self.journal.refused) {
+                let session = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch);
+                let Some(session) = session else { continue };
+                if let (Refused::Step, Some(conn)) = (what, session.conn) {
+                    let close = Close { fault: Fault::Ours, why: Refusal::Unavailable.to_string().into() };
+                    self.work.answers.push((conn, Answer::Closing { ending: Ending::NotKept, close }));
+                    continue;
+                }
+                let online = session.conn.is_some();
+                if session.with_backlog(|b| b.refused(number, online)) == Some(true) {
+                    self.counters.dropped += 1;
                 }
             }
             for (After { conn, answer, hold }, result) in std::mem::take(&mut self.journal.passed) {
@@ -124,14 +153,6 @@ impl Shard {
             for place in std::mem::take(&mut self.journal.woken) {
                 let session = self.sessions.get(place.index as usize).filter(|s| s.epoch == place.epoch);
                 self.work.ready.extend(session.and_then(|s| s.conn));
-            }
-            for (place, number) in std::mem::take(&mut self.journal.refused) {
-                let session = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch);
-                let Some(session) = session else { continue };
-                let online = session.conn.is_some();
-                if session.with_backlog(|b| b.refused(number, online)) == Some(true) {
-                    self.counters.dropped += 1;
-                }
             }
             if self.journal.finished.is_empty() {
                 return;
@@ -202,6 +223,8 @@ impl Shard {
                 let one = Gathered { note, shard: self.index, session, seq: 0 };
                 self.gathered.entry(promise).or_default().push(one);
             }
+            // What nobody waits for is not worth more memory than there is.
+            None if promise.is_none() && self.journal.is_full() => {}
             None => drop(self.journal.note_for(note, promise, None, now)),
         }
         Ok(())

@@ -7,7 +7,7 @@ use contract::keep::{Returned, ReturnedRetained, ReturnedWaiting};
 use contract::store::StoreError;
 use contract::{KeptWish, Note, SessionId, SessionPlace};
 use model::message::SharedMessage;
-use model::{Message, Millis, Party, UnixMs};
+use model::{Message, Millis, Party, Qos, UnixMs};
 
 use crate::backlog::Backlog;
 use crate::commons::Commons;
@@ -58,6 +58,17 @@ impl Shard {
         let will = wills.pop();
         let party = party.as_client(&kept.client);
         let key = SessionKey::new(&party, kept.client.clone());
+        if self.by_key.contains_key(&key) {
+            // They come the newest first, and of two of one name only that one counts: the other was ending
+            // when the program died, and only its will is still to be said.
+            for (number, earlier) in wills {
+                self.overdue.push((party.clone(), earlier, Note::WillSaid(kept.id, number)));
+            }
+            return match will {
+                Some((_, will)) => self.overdue.push((party, will, Note::Ended(kept.id))),
+                None => self.forget(kept.id, time),
+            };
+        }
         let at = self.new_session(key, party);
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
@@ -135,13 +146,26 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { return };
         let Some(kept) = &session.kept else { return };
         let (id, sent_before, mut over) = (kept.id, kept.sent_before, Vec::new());
-        let rows = rows.ok().map(|rows| {
+        // What is damaged stays so: asking again would keep the client waiting for ever.
+        let (rows, damage) = match rows {
+            Ok(rows) => (Some(rows), None),
+            Err(StoreError::Damaged(why)) => (Some(Vec::new()), Some(why)),
+            Err(_) => (None, None),
+        };
+        let rows = rows.map(|rows| {
             let timed_row = |mut row: ReturnedWaiting| match timed(row.waiting.message.clone(), row.expires, time) {
                 Some(message) => {
                     row.waiting.message = message;
                     Some(row)
                 }
                 None if row.received => Some(row),
+                // The client may have begun to take it; without its payload there is nothing to send again.
+                None if row.waiting.qos == Qos::ExactlyOnce
+                    && row.seq <= sent_before
+                    && !row.waiting.message.payload.is_empty() =>
+                {
+                    Some(row)
+                }
                 None => {
                     over.push(row.seq);
                     None
@@ -157,6 +181,9 @@ impl Shard {
         let window = if sent_before == u64::MAX { window } else { usize::MAX };
         session.with_backlog(|b| b.stored_came(rows, sent_before, window));
         self.work.ready.extend(session.conn);
+        if let Some(why) = damage {
+            self.tell_owner(place.index as usize, format!("what waited for it cannot be read: {why}"), time.1);
+        }
         for seq in over {
             self.counters.expired += 1;
             self.journal.note(Note::Settled(id, seq), time.0);

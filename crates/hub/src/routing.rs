@@ -105,6 +105,9 @@ impl Shard {
         let place = SessionPlace { index: at as u32, epoch: self.sessions[at].epoch };
         let claims = self.sessions[at].durable().filter(|_| publish.qos == Qos::ExactlyOnce);
         let waits = publish.qos != Qos::AtMostOnce && (message.retain || claims.is_some() || self.commons.keeps());
+        if waits && self.journal.is_full() {
+            return Accepted::Refused(Refusal::Quota);
+        }
         let promise = waits.then(|| {
             let token = publish.token;
             let then = match claims {
@@ -354,7 +357,7 @@ impl Shard {
     /// A message that its member can no longer take goes to another of the group [MQTT-4.8.2-4].
     pub(crate) fn give_another(&mut self, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
         let Some((name, filter)) = waiting.rare.and_then(|rare| rare.group) else { return };
-        match self.commons.groups.choose_of(&name, &filter) {
+        match self.commons.groups.choose_of(&name, &filter, waiting.message.topic.as_str()) {
             Some(member) => self.give_member(member, waiting.message, (name, filter), promise, now),
             None => self.counters.dropped += 1,
         }

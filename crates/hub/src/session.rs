@@ -40,7 +40,7 @@ pub struct KeptAs {
     /// not have been taken away yet.
     pub seq_last: u64,
     /// Answers that its deliveries wait behind.
-    pub holding: u16,
+    pub holding: u32,
     /// Of what lies on disk since an earlier run: the last place that was sent then. `u64::MAX` when that
     /// run ended while the session had its line, so that it is not known.
     pub sent_before: u64,

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
 use crate::ending::shared_parts;
-use crate::journal::Journal;
+use crate::journal::{After, Journal};
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
 use crate::session::{Session, SessionKey};
 use crate::subscriptions::{Entry, Subscriptions};
@@ -86,6 +86,9 @@ pub struct Shard {
     pub(crate) journal: Journal,
     /// The number behind the last note that a session has ended because its client wanted it forgotten.
     pub(crate) forgetting: u64,
+    /// Clients that may come in when it is on disk that their earlier session has ended, by the promise under
+    /// which that is gathered.
+    pub(crate) welcomes: Vec<(PromiseId, After)>,
     /// Sessions whose queues could not be read. Tried again at each tick.
     pub(crate) unread: Vec<SessionPlace>,
     /// Wills of an earlier run that were being said when it ended.
@@ -123,6 +126,7 @@ impl Shard {
             names_given: 0,
             journal: Journal::default(),
             forgetting: 0,
+            welcomes: Vec::new(),
             unread: Vec::new(),
             overdue: Vec::new(),
             gathering: None,
@@ -224,9 +228,13 @@ impl Shard {
                 self.keep_for(safe, |shard, promise| shard.route_here(&message, None, promise, now));
             }
             Mail::Publish(message) => {
-                if message.retain && self.retain(&message, None, now).is_err() {
-                    self.counters.dropped += 1;
-                }
+                // The broker's own figures are of the moment and not for the disk.
+                let retained = match message.retain {
+                    true if message.topic.as_str().starts_with("$SYS/") => self.commons.retained.set(&message).is_ok(),
+                    true => self.retain(&message, None, now).is_ok(),
+                    false => true,
+                };
+                self.counters.dropped += u64::from(!retained);
                 self.route(&message, None, None, now);
             }
             Mail::Shared { session, waiting, safe } => {

@@ -136,10 +136,10 @@ impl SharedGroups {
     }
 
     /// One member of one group, for a message that another member can no longer take.
-    pub fn choose_of(&self, name: &str, filter: &Filter) -> Option<Member> {
+    pub fn choose_of(&self, name: &str, filter: &Filter, topic: &str) -> Option<Member> {
         let inner = self.inner.read();
         let at = *inner.by_name.get(&(Box::from(name), filter.clone()))?;
-        inner.groups[at].choose(false)
+        inner.groups[at].choose(model::topic::is_reserved(topic) && filter.as_str().starts_with(['+', '#']))
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
         for index in 1..=3 {
             assert!(groups.leave("g", &filter, 0, SessionPlace { index, epoch: 1 }));
         }
-        assert!(groups.is_empty() && groups.choose_of("g", &filter).is_none());
+        assert!(groups.is_empty() && groups.choose_of("g", &filter, "t/1").is_none());
     }
 
     #[test]

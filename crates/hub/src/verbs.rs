@@ -8,7 +8,7 @@ use model::{Millis, Qos, UnixMs};
 
 use crate::access;
 use crate::backlog::Keeping;
-use crate::journal::After;
+use crate::journal::{After, Waits};
 use crate::shard::Shard;
 use crate::shared::Member;
 use crate::subscriptions::Entry;
@@ -81,7 +81,7 @@ impl Hub for Verbs<'_> {
                 as_published: entry.as_published,
                 checked: entry.checked,
             };
-            self.noted(at, Note::Wants(session, wish));
+            self.noted(at, if known { Note::WantsAgain(session, wish) } else { Note::Wants(session, wish) });
         }
         // Retained messages are not for shared subscriptions [MQTT-3.8.4-8's note, section 4.8.2].
         if wanted && grant.group.is_none() {
@@ -182,7 +182,7 @@ impl Hub for Verbs<'_> {
         let Some(at) = self.shard.session_of(self.conn) else { return };
         let Some(kept) = &mut self.shard.sessions[at].kept else { return };
         if kept.noted > self.shard.journal.kept() {
-            kept.holding += u16::from(hold);
+            kept.holding += u32::from(hold);
             let answer = Box::new(Answer::Say(out.split_off(from)));
             self.shard.journal.wait(After { conn: self.conn, answer, hold });
         }
@@ -205,7 +205,8 @@ impl Hub for Verbs<'_> {
 impl Verbs<'_> {
     /// Notes what the client is told of only when it is on disk.
     fn noted(&mut self, at: usize, note: Note) {
-        let number = self.shard.journal.note(note, self.now);
+        let session = SessionPlace { index: at as u32, epoch: self.shard.sessions[at].epoch };
+        let number = self.shard.journal.note_for(note, None, Some(Waits { session, held: false }), self.now);
         if let Some(kept) = &mut self.shard.sessions[at].kept {
             kept.noted = number + 1;
         }

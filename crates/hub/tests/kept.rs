@@ -374,6 +374,26 @@ fn without_room_on_disk_publishes_are_refused_and_what_was_acknowledged_stays() 
 }
 
 #[test]
+fn a_subscription_that_finds_no_room_is_not_granted_but_one_that_is_there_goes_on() {
+    let (mut house, _) = house(1);
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::AtLeastOnce);
+    received(&mut house, reader);
+    house.set_disk(Disk::Manual);
+    let full = || Err(StoreError::Full("the disk is full".into()));
+    subscribe(&mut house, reader, "t", Qos::ExactlyOnce);
+    house.disk_answers_one(0, Ok(()));
+    assert_eq!(received(&mut house, reader), ["suback"], "it takes no room");
+    let other = connect(&mut house, "b", "y", false);
+    house.disk_answers(Ok(()));
+    received(&mut house, other);
+    subscribe(&mut house, other, "new", Qos::AtLeastOnce);
+    house.disk_answers_one(0, full());
+    assert_eq!(received(&mut house, other), [] as [&str; 0]);
+    assert!(house.closed(other).is_some() && house.closed(reader).is_none(), "only who asked for it has to go");
+}
+
+#[test]
 fn a_broken_disk_acknowledges_nothing() {
     let mut house = house_with_a_away(1, Qos::AtLeastOnce);
     house.set_disk(Disk::Failing(StoreError::Engine("fsync failed".into())));

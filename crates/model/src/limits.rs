@@ -282,6 +282,13 @@ pub const STORE_FREE_PAGES_KEPT: u64 = 256;
 pub const STORE_FREE_PAGES_STEP: u64 = 256;
 /// Facts of the hub in one batch: a transaction of some tens of milliseconds.
 pub const NOTES_PER_BATCH_MAX: usize = 10_000;
+/// Bytes of messages in one such batch, about.
+pub const NOTES_PER_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Facts of one shard that may wait for the disk; then what must be kept is refused, and last values at
+/// QoS 0 are kept in memory only. Some seconds of the fastest disk.
+pub const NOTES_WAITING_MAX: usize = 200_000;
+/// Bytes of messages that may wait so.
+pub const NOTES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long what could not be kept waits before it is tried again, in milliseconds.
 pub const NOTES_AGAIN_MS: u64 = 500;
 /// How long a message for a client that is there may wait for its acknowledgement before it is written

@@ -237,7 +237,7 @@ pub(crate) enum Post {
 impl Post {
     /// A QoS 0 message that nobody asked a receipt for may be lost when the shard cannot keep up.
     fn may_be_lost(&self) -> bool {
-        matches!(self, Post::Mail(Mail::Message(Broadcast { message, .. })) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
+        matches!(self, Post::Mail(Mail::Message(Broadcast { message, safe: None })) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
     }
 
     /// Whether somebody may come in by it.

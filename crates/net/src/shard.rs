@@ -33,6 +33,8 @@ use crate::{Arrival, Coming, Post, Shards, Surroundings, dial};
 const READ_BYTES: usize = 64 * 1024;
 /// Sockets that may be closing politely at once; beyond that they are just closed.
 const LINGERING_MAX: usize = 1024;
+/// How long a stop waits for the disk to take the rest.
+const KEEP_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a polite close waits for the peer to read the rest and hang up.
 const LINGER: Duration = Duration::from_secs(3);
 /// Log lines about ended connections a second, so that a flood of bad peers does not flood the log.
@@ -162,6 +164,8 @@ async fn accept(ctx: Rc<Ctx>, door: Door) {
     };
     loop {
         match listener.accept().await {
+            // Goodbyes are being said, and who comes back meanwhile is too early.
+            Ok(_) if ctx.stopping.get() => return,
             Ok((stream, remote)) => {
                 ctx.state.borrow_mut().stats.accepted += 1;
                 if transport.is_plain() {
@@ -193,6 +197,7 @@ async fn come_in(ctx: Rc<Ctx>, protocol: Protocol, transport: Transport, stream:
     }
     let within = Duration::from_secs(ctx.limits().login_s.into());
     match entrance::enter(&stream, &transport, remote, within).await {
+        Ok(_) if ctx.stopping.get() => {}
         Ok(Entered { remote, tls, login, plain }) => {
             if transport.proxy_protocol {
                 let Ok(found) = ctx.place(&protocol, remote) else { return };
@@ -502,6 +507,7 @@ async fn read_inbox(ctx: Rc<Ctx>) {
         for post in posts.drain(..) {
             match post {
                 Post::Mail(mail) => ctx.turn(|floor, sockets| floor.mail(mail, sockets)),
+                Post::Arrival(_) if ctx.stopping.get() => {}
                 Post::Arrival(arrival) => {
                     let Arrival { how, stream, remote, mut place, layers, unsent } = *arrival;
                     if let Coming::New(protocol, _) = &how {
@@ -520,8 +526,14 @@ async fn read_inbox(ctx: Rc<Ctx>) {
                 Post::Dial(dial) => drop(spawn_local(dial::keep(ctx.clone(), *dial))),
                 Post::Stop(go_to, close) => {
                     ctx.stopping.set(true);
-                    // The flusher carries the goodbyes out and ends the thread when all is kept.
+                    // The flusher carries the goodbyes out and ends the thread when all is kept, or when the disk
+                    // takes too long for it.
                     ctx.turn(|floor, sockets| floor.close_all(go_to.as_ref(), &close, sockets));
+                    let late = ctx.clone();
+                    spawn_local(async move {
+                        tokio::time::sleep(KEEP_PATIENCE).await;
+                        late.stop.notify_one();
+                    });
                 }
             }
         }

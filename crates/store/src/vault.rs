@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Store;
-use crate::rows::{list, signed};
+use crate::rows::{give, last_given, list, signed};
 use crate::space::Watch;
 use crate::trouble::{Outcome, Trouble, damaged};
 use crate::writer::Job;
@@ -24,6 +24,8 @@ use crate::writer::Job;
 /// How many versions behind the newest a topic whose last value was taken away is remembered: far more
 /// than two shards can be apart.
 const GONE_REMEMBERED: u64 = 100_000;
+/// The counter of sessions, messages and wills.
+const NUMBERS: &str = "kept";
 /// How often messages whose time is over are looked for.
 const EXPIRED_EVERY: Duration = Duration::from_secs(60);
 /// Messages whose time is over and whose payload is given up, per batch.
@@ -47,11 +49,7 @@ impl Vault for Store {
                         Ok(ReturnedRetained { message, expires: row.get::<_, Option<i64>>(6)?.map(UnixMs) })
                     },
                 )?,
-                number_last: last(
-                    db,
-                    "SELECT max(coalesce((SELECT max(id) FROM sessions), 0), coalesce((SELECT max(number) FROM wills), 0),
-                            coalesce((SELECT max(id) FROM messages), 0))",
-                )?,
+                number_last: last_given(db, NUMBERS)?,
                 version_last: last(db, "SELECT coalesce(max(version), 0) FROM retained")?,
             })
         });
@@ -63,7 +61,7 @@ impl Vault for Store {
 
     fn keep(&self, notes: Arc<Vec<Note>>, then: Then<()>) {
         let grows = notes.iter().any(Note::grows);
-        let job = Batch { notes, grows, outcome: Err(StoreError::Closed), then, swept: Arc::clone(&self.swept) };
+        let job = Batch { notes, grows, outcome: Err(StoreError::Closed), then: Some(then), swept: Arc::clone(&self.swept) };
         if let Err(job) = self.writer.queue.hand_now(Box::new(job)) {
             job.answer(Err(StoreError::Closed));
         }
@@ -93,8 +91,18 @@ struct Batch {
     /// Whether one of them makes the store grow: then all are refused while it is full, and come again without.
     grows: bool,
     outcome: Result<(), StoreError>,
-    then: Then<()>,
+    /// Taken when it is answered.
+    then: Option<Then<()>>,
     swept: Swept,
+}
+
+impl Drop for Batch {
+    /// Whoever waits for a batch that nobody answered (the writer died) is told at least that.
+    fn drop(&mut self) {
+        if let Some(then) = self.then.take() {
+            then(Err(StoreError::Closed));
+        }
+    }
 }
 
 impl Job for Batch {
@@ -112,8 +120,11 @@ impl Job for Batch {
         self.outcome.as_ref().err()
     }
 
-    fn answer(self: Box<Self>, batch: Result<(), StoreError>) {
-        (self.then)(batch.and(self.outcome));
+    fn answer(mut self: Box<Self>, batch: Result<(), StoreError>) {
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        if let Some(then) = self.then.take() {
+            then(batch.and(outcome));
+        }
     }
 }
 
@@ -122,6 +133,10 @@ fn write(db: &Connection, notes: &[Note]) -> Outcome<()> {
     let mut done = Done::default();
     write_each(db, notes, &mut done)?;
     forget_messages(db, done.gone)?;
+    if done.number_last > 0 {
+        // No number is given twice, also when all that bears it is gone.
+        give(db, NUMBERS, signed(done.number_last)?)?;
+    }
     if let Some(old) = done.version_last.checked_sub(GONE_REMEMBERED) {
         db.prepare_cached("DELETE FROM retained WHERE payload IS NULL AND version < ?1")?.execute([signed(old)?])?;
     }
@@ -135,16 +150,21 @@ struct Done {
     gone: HashMap<i64, i64>,
     /// The highest version of a retained message; 0 when there was none.
     version_last: u64,
+    /// The highest number of a session or message; 0 when there was none.
+    number_last: u64,
 }
 
 fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
-    let Done { gone, version_last } = done;
     let mut rest = notes;
     while let Some((note, behind)) = rest.split_first() {
         rest = behind;
         match note {
-            Note::Session(session) => put_session(db, session)?,
+            Note::Session(session) => {
+                done.number_last = done.number_last.max(session.id.0);
+                put_session(db, session)?;
+            }
             Note::Will { session, number, will } => {
+                done.number_last = done.number_last.max(*number);
                 let sql = "INSERT INTO wills (session, number, will) VALUES (?1, ?2, ?3)";
                 db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?, packed(will)?])?;
             }
@@ -152,8 +172,8 @@ fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
                 let sql = "DELETE FROM wills WHERE session = ?1 AND number = ?2";
                 db.prepare_cached(sql)?.execute(params![signed(session.0)?, signed(*number)?])?;
             }
-            Note::Ended(session) => end_session(db, *session, gone)?,
-            Note::Wants(session, wish) => put_wish(db, *session, wish)?,
+            Note::Ended(session) => end_session(db, *session, &mut done.gone)?,
+            Note::Wants(session, wish) | Note::WantsAgain(session, wish) => put_wish(db, *session, wish)?,
             Note::Unwants(session, filter) => {
                 let sql = "DELETE FROM wishes WHERE session = ?1 AND filter = ?2";
                 db.prepare_cached(sql)?.execute(params![signed(session.0)?, filter.as_str()])?;
@@ -161,6 +181,7 @@ fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
             Note::Queued { waiting, expires, .. } => {
                 // One message for many sessions comes in a row.
                 let number = waiting.message.number.get();
+                done.number_last = done.number_last.max(number);
                 let same = |note: &&Note| matches!(note, Note::Queued { waiting, .. } if waiting.message.number.get() == number);
                 let more = rest.iter().take_while(same).count();
                 put_message(db, &waiting.message, *expires, 1 + more)?;
@@ -178,7 +199,7 @@ fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
                 let sql = "DELETE FROM queued WHERE session = ?1 AND seq = ?2 RETURNING message";
                 let key = params![signed(session.0)?, signed(*seq)?];
                 if let Some(message) = db.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()? {
-                    *gone.entry(message).or_default() += 1;
+                    *done.gone.entry(message).or_default() += 1;
                 }
             }
             Note::Claimed(session, publish) => {
@@ -191,9 +212,10 @@ fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
             }
             Note::Retained { version, message, expires } => {
                 put_retained(db, *version, message, *expires)?;
-                *version_last = (*version_last).max(*version);
+                done.version_last = done.version_last.max(*version);
             }
-            Note::Together(notes) => return write_each(db, notes, done).and_then(|()| write_each(db, rest, done)),
+            // Not nested any deeper, so that this ends here.
+            Note::Together(notes) => write_each(db, notes, done)?,
         }
     }
     Ok(())
@@ -201,6 +223,9 @@ fn write_each(db: &Connection, notes: &[Note], done: &mut Done) -> Outcome<()> {
 
 /// What was noted for a session just after it had ended, by a shard that had not heard of it yet.
 fn forget_strays(db: &Connection) -> Outcome<()> {
+    for table in ["wishes", "claims", "wills"] {
+        db.execute(&format!("DELETE FROM {table} WHERE session NOT IN (SELECT id FROM sessions)"), [])?;
+    }
     let mut gone = HashMap::new();
     let sql = "DELETE FROM queued WHERE session NOT IN (SELECT id FROM sessions) RETURNING message";
     for message in list(db, sql, &[], |row| Ok(row.get::<_, i64>(0)?))? {

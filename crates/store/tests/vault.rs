@@ -19,10 +19,9 @@ fn keep(store: &Store, notes: Vec<Note>) -> std::result::Result<(), StoreError> 
     answered.recv().unwrap()
 }
 
-/// Everything that a store tells, in an order of its own and as text.
+/// Everything that a store tells, as text: sessions the newest first, the rest in an order of its own.
 async fn told(store: &Store) -> String {
     let mut kept = store.kept().await.unwrap();
-    kept.sessions.sort_by_key(|one| one.session.id);
     let mut text = String::new();
     for one in &mut kept.sessions {
         one.wishes.sort_by(|a, b| a.filter.as_str().cmp(b.filter.as_str()));

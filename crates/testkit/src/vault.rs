@@ -62,7 +62,9 @@ impl TestVault {
             }
             Note::WillSaid(id, number) => self.with(*id, |s| drop(s.wills.remove(number))),
             Note::Ended(id) => drop(self.sessions.remove(id)),
-            Note::Wants(id, wish) => self.with(*id, |s| drop(s.wishes.insert(wish.filter.clone(), wish.clone()))),
+            Note::Wants(id, wish) | Note::WantsAgain(id, wish) => {
+                self.with(*id, |s| drop(s.wishes.insert(wish.filter.clone(), wish.clone())))
+            }
             Note::Unwants(id, filter) => self.with(*id, |s| drop(s.wishes.remove(filter))),
             Note::Queued { session, seq, waiting, expires } => {
                 let number = waiting.message.number.get();
@@ -104,7 +106,7 @@ impl TestVault {
 
     /// What it tells when the program starts.
     pub fn kept(&self) -> Kept {
-        let sessions = self.sessions.values().map(|s| Returned {
+        let sessions = self.sessions.values().rev().map(|s| Returned {
             session: s.session.clone(),
             wills: s.wills.clone().into_iter().collect(),
             wishes: s.wishes.values().cloned().collect(),
