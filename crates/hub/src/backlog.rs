@@ -257,7 +257,8 @@ impl Backlog {
     /// Takes out what has waited longest, but for what the client may have begun to take exactly once.
     pub fn drop_oldest(&mut self) -> Option<Done> {
         let begun = |q: &Queued| q.received || (q.again && q.waiting.qos == Qos::ExactlyOnce);
-        let at = self.queue.iter().position(|queued| !begun(queued))?;
+        let may_go = |q: &Queued| !begun(q) && q.keeping != Keeping::Together;
+        let at = self.queue.iter().position(may_go)?;
         let oldest = self.queue.remove(at)?;
         self.queue_bytes -= oldest.waiting.message.cost_bytes();
         Some(Done::of(oldest))
@@ -288,7 +289,11 @@ impl Backlog {
         let expired = first.waiting.message.expires.is_some_and(|at| at <= now) && !begun;
         let (slot, qos) = (slot_of(first.seq), first.waiting.qos);
         let blocked = qos != Qos::AtMostOnce && (full || self.in_flight.iter().any(|open| slot_of(open.seq) == slot));
-        let held = qos == Qos::ExactlyOnce || first.keeping == Keeping::Together;
+        if first.keeping == Keeping::Together {
+            // Not even to be dropped: another journal may bring it to the disk behind the word that it is gone.
+            return Next::Nothing;
+        }
+        let held = qos == Qos::ExactlyOnce;
         if !expired && (blocked || (held && !first.keeping.is_safe(kept))) {
             return Next::Nothing;
         }

@@ -239,8 +239,8 @@ impl Shard {
     pub(crate) fn forget_place(&mut self, at: usize, done: &Done, now: Millis) {
         let on_disk = match done.keeping {
             Keeping::Not => false,
-            // Should this be on disk before that what it takes away, it comes back at the next start.
-            Keeping::Together => true,
+            // Only with a session that ends, and then all of it goes.
+            Keeping::Together => false,
             Keeping::Noted(number) => !self.journal.take_back(number),
             Keeping::Kept => true,
         };
