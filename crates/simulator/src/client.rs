@@ -49,6 +49,8 @@ struct Line {
     spoke: u64,
     goodbye: bool,
     aliases: BTreeMap<u16, String>,
+    /// Its session outlives it.
+    lasting: bool,
 }
 
 /// The client.
@@ -64,6 +66,9 @@ pub struct Client {
     incoming: BTreeSet<u16>,
     wanted: BTreeSet<usize>,
     line: Option<Line>,
+    /// What it remembers belongs to a session that outlives its line. Else it is not for the next, even where
+    /// that is told to go on: it may have been begun by a line that was never let in.
+    lasting: bool,
     /// What it says; the world takes it.
     pub out: Vec<u8>,
     /// Nothing new is begun any more, and everything is acknowledged at once.
@@ -75,7 +80,19 @@ impl Client {
     pub fn new(who: Who, nature: Nature, rng: Rng) -> Client {
         let wanted = (0..nature.filters.len()).collect();
         let (outgoing, incoming) = (Vec::new(), BTreeSet::new());
-        Client { who, nature, rng, id_last: 0, outgoing, incoming, wanted, line: None, out: Vec::new(), calm: false }
+        Client {
+            who,
+            nature,
+            rng,
+            id_last: 0,
+            outgoing,
+            incoming,
+            wanted,
+            line: None,
+            lasting: false,
+            out: Vec::new(),
+            calm: false,
+        }
     }
 
     /// Whether it has a line, as far as it knows.
@@ -123,7 +140,7 @@ impl Client {
             let (kind, topic) = (Kind::Will { delay_s }, format!("w/{}", self.who));
             history.sheet(Sheet { who: self.who, kind, topic, qos, retain: false, empty: false, expiry_s: None })
         });
-        self.line = Some(Line { since: history.now, spoke: history.now, will: will_key, ..Line::default() });
+        self.line = Some(Line { since: history.now, spoke: history.now, will: will_key, lasting: keep_s > 0, ..Line::default() });
         let (mut said, mut said_of_will) = (PropertyList::default(), PropertyList::default());
         let receive_max = (self.nature.receive_max > 0).then_some(Property::ReceiveMax(self.nature.receive_max));
         for property in
@@ -253,6 +270,9 @@ impl Client {
 
     /// It was let in: it goes on where it was, or begins anew.
     fn opened(&mut self, present: bool, history: &mut History) {
+        let lasting = self.line.as_ref().is_some_and(|line| line.lasting);
+        let lasted = std::mem::replace(&mut self.lasting, lasting);
+        let present = present && lasted;
         if !present {
             self.incoming.clear();
             let mut given_up = Vec::new();
