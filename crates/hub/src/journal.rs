@@ -181,9 +181,10 @@ impl Journal {
 
     fn add(&mut self, open: Open, due: Millis) -> u64 {
         if self.broken {
-            let number = self.next();
+            // Its number is used up, and nothing of it stays: nothing will ever take it.
+            let number = self.base;
+            self.base += 1;
             self.give_up(number, open, Refusal::Unavailable);
-            self.open.push(None);
             return number;
         }
         self.bytes += weight(&open.note);

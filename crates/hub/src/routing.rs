@@ -293,6 +293,9 @@ impl Shard {
                 self.forget_place(at, &oldest, now);
                 self.dropped(at, &oldest.message);
             }
+        }
+        // Nothing older may go where all of it is being taken exactly once, or is on its way to the disk.
+        if policy == QueuePolicy::DropOldest && self.sessions[at].backlog_mut().has_room(&waiting, &self.commons.limits) {
             self.give(at, waiting, promise, now);
         } else {
             self.dropped(at, &waiting.message);

@@ -394,6 +394,25 @@ fn a_subscription_that_finds_no_room_is_not_granted_but_one_that_is_there_goes_o
 }
 
 #[test]
+fn a_queue_of_which_nothing_may_go_drops_what_comes() {
+    let queue_policy = model::limits::QueuePolicy::DropOldest;
+    let mut house = House::with_limits(1, Limits { queue_messages: 2, queue_policy, commit_window_ms: 0, ..Limits::default() });
+    for id in ["a", "b"] {
+        house.gate().add_device(id, "secret", 7);
+    }
+    let reader = connect(&mut house, "a", "x", false);
+    subscribe(&mut house, reader, "t", Qos::ExactlyOnce);
+    let sender = connect(&mut house, "b", "s", false);
+    received(&mut house, reader);
+    house.set_disk(Disk::Manual);
+    for id in 1..=4 {
+        publish_as(&mut house, sender, id, false, "t", id.to_string().as_bytes(), Qos::ExactlyOnce);
+    }
+    house.disk_answers(Ok(()));
+    assert_eq!(received(&mut house, reader), ["t 1 id=1", "t 2 id=2"]);
+}
+
+#[test]
 fn a_broken_disk_acknowledges_nothing() {
     let mut house = house_with_a_away(1, Qos::AtLeastOnce);
     house.set_disk(Disk::Failing(StoreError::Engine("fsync failed".into())));
