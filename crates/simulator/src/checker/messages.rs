@@ -115,11 +115,15 @@ pub fn twice(told: &Told<'_>) -> Vec<String> {
             if !r.kept && told.resent.contains_key(&key) && told.was_refusing(told.sent[&key], r.place) {
                 continue;
             }
+            if told.is_begun_anew(key, r.place) {
+                continue;
+            }
             let (first, then) = (told.at(before), told.at(r.place));
             found.push(format!("twice: {key} ({}) came to {} at QoS 2 at {first} ms and at {then} ms", r.topic, r.who));
         }
         if let Some(group) = groups.get(&r.who).filter(|_| r.topic.starts_with("s/"))
             && let Some(other) = in_groups.insert((*group, key), r.who).filter(|other| *other != r.who)
+            && !told.is_begun_anew(key, r.place)
         {
             found.push(format!("twice: {key} came to {other} and {} of the group {group:?} at QoS 2", r.who));
         }
@@ -149,7 +153,10 @@ pub fn order(told: &Told<'_>) -> Vec<String> {
             && !told.was_refusing(told.sent[&key], r.place)
             && was_there(told, r, key);
         let tried_again = resent && !there;
-        if told.sent[before] > told.sent[&key] && !tried_again {
+        // One whose time was over is passed by; that it is gone need not be on disk when the program dies, and
+        // then it is there again, by a clock that may have been set back, and if it may have been begun too.
+        let came_back = sheet.expiry_s.is_some() && told.died_between(told.sent[&key], r.place);
+        if told.sent[before] > told.sent[&key] && !tried_again && !came_back {
             found.push(format!("order: {} got {key} ({}) only after {before}, at {} ms", r.who, r.topic, told.at(r.place)));
         } else if told.sent[before] < told.sent[&key] {
             *before = key;
@@ -178,8 +185,10 @@ fn as_new<'a>(told: &'a Told<'_>) -> impl Iterator<Item = ((Who, usize, Key), Ve
         let resent = told.resent.get(&of.2).map_or(0, Vec::len);
         // The same for what is given at once while the disk refuses it: to a clean session, and at QoS 1 to anybody.
         let may_repeat = !receptions[0].kept || receptions.iter().all(|r| r.qos == Qos::AtLeastOnce);
-        let refused = may_repeat && told.was_refusing(told.sent.get(&of.2).copied()?, receptions.last()?.place);
-        let most = 1 + if sheet.qos == Qos::AtLeastOnce || refused { resent } else { 0 };
+        let last = receptions.last()?.place;
+        let refused = may_repeat && told.was_refusing(told.sent.get(&of.2).copied()?, last);
+        let repeats = sheet.qos == Qos::AtLeastOnce || refused || told.is_begun_anew(of.2, last);
+        let most = 1 + if repeats { resent } else { 0 };
         (receptions.len() > most).then_some((of, receptions, most))
     })
 }
