@@ -35,7 +35,7 @@ impl Shard {
         let away_max = limits::SESSIONS_AWAY_MAX as u64 / u64::from(self.shards);
         let session = &mut self.sessions[at];
         if session.keep_s == 0 || self.counters.sessions_away >= away_max {
-            self.end_session(at, now, unix);
+            self.let_go(at, now, unix);
             return;
         }
         self.counters.sessions_away += 1;
@@ -107,6 +107,49 @@ impl Shard {
         self.route(&message, None, promise, now);
     }
 
+    /// Ends a session without a line. One whose group is to have what lies on disk and was not read yet is
+    /// nobody's from now on, and goes when that has come.
+    pub(crate) fn let_go(&mut self, at: usize, now: Millis, unix: UnixMs) -> Option<PromiseId> {
+        if !self.must_be_read(at) {
+            return self.end_session(at, now, unix);
+        }
+        self.load(at);
+        self.set_keep_s(at, 0);
+        self.unname(at);
+        let session = &mut self.sessions[at];
+        session.ends = Some(now);
+        self.ending.push((at, session.epoch));
+        self.counters.sessions_away += 1;
+        self.note_session(at, now);
+        None
+    }
+
+    /// Whether others of a group are to have what lies on disk of a session, which was not read yet.
+    pub(crate) fn must_be_read(&mut self, at: usize) -> bool {
+        let session = &mut self.sessions[at];
+        let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
+        shares && session.with_backlog(|b| b.is_stored()) == Some(true)
+    }
+
+    /// A session is found no more, by its name or by what it subscribed to.
+    fn unname(&mut self, at: usize) {
+        let key = self.sessions[at].key();
+        if self.by_key.get(&key) == Some(&at) {
+            self.by_key.remove(&key);
+        }
+        let (filters, epoch) = (std::mem::take(&mut self.sessions[at].filters), self.sessions[at].epoch);
+        for filter in &filters {
+            self.unwant(at, epoch, filter);
+        }
+        self.sessions[at].filters = filters;
+        if let Some(all) = self.by_party.get_mut(&key.owner) {
+            all.retain(|place| *place as usize != at);
+            if all.is_empty() {
+                self.by_party.remove(&key.owner);
+            }
+        }
+    }
+
     /// Forgets a session without a line and everything that waits in it. A will that was still to come
     /// comes now; a message of a shared subscription goes to another member. Returns the promise of its end
     /// as long as other shards have a part in that.
@@ -116,18 +159,8 @@ impl Shard {
             self.step_of(at, &waiting.message, Step::Lost, unix);
         }
         self.set_keep_s(at, 0);
+        self.unname(at);
         let mut session = self.sessions.remove(at);
-        self.by_key.remove(&session.key());
-        for filter in &session.filters {
-            self.unwant(at, session.epoch, filter);
-        }
-        let party = session.party.key();
-        if let Some(all) = self.by_party.get_mut(&party) {
-            all.retain(|place| *place as usize != at);
-            if all.is_empty() {
-                self.by_party.remove(&party);
-            }
-        }
         let ended = session.kept.as_ref().map(|kept| Note::Ended(kept.id));
         self.together(ended, now, |shard, promise| {
             if let Some(will) = session.will.take() {
@@ -157,7 +190,7 @@ impl Shard {
             } else if forget {
                 self.counters.sessions_away -= 1;
                 self.sessions[at].will = None;
-                self.end_session(at, now, unix);
+                self.let_go(at, now, unix);
             }
         }
     }

@@ -112,7 +112,7 @@ impl Shard {
                 if hello.clean || ends.is_some_and(|ends| ends <= now) {
                     // With its will, if that was still to come: both are on disk in one go.
                     let was_kept = self.sessions[at].kept.is_some();
-                    ending = self.end_session(at, now, unix);
+                    ending = self.let_go(at, now, unix);
                     known = None;
                     if was_kept {
                         self.forgetting = self.journal.next();
@@ -205,12 +205,17 @@ impl Shard {
 
     /// A session of that name, with nothing in it.
     pub(crate) fn new_session(&mut self, key: SessionKey, party: Arc<Party>) -> usize {
-        self.epoch_last = self.epoch_last.wrapping_add(1);
-        let at = self.sessions.insert(Session::new(key.client.clone(), party.clone(), self.epoch_last));
+        let at = self.nameless_session(key.client.clone(), party.clone());
         self.by_key.insert(key, at);
         if is_grouped(&party.key()) {
             self.by_party.entry(party.key()).or_default().push(at as u32);
         }
         at
+    }
+
+    /// A session that nobody finds.
+    pub(crate) fn nameless_session(&mut self, client: Arc<str>, party: Arc<Party>) -> usize {
+        self.epoch_last = self.epoch_last.wrapping_add(1);
+        self.sessions.insert(Session::new(client, party, self.epoch_last))
     }
 }

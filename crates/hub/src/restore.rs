@@ -58,18 +58,10 @@ impl Shard {
         let will = wills.pop();
         let party = party.as_client(&kept.client);
         let key = SessionKey::new(&party, kept.client.clone());
-        if self.by_key.contains_key(&key) {
-            // They come the newest first, and of two of one name only that one counts: the other was ending
-            // when the program died, and only its will is still to be said.
-            for (number, earlier) in wills {
-                self.overdue.push((party.clone(), earlier, Note::WillSaid(kept.id, number)));
-            }
-            return match will {
-                Some((_, will)) => self.overdue.push((party, will, Note::Ended(kept.id))),
-                None => self.forget(kept.id, time),
-            };
-        }
-        let at = self.new_session(key, party);
+        // They come the newest first, and of two of one name only that one counts: the other was ending when the
+        // program died, and only its will is still to be said, and what its groups are to have of its queue.
+        let over = self.by_key.contains_key(&key);
+        let at = if over { self.nameless_session(key.client, party) } else { self.new_session(key, party) };
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
         // Nobody has left in the future: the wall clock was set back.
@@ -88,7 +80,8 @@ impl Shard {
             self.overdue.push((session.party.clone(), will, Note::WillSaid(kept.id, number)));
         }
         let gone = millis_at(time, session.away);
-        session.ends = (kept.keep_s != u32::MAX).then(|| gone.plus_s(u64::from(kept.keep_s)));
+        let keep_s = if over { 0 } else { kept.keep_s };
+        session.ends = (keep_s != u32::MAX).then(|| gone.plus_s(u64::from(keep_s)));
         session.will_at = session.will.as_ref().map(|will| gone.plus_s(u64::from(will.delay_s)));
         if seq_last > 0 || !claims.is_empty() {
             *session.backlog_mut() = Backlog::returned(seq_last, claims);
@@ -98,13 +91,17 @@ impl Shard {
             self.ending.push((at, epoch));
         }
         self.counters.sessions_away += 1;
-        self.set_keep_s(at, kept.keep_s);
+        self.set_keep_s(at, keep_s);
         if kept.away.is_none() {
             self.note_session(at, now);
         }
         let mut shares = false;
         for wish in wishes {
-            shares |= self.want_again(at, epoch, wish);
+            shares |= shared_parts(&wish.filter).is_some();
+            match over {
+                true => self.sessions[at].filters.push(wish.filter),
+                false => self.want_again(at, epoch, wish),
+            }
         }
         if shares {
             // What a group waits for must be at hand when this member's time is over.
@@ -117,8 +114,8 @@ impl Shard {
         self.journal.note(Note::Ended(session), time.0);
     }
 
-    /// A subscription as it was. Whether it is shared.
-    fn want_again(&mut self, at: usize, epoch: u32, wish: KeptWish) -> bool {
+    /// A subscription as it was.
+    fn want_again(&mut self, at: usize, epoch: u32, wish: KeptWish) {
         let KeptWish { filter, qos, id, as_me, reach, no_local, as_published, checked } = wish;
         let entry = Entry { session: at as u32, id, qos, as_me, reach, no_local, as_published, checked };
         let session = &mut self.sessions[at];
@@ -137,7 +134,6 @@ impl Shard {
             None => drop(self.subscriptions.insert(&filter, entry)),
         }
         session.filters.push(filter);
-        shared.is_some()
     }
 
     /// What waited on disk for a session.

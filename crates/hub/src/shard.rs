@@ -15,7 +15,6 @@ use smallvec::SmallVec;
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
-use crate::ending::shared_parts;
 use crate::journal::{After, Journal};
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
 use crate::session::{Session, SessionKey};
@@ -336,13 +335,6 @@ impl Shard {
         });
         ending.append(&mut self.ending);
         self.ending = ending;
-    }
-
-    /// Whether others of a group are to have what lies on disk of a session, which was not read yet.
-    fn must_be_read(&mut self, at: usize) -> bool {
-        let session = &mut self.sessions[at];
-        let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
-        shares && session.with_backlog(|b| b.is_stored()) == Some(true)
     }
 
     /// What was counted.

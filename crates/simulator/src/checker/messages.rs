@@ -10,9 +10,6 @@ use crate::history::{Key, Kind, Who};
 /// How much later than its time a message may come: lines are slow, and readers are stuck for a while.
 const LATE_MS: i64 = 40_000;
 
-/// How long a start may take, with the reading of queues.
-const START_MS: i64 = 20_000;
-
 /// Publishes that were acknowledged and must have come to whoever wanted them then, with their topics.
 fn owed<'a>(told: &'a Told<'_>) -> impl Iterator<Item = (Key, Place, &'a str)> + 'a {
     told.acked.keys().filter_map(|key| {
@@ -75,9 +72,7 @@ pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
         let one_life = members.iter().all(|who| told.lives.get(who) == Some(&1));
         for (key, place, topic) in owed(told).filter(|(_, _, topic)| matches(filter, topic)) {
             // What one had begun to take exactly once when its session ended is given to nobody else.
-            // Nor is what lay on disk for one that had itself forgotten before that was read after a start.
-            let moves =
-                one_life || told.sheets[key].qos != Qos::ExactlyOnce && !members.iter().any(|who| forgot_early(told, *who));
+            let moves = one_life || told.sheets[key].qos != Qos::ExactlyOnce;
             let had = members.iter().any(|who| have.contains(&(*who, key)));
             if moves && !had && lasting.iter().any(|wish| wish.from < place) {
                 found.push(format!("lost: {key} ({topic}), sent at {} ms, came to nobody of the group {name}", told.at(place)));
@@ -85,12 +80,6 @@ pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
         }
     }
     found
-}
-
-/// Whether a client had its session forgotten soon after the program was started.
-fn forgot_early(told: &Told<'_>, who: Who) -> bool {
-    let mut all = told.connections.get(&who).into_iter().flatten();
-    all.any(|c| c.clean && told.deaths.iter().any(|death| *death < c.hello && told.at(c.hello) - told.at(*death) < START_MS))
 }
 
 /// Whether a client ever had a session that ended with its line: what it was given is lost with it.
