@@ -107,10 +107,10 @@ impl Shard {
         self.route(&message, None, promise, now);
     }
 
-    /// Ends a session without a line. One whose group is to have what lies on disk and was not read yet is
-    /// nobody's from now on, and goes when that has come.
+    /// Ends a session without a line. One whose group is to have what lies on disk and was not read yet, or
+    /// what is on its way there, is nobody's from now on, and goes when that is known.
     pub(crate) fn let_go(&mut self, at: usize, now: Millis, unix: UnixMs) -> Option<PromiseId> {
-        if !self.must_be_read(at) {
+        if !self.must_stay(at) {
             return self.end_session(at, now, unix);
         }
         self.load(at);
@@ -124,11 +124,11 @@ impl Shard {
         None
     }
 
-    /// Whether others of a group are to have what lies on disk of a session, which was not read yet.
-    pub(crate) fn must_be_read(&mut self, at: usize) -> bool {
+    /// Whether it is not known yet what others of a group are to have of a session.
+    pub(crate) fn must_stay(&mut self, at: usize) -> bool {
         let session = &mut self.sessions[at];
         let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
-        shares && session.with_backlog(|b| b.is_stored()) == Some(true)
+        shares && session.with_backlog(|b| b.is_unknown()) == Some(true)
     }
 
     /// A session is found no more, by its name or by what it subscribed to.

@@ -22,16 +22,20 @@ fn millis_at((now, unix): (Millis, UnixMs), at: UnixMs) -> Millis {
     Millis(now.0.saturating_add_signed(at.0.saturating_sub(unix.0)))
 }
 
-/// A message with its time by the clock of this run. `None` when it is over.
-fn timed(message: SharedMessage, expires: Option<UnixMs>, time: (Millis, UnixMs)) -> Option<SharedMessage> {
+/// Whether its time is over.
+fn is_over(expires: Option<UnixMs>, unix: UnixMs) -> bool {
+    expires.is_some_and(|at| at <= unix)
+}
+
+/// A message with its time by the clock of this run.
+fn timed(message: SharedMessage, expires: Option<UnixMs>, time: (Millis, UnixMs)) -> SharedMessage {
     match expires {
-        None => Some(message),
-        Some(at) if at <= time.1 => None,
-        Some(at) => Some(Arc::new(Message {
+        None => message,
+        Some(at) => Arc::new(Message {
             expires: Some(millis_at(time, at)),
             number: model::message::MessageNumber::of(message.number.get()),
             ..Message::clone(&message)
-        })),
+        }),
     }
 }
 
@@ -39,11 +43,9 @@ impl Commons {
     /// Retained messages as they were, and the numbers behind which new ones are given.
     pub fn restore(&self, retained: Vec<ReturnedRetained>, number_last: u64, version_last: u64, time: (Millis, UnixMs)) {
         self.count_from(number_last);
-        for ReturnedRetained { message, expires } in retained {
-            if let Some(message) = timed(message, expires, time) {
-                // What was within the owner's limits then and is not now, is left out.
-                let _ = self.retained.set(&message);
-            }
+        for ReturnedRetained { message, expires } in retained.into_iter().filter(|one| !is_over(one.expires, time.1)) {
+            // What was within the owner's limits then and is not now, is left out.
+            let _ = self.retained.set(&timed(message, expires, time));
         }
         self.retained.count_from(version_last);
     }
@@ -149,23 +151,16 @@ impl Shard {
             Err(_) => (None, None),
         };
         let rows = rows.map(|rows| {
-            let timed_row = |mut row: ReturnedWaiting| match timed(row.waiting.message.clone(), row.expires, time) {
-                Some(message) => {
-                    row.waiting.message = message;
-                    Some(row)
-                }
-                None if row.received => Some(row),
-                // The client may have begun to take it; without its payload there is nothing to send again.
-                None if row.waiting.qos == Qos::ExactlyOnce
-                    && row.seq <= sent_before
-                    && !row.waiting.message.payload.is_empty() =>
-                {
-                    Some(row)
-                }
-                None => {
+            let timed_row = |mut row: ReturnedWaiting| {
+                // One that the client may have begun to take is brought to its end, unless there is nothing left
+                // of it to send again.
+                let begun = row.waiting.qos == Qos::ExactlyOnce && row.seq <= sent_before;
+                if is_over(row.expires, time.1) && !row.received && !(begun && !row.waiting.message.payload.is_empty()) {
                     over.push(row.seq);
-                    None
+                    return None;
                 }
+                row.waiting.message = timed(row.waiting.message, row.expires, time);
+                Some(row)
             };
             rows.into_iter().filter_map(timed_row).collect()
         });

@@ -321,7 +321,7 @@ impl Shard {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };
             let (ends, will_at) = (session.ends, session.will_at);
             if ends.is_some_and(|ends| ends <= now) {
-                if self.must_be_read(at) {
+                if self.must_stay(at) {
                     return true;
                 }
                 self.counters.sessions_away -= 1;

@@ -100,10 +100,6 @@ pub fn twice(told: &Told<'_>) -> Vec<String> {
             continue;
         };
         if let Some(before) = seen.insert((r.who, r.life, key), r.place) {
-            // A clean session is given at once what the disk then may not take, and its publisher tries again.
-            if !r.kept && told.resent.contains_key(&key) && told.was_refusing(told.sent[&key], r.place) {
-                continue;
-            }
             if told.is_begun_anew(key, r.place) {
                 continue;
             }
