@@ -97,17 +97,8 @@ impl Shard {
         if kept.away.is_none() {
             self.note_session(at, now);
         }
-        let mut shares = false;
-        for wish in wishes {
-            shares |= shared_parts(&wish.filter).is_some();
-            match over {
-                true => self.sessions[at].filters.push(wish.filter),
-                false => self.want_again(at, epoch, wish),
-            }
-        }
-        if shares {
-            // What a group waits for must be at hand when this member's time is over.
-            self.load(at);
+        for wish in wishes.into_iter().filter(|_| !over) {
+            self.want_again(at, epoch, wish);
         }
     }
 

@@ -322,6 +322,7 @@ impl Shard {
             let (ends, will_at) = (session.ends, session.will_at);
             if ends.is_some_and(|ends| ends <= now) {
                 if self.must_stay(at) {
+                    self.load(at);
                     return true;
                 }
                 self.counters.sessions_away -= 1;

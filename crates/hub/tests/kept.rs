@@ -4,8 +4,7 @@
 use contract::store::StoreError;
 use model::Qos;
 use model::limits::Limits;
-use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{Connect, Kind, Level, Options, Properties, Property, PropertyList, Subscribe};
+use protocols::mqtt::codec::Kind;
 use testkit::{Disk, House};
 
 mod clients;
@@ -314,34 +313,6 @@ fn a_will_comes_once_however_often_the_program_dies_over_it() {
 }
 
 #[test]
-fn a_group_keeps_its_backlog_and_another_member_gets_it_when_the_first_does_not_come_back() {
-    let (mut house, _) = house(3);
-    for (device, client) in [("a", "one"), ("c", "two")] {
-        let member = connect(&mut house, device, client, false);
-        subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
-        house.cut(member);
-    }
-    let sender = connect(&mut house, "b", "s", true);
-    for n in 0..4 {
-        publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
-    }
-    house.crash(2);
-    let member = connect(&mut house, "a", "one", false);
-    let mut jobs = received(&mut house, member).split_off(1);
-    assert_eq!(jobs.len(), 2);
-    // The other forgets its session: what waited there moves, also across another death of the program.
-    let other = connect(&mut house, "c", "two", true);
-    assert_eq!(received(&mut house, other), [FRESH]);
-    house.crash(3);
-    let member = connect(&mut house, "a", "one", false);
-    jobs.extend(received(&mut house, member).split_off(1));
-    let mut told: Vec<_> = jobs.iter().map(|job| job[4..5].to_owned()).collect();
-    told.sort();
-    told.dedup();
-    assert_eq!(told, ["0", "1", "2", "3"]);
-}
-
-#[test]
 fn sessions_end_after_their_time_also_across_a_death_and_a_clean_start_forgets_for_good() {
     let mut house = house_with_a_away(2, Qos::AtLeastOnce);
     house.crash(2);
@@ -580,76 +551,6 @@ fn a_will_speaks_also_when_the_wall_clock_was_set_back_while_its_client_was_away
     house.advance_ms(1000);
     let witness = connect_without_will(&mut house, "b", "w", false);
     assert_eq!(received(&mut house, witness), [PRESENT, "gone a id=1"]);
-}
-
-#[test]
-fn what_a_group_waits_for_is_read_before_its_member_ends() {
-    let (mut house, _) = house(1);
-    let member = connect_without_will(&mut house, "c", "two", false);
-    let mut expiry = PropertyList::default();
-    expiry.push(Property::SessionExpiryS(60)).unwrap();
-    let (level, props) = (Level::V5, Properties::NONE);
-    let user = (Some("a"), Some(&b"secret"[..]));
-    let hello = Connect {
-        level,
-        clean: false,
-        keep_alive_s: 0,
-        props: expiry.view(),
-        client: "one",
-        will: None,
-        user: user.0,
-        password: user.1,
-    };
-    let mut bytes = Vec::new();
-    hello.encode(&mut bytes).unwrap();
-    Subscribe::encode(level, &mut bytes, 7, props, &[("$share/crew/job", Options::at(Qos::AtLeastOnce))]).unwrap();
-    let ending = house.connect(&PROTOCOL);
-    house.send(ending, &bytes);
-    house.cut(ending);
-    let sender = connect(&mut house, "b", "s", true);
-    publish(&mut house, sender, "job", b"1", Qos::AtLeastOnce);
-    subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
-    house.cut(member);
-    house.set_unreadable(true);
-    house.crash(1);
-    house.advance_ms(70_000);
-    house.set_unreadable(false);
-    house.advance_ms(2000);
-    assert_eq!(house.sessions(), (1, 1), "its time was over");
-    let member = connect_without_will(&mut house, "c", "two", false);
-    assert_eq!(received(&mut house, member), [PRESENT, "job 1 id=1"]);
-}
-
-#[test]
-fn what_a_group_waits_for_stays_when_a_member_starts_clean_before_it_was_read() {
-    for dies_again in [false, true] {
-        let (mut house, _) = house(3);
-        for (device, client) in [("a", "one"), ("c", "two")] {
-            let member = connect(&mut house, device, client, false);
-            subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
-            house.cut(member);
-        }
-        let sender = connect(&mut house, "b", "s", true);
-        for n in 0..4 {
-            publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
-        }
-        house.set_unreadable(true);
-        house.crash(2);
-        let fresh = connect(&mut house, "a", "one", true);
-        assert_eq!(received(&mut house, fresh), [FRESH]);
-        house.advance_ms(1000);
-        if dies_again {
-            house.crash(3);
-            let fresh = connect(&mut house, "a", "one", false);
-            assert_eq!(received(&mut house, fresh), [FRESH], "its end is for good");
-        }
-        house.set_unreadable(false);
-        house.advance_ms(3000);
-        let member = connect(&mut house, "c", "two", false);
-        let mut told: Vec<_> = received(&mut house, member)[1..].iter().map(|job| job[4..5].to_owned()).collect();
-        told.sort();
-        assert_eq!(told, ["0", "1", "2", "3"], "{dies_again}");
-    }
 }
 
 #[test]
