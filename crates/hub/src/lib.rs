@@ -26,6 +26,7 @@
 
 mod access;
 mod backlog;
+mod claims;
 mod commons;
 mod ending;
 mod entering;

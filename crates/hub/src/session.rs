@@ -8,7 +8,7 @@ use contract::{ConnId, Refusal, SessionId, Waiting, Will};
 use model::limits::{Limits, QueuePolicy};
 use model::{Filter, Millis, Party, PartyKey, UnixMs};
 
-use crate::backlog::{Backlog, Keeping};
+use crate::backlog::{Backlog, OnDisk};
 
 /// Which session: a name within its party. Two devices that call themselves `umqtt_client` do not get in
 /// each other's way, and no device can take over another's session by guessing its name.
@@ -192,7 +192,7 @@ impl Session {
         &mut self,
         waiting: Waiting,
         limits: &Limits,
-        keep: impl FnOnce(u64, &Waiting) -> Keeping,
+        keep: impl FnOnce(u64, &Waiting) -> OnDisk,
     ) -> Result<(), Waiting> {
         self.backlog_mut().push(waiting, limits, keep)
     }
