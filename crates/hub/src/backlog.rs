@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn what_lay_on_disk_comes_before_what_came_since() {
         let mut backlog = Backlog::returned(3, vec![5]);
-        assert_eq!(backlog.claims.begin(5), Claim::Kept);
+        assert_eq!(backlog.claims.begin(5), crate::claims::Claim::Kept);
         backlog.push(waiting("new", Qos::AtLeastOnce), &LIMITS(), volatile).unwrap();
         assert_eq!(next(&mut backlog, 9), None, "what is on disk comes first");
         assert!(backlog.take_resting() && !backlog.take_resting());

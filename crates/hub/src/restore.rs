@@ -146,7 +146,8 @@ impl Shard {
                 // One that the client may have begun to take is brought to its end, unless there is nothing left
                 // of it to send again.
                 let begun = row.waiting.qos == Qos::ExactlyOnce && row.seq <= sent_before;
-                if is_over(row.expires, time.1) && !row.received && !(begun && !row.waiting.message.payload.is_empty()) {
+                let goes_on = row.received || begun && !row.waiting.message.payload.is_empty();
+                if is_over(row.expires, time.1) && !goes_on {
                     over.push(row.seq);
                     return None;
                 }
