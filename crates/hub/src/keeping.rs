@@ -3,11 +3,12 @@
 //! and its end) is gathered from all shards first and kept in one go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use contract::{Answer, Close, ConnId, Ending, Fault, KeptSession, Note, PromiseId, Refusal, SessionPlace};
-use model::Millis;
 use model::message::SharedMessage;
+use model::{Message, Millis, UnixMs, limits};
 
 use crate::backlog::{Done, OnDisk};
 use crate::journal::{After, Publishing, Refused, Then};
@@ -224,6 +225,16 @@ impl Shard {
             None => drop(self.journal.note_for(note, promise, None, now)),
         }
         Ok(())
+    }
+
+    /// Forgets retained messages whose time is over, here and in the vault.
+    pub(crate) fn expire_retained(&mut self, now: Millis, unix: UnixMs) {
+        for _ in 0..limits::RETAINED_ENDS_PER_TICK_MAX {
+            let Some((topic, version)) = self.commons.retained.expire(now) else { return };
+            self.counters.expired += 1;
+            let message = Arc::new(Message::new(topic, "", unix));
+            self.journal.note(Note::Retained { version, message, expires: None }, now);
+        }
     }
 
     /// How another shard is asked to keep something for a promise of this one.

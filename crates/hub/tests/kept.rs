@@ -8,7 +8,10 @@ use protocols::mqtt::codec::Kind;
 use testkit::{Disk, House};
 
 mod clients;
-use clients::{ack, answer, connect, connect_with_will, connect_without_will, house, publish, publish_as, received, subscribe};
+use clients::{
+    ack, answer, connect, connect_5, connect_with_will, connect_without_will, house, publish, publish_as, publish_for_s,
+    received, subscribe,
+};
 
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
@@ -575,4 +578,21 @@ fn a_session_that_ends_as_its_client_comes_is_not_forgotten_before_its_will_is_s
         let said = received(&mut house, witness);
         assert_eq!(said.iter().filter(|packet| packet.starts_with("gone a")).count(), 1, "{batches}: {said:?}");
     }
+}
+
+#[test]
+fn a_retained_message_whose_time_is_over_takes_no_room_any_more() {
+    let (mut house, _) = house(2);
+    let sender = connect(&mut house, "b", "s", true);
+    publish_as(&mut house, sender, 1, true, "for/ever", b"1", Qos::AtLeastOnce);
+    let sender = connect_5(&mut house, "b", "five", 0);
+    publish_for_s(&mut house, sender, 2, true, "for/now", Qos::AtLeastOnce, 10);
+    let topics = |house: &House| {
+        let retained = house.vault().kept().retained;
+        retained.iter().map(|one| one.message.topic.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    house.crash(1);
+    assert_eq!(topics(&house), ["for/ever", "for/now"]);
+    house.advance_ms(11_000);
+    assert_eq!(topics(&house), ["for/ever"]);
 }

@@ -3,12 +3,12 @@
 
 use contract::store::StoreError;
 use model::Qos;
-use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{Connect, Level, Options, Properties, Property, PropertyList, Publish, Subscribe};
 use testkit::Disk;
 
 mod clients;
-use clients::{connect, connect_without_will, house, publish, publish_as, received, subscribe};
+use clients::{
+    connect, connect_5, connect_without_will, house, publish, publish_as, publish_for_s, received, subscribe, subscribe_5,
+};
 
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
@@ -46,25 +46,8 @@ fn a_group_keeps_its_backlog_and_another_member_gets_it_when_the_first_does_not_
 fn what_a_group_waits_for_is_read_before_its_member_ends() {
     let (mut house, _) = house(1);
     let member = connect_without_will(&mut house, "c", "two", false);
-    let mut expiry = PropertyList::default();
-    expiry.push(Property::SessionExpiryS(60)).unwrap();
-    let (level, props) = (Level::V5, Properties::NONE);
-    let user = (Some("a"), Some(&b"secret"[..]));
-    let hello = Connect {
-        level,
-        clean: false,
-        keep_alive_s: 0,
-        props: expiry.view(),
-        client: "one",
-        will: None,
-        user: user.0,
-        password: user.1,
-    };
-    let mut bytes = Vec::new();
-    hello.encode(&mut bytes).unwrap();
-    Subscribe::encode(level, &mut bytes, 7, props, &[("$share/crew/job", Options::at(Qos::AtLeastOnce))]).unwrap();
-    let ending = house.connect(&PROTOCOL);
-    house.send(ending, &bytes);
+    let ending = connect_5(&mut house, "a", "one", 60);
+    subscribe_5(&mut house, ending, "$share/crew/job", Qos::AtLeastOnce);
     house.cut(ending);
     let sender = connect(&mut house, "b", "s", true);
     publish(&mut house, sender, "job", b"1", Qos::AtLeastOnce);
@@ -115,29 +98,13 @@ fn what_a_group_waits_for_stays_when_a_member_starts_clean_before_it_was_read() 
 #[test]
 fn what_a_group_need_not_get_any_more_does_not_move_to_another_member() {
     let (mut house, _) = house(1);
-    let mut connect_5 = |client: &str| {
-        let mut expiry = PropertyList::default();
-        expiry.push(Property::SessionExpiryS(1000)).unwrap();
-        let (level, props, user) = (Level::V5, expiry.view(), Some("a"));
-        let hello = Connect { level, clean: false, keep_alive_s: 0, props, client, will: None, user, password: Some(b"secret") };
-        let mut bytes = Vec::new();
-        hello.encode(&mut bytes).unwrap();
-        Subscribe::encode(level, &mut bytes, 7, Properties::NONE, &[("$share/crew/job", Options::at(Qos::ExactlyOnce))]).unwrap();
-        let line = house.connect(&PROTOCOL);
-        house.send(line, &bytes);
-        line
-    };
     // One is given as many as its window takes, and more wait that it may have begun to take for all that is
     // known when the program has died.
-    let one = connect_5("one");
-    let mut bytes = Vec::new();
-    let mut expiry = PropertyList::default();
-    expiry.push(Property::MessageExpiryS(10)).unwrap();
+    let one = connect_5(&mut house, "a", "one", 1000);
+    subscribe_5(&mut house, one, "$share/crew/job", Qos::ExactlyOnce);
     for id in 1..=40 {
-        let (qos, props, payload) = (Qos::ExactlyOnce, expiry.view(), &b"soon"[..]);
-        Publish { dup: false, qos, retain: false, topic: "job", id, props, payload }.encode(Level::V5, &mut bytes).unwrap();
+        publish_for_s(&mut house, one, id, false, "job", Qos::ExactlyOnce, 10);
     }
-    house.send(one, &bytes);
     house.crash(1);
     house.advance_ms(20_000);
     let other = connect(&mut house, "c", "two", true);
