@@ -14,6 +14,7 @@ from mqtt_wire import Client
 
 def test_it_tells_every_bound_address_and_then_that_it_is_ready(server):
     assert server.stdout[-1] == "ready"
+    assert re.match(r"room for about [0-9,]+ devices at once: ", server.stdout[-2])
     for line in server.stdout[: server.stdout.index("ready")]:
         if line.startswith("listening"):
             assert re.fullmatch(r"listening [a-z_]+ 127\.0\.0\.1:[1-9][0-9]*", line), line

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assemble::House;
 use crate::config::Config;
+use crate::room::Room;
 
 /// The file in the data directory by which commands on the same machine find the server.
 pub const URL_FILE: &str = "server.url";
@@ -27,15 +28,12 @@ pub fn run(config: Config, demo: bool) -> anyhow::Result<()> {
         .with_ansi(ansi)
         .with_target(false)
         .init();
-    let files = net::raise_open_file_limit();
-    if files < 10_000 {
-        tracing::warn!("at most {files} connections: raise the open-file limit (ulimit -n) for more");
-    }
+    let room = Room::here(net::raise_open_file_limit());
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("platform").enable_all().build()?;
-    runtime.block_on(serve(&config, demo))
+    runtime.block_on(serve(&config, demo, room))
 }
 
-async fn serve(config: &Config, demo: bool) -> anyhow::Result<()> {
+async fn serve(config: &Config, demo: bool, room: Room) -> anyhow::Result<()> {
     // Before anything is bound: a stop that comes early is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -65,6 +63,7 @@ async fn serve(config: &Config, demo: bool) -> anyhow::Result<()> {
             writeln!(out, "        from other machines of this network: use {lan} instead of localhost")?;
         }
     }
+    writeln!(out, "{}", room.told())?;
     writeln!(out, "ready")?;
     out.flush()?;
 
