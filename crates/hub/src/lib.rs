@@ -15,7 +15,8 @@
 //! | `access` | who may publish and subscribe where; `me/…` becomes `dev/<id>/…` |
 //! | `session` | what is kept for one client, with or without a line |
 //! | `backlog` | its queue, what is in flight, open exactly-once publishes |
-//! | `subscriptions` | exact filters in a map, wildcards in a trie |
+//! | `subscriptions` | filters by name and by beginning in tables, other wildcards in a trie |
+//! | `entries` | who wants one filter |
 //! | `shared` | `$share/…`: one member of a group gets it, wherever it lives |
 //! | `retained` | last values, shared by all shards |
 //! | `routing` | from a publish to queues, to other shards and to the platform |
@@ -29,6 +30,7 @@ mod backlog;
 mod commons;
 mod ending;
 mod entering;
+mod entries;
 mod floor;
 mod journal;
 mod keeping;

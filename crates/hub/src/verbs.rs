@@ -45,7 +45,11 @@ impl Hub for Verbs<'_> {
             }
         };
         let held = grant.held();
-        let known = session.filters.contains(&held);
+        let known = match &grant.group {
+            Some(_) => session.filters.contains(&held),
+            // Not by looking through all that it has: it may have thousands.
+            None => self.shard.subscriptions.has(&held, at as u32),
+        };
         if !known && session.filters.len() >= self.shard.commons.limits.subscriptions_per_session {
             self.shard.deny(at, Refusal::Quota, "subscribe to", filter, self.unix);
             return Err(Refusal::Quota);
