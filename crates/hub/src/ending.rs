@@ -6,7 +6,8 @@ use contract::{Answer, Close, ConnId, Ending, Event, Fault, Note, PromiseId, Ses
 use model::{Filter, Message, Millis, Party, PartyKey, UnixMs, limits};
 
 use crate::access;
-use crate::shard::{ConnState, Shard, is_grouped};
+use crate::session::Away;
+use crate::shard::{ConnState, Shard};
 use crate::shared;
 
 impl Shard {
@@ -18,7 +19,6 @@ impl Shard {
         let (protocol, remote) = (conn.protocol, conn.remote);
         let session = &mut self.sessions[at];
         session.conn = None;
-        session.away = unix;
         session.owe_nothing();
         let party = session.party.clone();
         let unsent = session.with_backlog(|b| b.line_lost(party.device())).unwrap_or_default();
@@ -40,14 +40,14 @@ impl Shard {
         }
         self.counters.sessions_away += 1;
         let epoch = session.epoch;
-        session.ends = (session.keep_s != u32::MAX).then(|| now.plus_s(u64::from(session.keep_s)));
-        session.will_at = session.will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
-        if session.will_at == Some(now) {
+        let ends = (session.keep_s != u32::MAX).then(|| now.plus_s(u64::from(session.keep_s)));
+        let will_at = session.will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
+        session.away = Some(Box::new(Away { since: unix, ends, will_at }));
+        if will_at == Some(now) {
             self.will_due(at, now, unix);
         }
         self.note_session(at, now.plus_ms(u64::from(self.commons.limits.commit_window_ms)));
-        let session = &self.sessions[at];
-        if session.ends.is_some() || session.will_at.is_some() {
+        if self.sessions[at].away.as_ref().is_some_and(|away| away.awaits()) {
             self.ending.push((at, epoch));
         }
     }
@@ -55,7 +55,9 @@ impl Shard {
     /// The time of a session's will has come.
     pub(crate) fn will_due(&mut self, at: usize, now: Millis, unix: UnixMs) {
         let session = &mut self.sessions[at];
-        session.will_at = None;
+        if let Some(away) = &mut session.away {
+            away.will_at = None;
+        }
         let Some(will) = session.will.take() else { return };
         let party = session.party.clone();
         let said = session.kept.as_mut().map(|kept| Note::WillSaid(kept.id, std::mem::take(&mut kept.will)));
@@ -117,16 +119,8 @@ impl Shard {
         }
         self.set_keep_s(at, 0);
         let mut session = self.sessions.remove(at);
-        self.by_key.remove(&session.key());
         for filter in &session.filters {
             self.unwant(at, session.epoch, filter);
-        }
-        let party = session.party.key();
-        if let Some(all) = self.by_party.get_mut(&party) {
-            all.retain(|place| *place as usize != at);
-            if all.is_empty() {
-                self.by_party.remove(&party);
-            }
         }
         let ended = session.kept.as_ref().map(|kept| Note::Ended(kept.id));
         self.together(ended, now, |shard, promise| {
@@ -140,12 +134,7 @@ impl Shard {
     }
 
     pub(crate) fn kick(&mut self, whom: PartyKey, why: &Close, forget: bool, now: Millis, unix: UnixMs) {
-        let all = match is_grouped(&whom) {
-            true => self.by_party.get(&whom).cloned().unwrap_or_default(),
-            false => self.sessions.iter().filter(|(_, s)| s.party.key() == whom).map(|(at, _)| at as u32).collect(),
-        };
-        for at in all {
-            let at = at as usize;
+        for at in self.sessions.of(whom) {
             if let Some(conn) = self.sessions[at].conn {
                 if forget {
                     // Gone for good: its session must not wait for it, nor its will speak for it.

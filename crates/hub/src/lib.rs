@@ -14,6 +14,7 @@
 //! | `verbs` | what machines may ask |
 //! | `access` | who may publish and subscribe where; `me/…` becomes `dev/<id>/…` |
 //! | `session` | what is kept for one client, with or without a line |
+//! | `sessions` | all of a shard, by place, name and party |
 //! | `backlog` | its queue, what is in flight, open exactly-once publishes |
 //! | `subscriptions` | filters by name and by beginning in tables, other wildcards in a trie |
 //! | `entries` | who wants one filter |
@@ -39,6 +40,7 @@ mod restore;
 mod retained;
 mod routing;
 mod session;
+mod sessions;
 mod shard;
 mod shared;
 mod subscriptions;

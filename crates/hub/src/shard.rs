@@ -10,15 +10,14 @@ use contract::{
 use hashbrown::HashMap;
 use model::limits::Limits;
 use model::{DeviceNumber, Millis, Party, PartyKey, UnixMs};
-use slab::Slab;
-use smallvec::SmallVec;
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
 use crate::ending::shared_parts;
 use crate::journal::{After, Journal};
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
-use crate::session::{Session, SessionKey};
+use crate::session::Away;
+use crate::sessions::Sessions;
 use crate::subscriptions::{Entry, Subscriptions};
 use crate::verbs::Verbs;
 
@@ -36,12 +35,6 @@ pub fn home_shard(party: &Party, client: &str, shards: u16) -> u16 {
 /// The home shard of a device.
 pub fn home_of_device(device: DeviceNumber, shards: u16) -> u16 {
     (device.0 % u32::from(shards)) as u16
-}
-
-/// Whether the sessions of a party are few, so that a list of them pays. A whole fleet may share an
-/// account or come as nobody; for those, a kick looks through all sessions instead.
-pub(crate) fn is_grouped(party: &PartyKey) -> bool {
-    matches!(party, PartyKey::Device(_) | PartyKey::Token(_))
 }
 
 pub(crate) struct Conn {
@@ -72,10 +65,7 @@ pub struct Shard {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) commons: Arc<Commons>,
     conns: Vec<Option<Conn>>,
-    pub(crate) sessions: Slab<Session>,
-    pub(crate) by_key: HashMap<SessionKey, usize>,
-    /// The sessions of each device and token, see [`is_grouped`].
-    pub(crate) by_party: HashMap<PartyKey, SmallVec<[u32; 4]>>,
+    pub(crate) sessions: Sessions,
     pub(crate) subscriptions: Subscriptions,
     /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
     /// through at each tick.
@@ -117,9 +107,7 @@ impl Shard {
             bus,
             commons,
             conns: Vec::new(),
-            sessions: Slab::new(),
-            by_key: HashMap::new(),
-            by_party: HashMap::new(),
+            sessions: Sessions::default(),
             subscriptions: Subscriptions::default(),
             ending: Vec::new(),
             epoch_last: 0,
@@ -172,8 +160,7 @@ impl Shard {
 
     /// The sessions of a device that have a line.
     pub(crate) fn lines_of(&self, device: DeviceNumber) -> impl Iterator<Item = usize> + '_ {
-        let all = self.by_party.get(&PartyKey::Device(device)).map(SmallVec::as_slice).unwrap_or_default();
-        all.iter().map(|at| *at as usize).filter(|at| self.sessions[*at].conn.is_some())
+        self.sessions.listed(PartyKey::Device(device)).filter(|at| self.sessions[*at].conn.is_some())
     }
 }
 
@@ -320,7 +307,7 @@ impl Shard {
         let mut ending = std::mem::take(&mut self.ending);
         ending.retain(|&(at, epoch)| {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };
-            let (ends, will_at) = (session.ends, session.will_at);
+            let Some(Away { ends, will_at, .. }) = session.away.as_deref().copied() else { return false };
             if ends.is_some_and(|ends| ends <= now) {
                 if self.must_be_read(at) {
                     return true;
@@ -332,7 +319,7 @@ impl Shard {
             if will_at.is_some_and(|at| at <= now) {
                 self.will_due(at, now, unix);
             }
-            ends.is_some() || self.sessions[at].will_at.is_some()
+            self.sessions[at].away.as_ref().is_some_and(|away| away.awaits())
         });
         ending.append(&mut self.ending);
         self.ending = ending;
