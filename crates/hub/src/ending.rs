@@ -16,7 +16,7 @@ impl Shard {
         let Some(at) = self.session_of(id) else { return };
         let Some(conn) = self.conn(id) else { return };
         conn.state = ConnState::Over;
-        let (protocol, remote) = (conn.protocol, conn.remote);
+        let Some((protocol, remote)) = self.peer_of(id) else { return };
         let session = &mut self.sessions[at];
         session.conn = None;
         session.owe_nothing();

@@ -29,7 +29,7 @@ impl Shard {
         if hello.client.len() > limits::CLIENT_ID_BYTES_MAX {
             return self.decided(id, hello, Err(Refusal::BadClientId), now, unix);
         }
-        let remote = conn.remote;
+        let Some((_, remote)) = self.peer_of(id) else { return };
         match self.gate.admit(&hello.login, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 }) {
             Some(verdict) => self.decided(id, hello, verdict, now, unix),
             None => {
@@ -45,7 +45,7 @@ impl Shard {
         let index = self.index;
         let Some(conn) = self.conn(id) else { return };
         debug_assert!(matches!(conn.state, ConnState::New | ConnState::In(_)), "a hello that is decided upon has its proof");
-        let remote = conn.remote;
+        let Some((_, remote)) = self.peer_of(id) else { return };
         self.gate.scram(user, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 });
     }
 
@@ -55,7 +55,7 @@ impl Shard {
         match verdict {
             Err(refusal) => {
                 conn.state = ConnState::Over;
-                let (protocol, remote) = (conn.protocol, conn.remote);
+                let Some((protocol, remote)) = self.peer_of(id) else { return };
                 self.counters.refused += 1;
                 self.work.events.push(Event::Knocked { protocol, remote, claim: hello.login.claim(), refusal, at: unix });
                 self.work.answers.push((id, Answer::Refused(refusal)));
@@ -151,8 +151,8 @@ impl Shard {
             kept.here = self.journal.next();
         }
         let Some(conn) = self.conn(id) else { return };
-        conn.state = ConnState::In(at);
-        let (protocol, remote) = (conn.protocol, conn.remote);
+        conn.state = ConnState::In(at as u32);
+        let Some((protocol, remote)) = self.peer_of(id) else { return };
         self.counters.welcomed += 1;
         let welcome = Answer::Welcome(Welcome {
             party: party.clone(),

@@ -9,7 +9,7 @@ use contract::{
 };
 use hashbrown::HashMap;
 use model::limits::Limits;
-use model::{DeviceNumber, Millis, Party, PartyKey, UnixMs};
+use model::{DeviceNumber, Millis, Party, PartyKey, Remote, UnixMs};
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
@@ -39,10 +39,13 @@ pub fn home_of_device(device: DeviceNumber, shards: u16) -> u16 {
 
 pub(crate) struct Conn {
     pub(crate) generation: u32,
-    pub(crate) protocol: &'static str,
-    pub(crate) remote: SocketAddr,
+    /// Its place among the names of protocols.
+    protocol: u8,
+    remote: Remote,
     pub(crate) state: ConnState,
 }
+
+const _: () = assert!(size_of::<Option<Conn>>() <= 40, "a million of them lie here");
 
 pub(crate) enum ConnState {
     /// Nothing said yet.
@@ -52,7 +55,7 @@ pub(crate) enum ConnState {
     /// The gate is thinking.
     Asking(Box<Hello>),
     /// Has a session.
-    In(usize),
+    In(u32),
     /// Refused, taken over or leaving for another shard: nothing more to do but close.
     Over,
 }
@@ -65,6 +68,8 @@ pub struct Shard {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) commons: Arc<Commons>,
     conns: Vec<Option<Conn>>,
+    /// The names of the protocols that connections had so far: a handful.
+    protocols: Vec<&'static str>,
     pub(crate) sessions: Sessions,
     pub(crate) subscriptions: Subscriptions,
     /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
@@ -107,6 +112,7 @@ impl Shard {
             bus,
             commons,
             conns: Vec::new(),
+            protocols: Vec::new(),
             sessions: Sessions::default(),
             subscriptions: Subscriptions::default(),
             ending: Vec::new(),
@@ -149,13 +155,14 @@ impl Shard {
     /// The session of a connection that is in.
     pub(crate) fn session_of(&self, conn: ConnId) -> Option<usize> {
         match self.conns.get(conn.index as usize)?.as_ref()? {
-            Conn { generation, state: ConnState::In(session), .. } if *generation == conn.generation => Some(*session),
+            Conn { generation, state: ConnState::In(session), .. } if *generation == conn.generation => Some(*session as usize),
             _ => None,
         }
     }
 
     pub(crate) fn peer_of(&self, conn: ConnId) -> Option<(&'static str, SocketAddr)> {
-        self.conns.get(conn.index as usize)?.as_ref().map(|c| (c.protocol, c.remote))
+        let conn = self.conns.get(conn.index as usize)?.as_ref()?;
+        Some((self.protocols[usize::from(conn.protocol)], conn.remote.addr()))
     }
 
     /// The sessions of a device that have a line.
@@ -178,7 +185,12 @@ impl Shard {
             self.conns.resize_with(at + 1, || None);
         }
         debug_assert!(self.conns[at].is_none(), "a place is free before it is used again");
-        self.conns[at] = Some(Conn { generation: id.generation, protocol, remote, state: ConnState::New });
+        let known = self.protocols.iter().position(|name| *name == protocol).unwrap_or_else(|| {
+            self.protocols.push(protocol);
+            self.protocols.len() - 1
+        });
+        let (generation, remote) = (id.generation, remote.into());
+        self.conns[at] = Some(Conn { generation, protocol: known as u8, remote, state: ConnState::New });
     }
 
     /// What came before the protocol has shown who the peer is: `login` stands in if it presents nothing.
@@ -200,7 +212,7 @@ impl Shard {
         self.line_gone(id, close, now, unix);
         let Some(conn) = self.conn(id) else { return };
         let stranger = matches!(conn.state, ConnState::New | ConnState::Vouched(_) | ConnState::Asking(_));
-        let (protocol, remote) = (conn.protocol, conn.remote);
+        let Some((protocol, remote)) = self.peer_of(id) else { return };
         self.conns[id.index as usize] = None;
         // A line that breaks before its owner is known is everyday life (scanners, health checks).
         if stranger && !matches!(close.fault, Fault::Nobody | Fault::Line) {
