@@ -183,9 +183,10 @@ impl Backlog {
         self.sent_here < self.in_flight.len() || !self.queue.is_empty()
     }
 
-    /// Whether something lies on disk that was not read yet.
-    pub fn is_stored(&self) -> bool {
-        self.stored.is_some()
+    /// Whether something lies on disk that was not read yet, or is on its way there with the rest of its publish,
+    /// which may still be refused.
+    pub fn is_unknown(&self) -> bool {
+        self.stored.is_some() || self.queue.iter().any(|queued| queued.keeping == Keeping::Together)
     }
 
     /// Whether what lies on disk is to be read now; it then counts as coming.

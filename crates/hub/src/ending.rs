@@ -35,7 +35,7 @@ impl Shard {
         let away_max = limits::SESSIONS_AWAY_MAX as u64 / u64::from(self.shards);
         let session = &mut self.sessions[at];
         if session.keep_s == 0 || self.counters.sessions_away >= away_max {
-            self.end_session(at, now, unix);
+            self.let_go(at, now, unix);
             return;
         }
         self.counters.sessions_away += 1;
@@ -109,6 +109,41 @@ impl Shard {
         self.route(&message, None, promise, now);
     }
 
+    /// Ends a session without a line. One whose group is to have what lies on disk and was not read yet, or
+    /// what is on its way there, is nobody's from now on, and goes when that is known.
+    pub(crate) fn let_go(&mut self, at: usize, now: Millis, unix: UnixMs) -> Option<PromiseId> {
+        if !self.must_stay(at) {
+            return self.end_session(at, now, unix);
+        }
+        self.load(at);
+        self.set_keep_s(at, 0);
+        self.unname(at);
+        let session = &mut self.sessions[at];
+        let away = session.away.as_deref().copied().unwrap_or(Away { since: unix, ends: None, will_at: None });
+        session.away = Some(Box::new(Away { ends: Some(now), ..away }));
+        self.ending.push((at, session.epoch));
+        self.counters.sessions_away += 1;
+        self.note_session(at, now);
+        None
+    }
+
+    /// Whether it is not known yet what others of a group are to have of a session.
+    pub(crate) fn must_stay(&mut self, at: usize) -> bool {
+        let session = &mut self.sessions[at];
+        let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
+        shares && session.with_backlog(|b| b.is_unknown()) == Some(true)
+    }
+
+    /// A session is found no more, by its name or by what it subscribed to.
+    fn unname(&mut self, at: usize) {
+        self.sessions.unname(at);
+        let (filters, epoch) = (std::mem::take(&mut self.sessions[at].filters), self.sessions[at].epoch);
+        for filter in &filters {
+            self.unwant(at, epoch, filter);
+        }
+        self.sessions[at].filters = filters;
+    }
+
     /// Forgets a session without a line and everything that waits in it. A will that was still to come
     /// comes now; a message of a shared subscription goes to another member. Returns the promise of its end
     /// as long as other shards have a part in that.
@@ -118,10 +153,8 @@ impl Shard {
             self.step_of(at, &waiting.message, Step::Lost, unix);
         }
         self.set_keep_s(at, 0);
+        self.unname(at);
         let mut session = self.sessions.remove(at);
-        for filter in &session.filters {
-            self.unwant(at, session.epoch, filter);
-        }
         let ended = session.kept.as_ref().map(|kept| Note::Ended(kept.id));
         self.together(ended, now, |shard, promise| {
             if let Some(will) = session.will.take() {
@@ -146,7 +179,7 @@ impl Shard {
             } else if forget {
                 self.counters.sessions_away -= 1;
                 self.sessions[at].will = None;
-                self.end_session(at, now, unix);
+                self.let_go(at, now, unix);
             }
         }
     }

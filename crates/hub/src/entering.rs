@@ -112,7 +112,7 @@ impl Shard {
                 if hello.clean || ends.is_some_and(|ends| ends <= now) {
                     // With its will, if that was still to come: both are on disk in one go.
                     let was_kept = self.sessions[at].kept.is_some();
-                    ending = self.end_session(at, now, unix);
+                    ending = self.let_go(at, now, unix);
                     known = None;
                     if was_kept {
                         self.forgetting = self.journal.next();
@@ -204,6 +204,13 @@ impl Shard {
 
     /// A session of that name, with nothing in it.
     pub(crate) fn new_session(&mut self, client: &str, party: Arc<Party>) -> usize {
+        let at = self.nameless_session(client, party);
+        self.sessions.name(at);
+        at
+    }
+
+    /// A session that nobody finds.
+    pub(crate) fn nameless_session(&mut self, client: &str, party: Arc<Party>) -> usize {
         self.epoch_last = self.epoch_last.wrapping_add(1);
         self.sessions.insert(Session::new(client.into(), party, self.epoch_last))
     }

@@ -173,7 +173,7 @@ impl Shard {
 
     /// Everywhere that a message waits is known: on to the disk with it and what it comes from.
     pub(crate) fn keep_together(&mut self, publishing: Box<Publishing>, gathered: Vec<Gathered>, now: Millis) {
-        let mut notes: Vec<Note> = gathered.iter().map(|one| one.note.clone()).collect();
+        let mut notes: Vec<Note> = gathered.iter().filter_map(Gathered::note).cloned().collect();
         notes.push(publishing.from.clone());
         let promise = self.journal.begin(Then::Together(publishing, gathered));
         self.journal.note_for(Note::Together(notes), Some(promise), None, now);
@@ -183,8 +183,8 @@ impl Shard {
     /// A message is on disk everywhere, or nowhere: its queues may go on.
     pub(crate) fn kept_together(&mut self, publishing: Publishing, gathered: Vec<Gathered>, result: Result<(), Refusal>) {
         let mut by_shard: BTreeMap<u16, Vec<(SessionPlace, u64)>> = BTreeMap::new();
-        for Gathered { shard, session, seq, note } in gathered {
-            if let Note::Queued { .. } = note {
+        for one in gathered {
+            if let Gathered::Queued { shard, session, seq, .. } = one {
                 by_shard.entry(shard).or_default().push((session, seq));
             }
         }
@@ -218,11 +218,7 @@ impl Shard {
         let version = self.commons.retained.set(message).map_err(|_| Refusal::Quota)?;
         let note = Note::Retained { version, message: message.clone(), expires: self.unix_at(message.expires) };
         match self.gathering {
-            Some(promise) => {
-                let session = SessionPlace { index: 0, epoch: 0 };
-                let one = Gathered { note, shard: self.index, session, seq: 0 };
-                self.gathered.entry(promise).or_default().push(one);
-            }
+            Some(promise) => self.gathered.entry(promise).or_default().push(Gathered::Retained(note)),
             // What nobody waits for is not worth more memory than there is.
             None if promise.is_none() && self.journal.is_full() => {}
             None => drop(self.journal.note_for(note, promise, None, now)),

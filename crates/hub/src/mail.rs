@@ -76,17 +76,33 @@ pub struct Safe {
     pub together: bool,
 }
 
-/// A message in a queue that another shard keeps together with the rest of its publish.
+/// What is kept together with the rest of a publish, or waits for that.
 #[derive(Clone, Debug)]
-pub struct Gathered {
+pub enum Gathered {
+    /// A topic's last value.
+    Retained(Note),
+    /// A message in a queue.
+    Queued {
+        /// What is to be kept; nothing of a session that ends with its line, which is only given the message
+        /// when the rest is kept: a publisher that is refused may try again.
+        note: Option<Note>,
+        /// The shard on which it waits.
+        shard: u16,
+        /// The session in which it waits.
+        session: SessionPlace,
+        /// Its place there.
+        seq: u64,
+    },
+}
+
+impl Gathered {
     /// What is to be kept.
-    pub note: Note,
-    /// The shard on which it waits.
-    pub shard: u16,
-    /// The session in which it waits.
-    pub session: SessionPlace,
-    /// Its place there.
-    pub seq: u64,
+    pub fn note(&self) -> Option<&Note> {
+        match self {
+            Gathered::Retained(note) => Some(note),
+            Gathered::Queued { note, .. } => note.as_ref(),
+        }
+    }
 }
 
 /// A connection that belongs on another shard: what the hub there needs to go on.

@@ -22,16 +22,20 @@ fn millis_at((now, unix): (Millis, UnixMs), at: UnixMs) -> Millis {
     Millis(now.0.saturating_add_signed(at.0.saturating_sub(unix.0)))
 }
 
-/// A message with its time by the clock of this run. `None` when it is over.
-fn timed(message: SharedMessage, expires: Option<UnixMs>, time: (Millis, UnixMs)) -> Option<SharedMessage> {
+/// Whether its time is over.
+fn is_over(expires: Option<UnixMs>, unix: UnixMs) -> bool {
+    expires.is_some_and(|at| at <= unix)
+}
+
+/// A message with its time by the clock of this run.
+fn timed(message: SharedMessage, expires: Option<UnixMs>, time: (Millis, UnixMs)) -> SharedMessage {
     match expires {
-        None => Some(message),
-        Some(at) if at <= time.1 => None,
-        Some(at) => Some(Arc::new(Message {
+        None => message,
+        Some(at) => Arc::new(Message {
             expires: Some(millis_at(time, at)),
             number: model::message::MessageNumber::of(message.number.get()),
             ..Message::clone(&message)
-        })),
+        }),
     }
 }
 
@@ -39,11 +43,9 @@ impl Commons {
     /// Retained messages as they were, and the numbers behind which new ones are given.
     pub fn restore(&self, retained: Vec<ReturnedRetained>, number_last: u64, version_last: u64, time: (Millis, UnixMs)) {
         self.count_from(number_last);
-        for ReturnedRetained { message, expires } in retained {
-            if let Some(message) = timed(message, expires, time) {
-                // What was within the owner's limits then and is not now, is left out.
-                let _ = self.retained.set(&message);
-            }
+        for ReturnedRetained { message, expires } in retained.into_iter().filter(|one| !is_over(one.expires, time.1)) {
+            // What was within the owner's limits then and is not now, is left out.
+            let _ = self.retained.set(&timed(message, expires, time));
         }
         self.retained.count_from(version_last);
     }
@@ -57,18 +59,13 @@ impl Shard {
         let Returned { session: kept, mut wills, wishes, claims, seq_last } = returned;
         let will = wills.pop();
         let party = party.as_client(&kept.client);
-        if self.sessions.find(party.key(), &kept.client).is_some() {
-            // They come the newest first, and of two of one name only that one counts: the other was ending
-            // when the program died, and only its will is still to be said.
-            for (number, earlier) in wills {
-                self.overdue.push((party.clone(), earlier, Note::WillSaid(kept.id, number)));
-            }
-            return match will {
-                Some((_, will)) => self.overdue.push((party, will, Note::Ended(kept.id))),
-                None => self.forget(kept.id, time),
-            };
-        }
-        let at = self.new_session(&kept.client, party);
+        // They come the newest first, and of two of one name only that one counts: the other was ending when the
+        // program died, and only its will is still to be said, and what its groups are to have of its queue.
+        let over = self.sessions.find(party.key(), &kept.client).is_some();
+        let at = match over {
+            true => self.nameless_session(&kept.client, party),
+            false => self.new_session(&kept.client, party),
+        };
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
         // Nobody has left in the future: the wall clock was set back.
@@ -87,7 +84,8 @@ impl Shard {
             self.overdue.push((session.party.clone(), will, Note::WillSaid(kept.id, number)));
         }
         let gone = millis_at(time, since);
-        let ends = (kept.keep_s != u32::MAX).then(|| gone.plus_s(u64::from(kept.keep_s)));
+        let keep_s = if over { 0 } else { kept.keep_s };
+        let ends = (keep_s != u32::MAX).then(|| gone.plus_s(u64::from(keep_s)));
         let will_at = session.will.as_ref().map(|will| gone.plus_s(u64::from(will.delay_s)));
         let away = Away { since, ends, will_at };
         session.away = Some(Box::new(away));
@@ -99,13 +97,17 @@ impl Shard {
             self.ending.push((at, epoch));
         }
         self.counters.sessions_away += 1;
-        self.set_keep_s(at, kept.keep_s);
+        self.set_keep_s(at, keep_s);
         if kept.away.is_none() {
             self.note_session(at, now);
         }
         let mut shares = false;
         for wish in wishes {
-            shares |= self.want_again(at, epoch, wish);
+            shares |= shared_parts(&wish.filter).is_some();
+            match over {
+                true => self.sessions[at].filters.push(wish.filter),
+                false => self.want_again(at, epoch, wish),
+            }
         }
         if shares {
             // What a group waits for must be at hand when this member's time is over.
@@ -118,8 +120,8 @@ impl Shard {
         self.journal.note(Note::Ended(session), time.0);
     }
 
-    /// A subscription as it was. Whether it is shared.
-    fn want_again(&mut self, at: usize, epoch: u32, wish: KeptWish) -> bool {
+    /// A subscription as it was.
+    fn want_again(&mut self, at: usize, epoch: u32, wish: KeptWish) {
         let KeptWish { filter, qos, id, as_me, reach, no_local, as_published, checked } = wish;
         let entry = Entry { session: at as u32, id, qos, as_me, reach, no_local, as_published, checked };
         let session = &mut self.sessions[at];
@@ -138,7 +140,6 @@ impl Shard {
             None => drop(self.subscriptions.insert(&filter, entry)),
         }
         session.filters.push(filter);
-        shared.is_some()
     }
 
     /// What waited on disk for a session.
@@ -154,23 +155,16 @@ impl Shard {
             Err(_) => (None, None),
         };
         let rows = rows.map(|rows| {
-            let timed_row = |mut row: ReturnedWaiting| match timed(row.waiting.message.clone(), row.expires, time) {
-                Some(message) => {
-                    row.waiting.message = message;
-                    Some(row)
-                }
-                None if row.received => Some(row),
-                // The client may have begun to take it; without its payload there is nothing to send again.
-                None if row.waiting.qos == Qos::ExactlyOnce
-                    && row.seq <= sent_before
-                    && !row.waiting.message.payload.is_empty() =>
-                {
-                    Some(row)
-                }
-                None => {
+            let timed_row = |mut row: ReturnedWaiting| {
+                // One that the client may have begun to take is brought to its end, unless there is nothing left
+                // of it to send again.
+                let begun = row.waiting.qos == Qos::ExactlyOnce && row.seq <= sent_before;
+                if is_over(row.expires, time.1) && !row.received && !(begun && !row.waiting.message.payload.is_empty()) {
                     over.push(row.seq);
-                    None
+                    return None;
                 }
+                row.waiting.message = timed(row.waiting.message, row.expires, time);
+                Some(row)
             };
             rows.into_iter().filter_map(timed_row).collect()
         });

@@ -189,8 +189,9 @@ impl Shard {
             }
         }
         if self.shards > 1 {
-            // All others are asked if one of them may have to keep it.
-            let promise = promise.filter(|_| self.commons.keeps_beside(self.keeping));
+            // All others are asked if one of them may have to keep it, or to wait for that.
+            let waits = self.gathering.is_some() && message.qos == Qos::ExactlyOnce;
+            let promise = promise.filter(|_| waits || self.commons.keeps_beside(self.keeping));
             for _ in 1..self.shards {
                 self.journal.also(promise);
             }
@@ -267,17 +268,19 @@ impl Shard {
         let (commons, journal, gathered, shard) = (&self.commons, &mut self.journal, &mut self.gathered, self.index);
         let gathering = self.gathering;
         let keep = |seq: u64, waiting: &Waiting| {
-            let Some(session) = durable else { return Keeping::Not };
-            waiting.message.number.get_or(|| commons.next_number());
-            if let Some(promise) = gathering {
-                let note = Note::Queued { session, seq, waiting: waiting.clone(), expires };
-                gathered.entry(promise).or_default().push(Gathered { note, shard, session: place, seq });
+            let held = waiting.qos == Qos::ExactlyOnce;
+            let note = durable.map(|session| {
+                waiting.message.number.get_or(|| commons.next_number());
+                Note::Queued { session, seq, waiting: waiting.clone(), expires }
+            });
+            let exactly_once = waiting.message.qos == Qos::ExactlyOnce;
+            if let Some(promise) = gathering.filter(|_| exactly_once || note.is_some()) {
+                gathered.entry(promise).or_default().push(Gathered::Queued { note, shard, session: place, seq });
                 return Keeping::Together;
             }
-            let held = waiting.qos == Qos::ExactlyOnce;
+            let Some(note) = note else { return Keeping::Not };
             // One who is there may acknowledge it before it is worth writing down.
             let due = if online && !held { now.plus_ms(u64::from(commons.limits.commit_window_ms)) } else { now };
-            let note = Note::Queued { session, seq, waiting: waiting.clone(), expires };
             Keeping::Noted(journal.note_for(note, promise, Some(Waits { session: place, held }), due))
         };
         session.enqueue(waiting, &commons.limits, keep)
@@ -360,6 +363,10 @@ impl Shard {
     /// A message that its member can no longer take goes to another of the group [MQTT-4.8.2-4].
     pub(crate) fn give_another(&mut self, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
         let Some((name, filter)) = waiting.rare.and_then(|rare| rare.group) else { return };
+        if waiting.message.expires.is_some_and(|at| at <= now) {
+            self.counters.expired += 1;
+            return;
+        }
         match self.commons.groups.choose_of(&name, &filter, waiting.message.topic.as_str()) {
             Some(member) => self.give_member(member, waiting.message, (name, filter), promise, now),
             None => self.counters.dropped += 1,

@@ -85,7 +85,7 @@ impl Sessions {
         self.by_name.find(self.hasher.hash_one((party, client)), is).map(|at| *at as usize)
     }
 
-    /// The sessions of a party.
+    /// The sessions of a party; of one of many, those too that nobody finds.
     pub fn of(&self, party: PartyKey) -> Vec<usize> {
         match is_grouped(&party) {
             true => self.listed(party).collect(),
@@ -100,16 +100,17 @@ impl Sessions {
         successors(first, |place| self.all[*place].neighbours.behind.map(at))
     }
 
-    /// Adds a session, of whose name its party has none yet.
+    /// Adds a session. Nobody finds it until it is named.
     pub fn insert(&mut self, session: Session) -> usize {
-        let party = session.party.key();
-        let name = self.hasher.hash_one((party, session.client.as_str()));
-        let new = self.all.insert(session);
+        self.all.insert(session)
+    }
+
+    /// From now on a session is found by its name, which its party has given to none that is found.
+    pub fn name(&mut self, new: usize) {
         let (all, hasher) = (&mut self.all, &self.hasher);
-        self.by_name.insert_unique(name, new as u32, |at| {
-            let session = &all[*at as usize];
-            hasher.hash_one((session.party.key(), session.client.as_str()))
-        });
+        let party = all[new].party.key();
+        let hash_of = |session: &Session| hasher.hash_one((session.party.key(), session.client.as_str()));
+        self.by_name.insert_unique(hash_of(&all[new]), new as u32, |at| hash_of(&all[*at as usize]));
         if is_grouped(&party) {
             let hash = hasher.hash_one(party);
             match self.first_of.find_mut(hash, |at| all[*at as usize].party.key() == party) {
@@ -123,30 +124,34 @@ impl Sessions {
                 }
             }
         }
-        new
     }
 
-    /// Takes a session out.
-    pub fn remove(&mut self, gone: usize) -> Session {
-        let session = self.all.remove(gone);
+    /// From now on nobody finds a session, if anybody did.
+    pub fn unname(&mut self, gone: usize) {
+        let session = &mut self.all[gone];
         let party = session.party.key();
-        let hash = self.hasher.hash_one((party, session.client.as_str()));
-        self.by_name.find_entry(hash, |at| *at as usize == gone).ok().map(|found| found.remove());
-        if is_grouped(&party) {
-            let Neighbours { before, behind } = session.neighbours;
-            if let Some(behind) = behind {
-                self.all[at(behind)].neighbours.before = before;
-            }
-            if let Some(before) = before {
-                self.all[at(before)].neighbours.behind = behind;
-            } else if let Ok(mut first) = self.first_of.find_entry(self.hasher.hash_one(party), |at| *at as usize == gone) {
-                match behind {
-                    Some(behind) => *first.get_mut() = at(behind) as u32,
-                    None => drop(first.remove()),
-                }
+        let name = self.hasher.hash_one((party, session.client.as_str()));
+        self.by_name.find_entry(name, |at| *at as usize == gone).ok().map(|found| found.remove());
+        if !is_grouped(&party) {
+            return;
+        }
+        let Neighbours { before, behind } = std::mem::take(&mut session.neighbours);
+        if let Some(behind) = behind {
+            self.all[at(behind)].neighbours.before = before;
+        }
+        if let Some(before) = before {
+            self.all[at(before)].neighbours.behind = behind;
+        } else if let Ok(mut first) = self.first_of.find_entry(self.hasher.hash_one(party), |at| *at as usize == gone) {
+            match behind {
+                Some(behind) => *first.get_mut() = at(behind) as u32,
+                None => drop(first.remove()),
             }
         }
-        session
+    }
+
+    /// Takes out a session that nobody finds.
+    pub fn remove(&mut self, gone: usize) -> Session {
+        self.all.remove(gone)
     }
 }
 
@@ -168,6 +173,7 @@ mod tests {
         arbtest::arbtest(|u| {
             let mut sessions = Sessions::default();
             let mut plain: Vec<(PartyKey, String, usize)> = Vec::new();
+            let mut nameless: Vec<usize> = Vec::new();
             for _ in 0..u.int_in_range(0..=60)? {
                 let party = u.choose(&parties)?;
                 let client = u.int_in_range(0..=4)?.to_string();
@@ -176,22 +182,33 @@ mod tests {
                 match known {
                     Some(known) => {
                         let (.., at) = plain.swap_remove(known);
-                        assert_eq!(sessions.remove(at).client.as_str(), client);
+                        sessions.unname(at);
+                        if u.ratio(1, 2)? {
+                            nameless.push(at);
+                        } else {
+                            assert_eq!(sessions.remove(at).client.as_str(), client);
+                        }
                     }
                     None => {
                         let at = sessions.insert(Session::new(client.as_str().into(), party.clone(), 1));
+                        sessions.name(at);
                         plain.push((party.key(), client, at));
                     }
+                }
+                if let Some(at) = nameless.pop_if(|_| plain.len().is_multiple_of(3)) {
+                    sessions.unname(at);
+                    sessions.remove(at);
                 }
                 for party in &parties {
                     let mut have = sessions.of(party.key());
                     let mut want: Vec<usize> = plain.iter().filter(|(key, ..)| *key == party.key()).map(|(.., at)| *at).collect();
+                    have.retain(|at| !nameless.contains(at));
                     have.sort_unstable();
                     want.sort_unstable();
                     assert_eq!(have, want);
                 }
             }
-            assert_eq!(sessions.len(), plain.len());
+            assert_eq!(sessions.len(), plain.len() + nameless.len());
             Ok(())
         });
     }

@@ -13,7 +13,6 @@ use model::{DeviceNumber, Millis, Party, PartyKey, Remote, UnixMs};
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
-use crate::ending::shared_parts;
 use crate::journal::{After, Journal};
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
 use crate::session::Away;
@@ -321,7 +320,7 @@ impl Shard {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };
             let Some(Away { ends, will_at, .. }) = session.away.as_deref().copied() else { return false };
             if ends.is_some_and(|ends| ends <= now) {
-                if self.must_be_read(at) {
+                if self.must_stay(at) {
                     return true;
                 }
                 self.counters.sessions_away -= 1;
@@ -335,13 +334,6 @@ impl Shard {
         });
         ending.append(&mut self.ending);
         self.ending = ending;
-    }
-
-    /// Whether others of a group are to have what lies on disk of a session, which was not read yet.
-    fn must_be_read(&mut self, at: usize) -> bool {
-        let session = &mut self.sessions[at];
-        let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
-        shares && session.with_backlog(|b| b.is_stored()) == Some(true)
     }
 
     /// What was counted.

@@ -621,6 +621,38 @@ fn what_a_group_waits_for_is_read_before_its_member_ends() {
 }
 
 #[test]
+fn what_a_group_waits_for_stays_when_a_member_starts_clean_before_it_was_read() {
+    for dies_again in [false, true] {
+        let (mut house, _) = house(3);
+        for (device, client) in [("a", "one"), ("c", "two")] {
+            let member = connect(&mut house, device, client, false);
+            subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
+            house.cut(member);
+        }
+        let sender = connect(&mut house, "b", "s", true);
+        for n in 0..4 {
+            publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
+        }
+        house.set_unreadable(true);
+        house.crash(2);
+        let fresh = connect(&mut house, "a", "one", true);
+        assert_eq!(received(&mut house, fresh), [FRESH]);
+        house.advance_ms(1000);
+        if dies_again {
+            house.crash(3);
+            let fresh = connect(&mut house, "a", "one", false);
+            assert_eq!(received(&mut house, fresh), [FRESH], "its end is for good");
+        }
+        house.set_unreadable(false);
+        house.advance_ms(3000);
+        let member = connect(&mut house, "c", "two", false);
+        let mut told: Vec<_> = received(&mut house, member)[1..].iter().map(|job| job[4..5].to_owned()).collect();
+        told.sort();
+        assert_eq!(told, ["0", "1", "2", "3"], "{dies_again}");
+    }
+}
+
+#[test]
 fn a_session_that_ends_as_its_client_comes_is_not_forgotten_before_its_will_is_said() {
     // However many batches reach the disk before the program dies. The witness lives on the other shard.
     for batches in 0..4 {

@@ -1,5 +1,7 @@
 //! What each happening does to the world.
 
+use std::fmt::Write as _;
+
 use contract::store::StoreError;
 use contract::{Event, Refusal};
 use model::message::SharedMessage;
@@ -55,7 +57,7 @@ impl World {
                     let fails = self.disk == Disk::Broken || !self.calm && self.rng.percent(5);
                     let rows =
                         if fails { Err(StoreError::Engine("cannot read".into())) } else { Ok(self.house.vault().queue(session)) };
-                    self.say(|| format!("the queue of {session:?} came: {:?} rows", rows.as_ref().map(Vec::len).ok()));
+                    self.say(|out| write!(out, "the queue of {session:?} came: {:?} rows", rows.as_ref().map(Vec::len).ok()));
                     self.house.came(shard, session_place, rows);
                 }
             }
@@ -84,7 +86,7 @@ impl World {
         }
         let at = self.dial(Some(who));
         self.clients[who].connect(&mut self.history);
-        self.say(|| format!("client {who} connects on line {at}"));
+        self.say(|out| write!(out, "client {who} connects on line {at}"));
         self.speak(who);
     }
 
@@ -122,7 +124,7 @@ impl World {
     /// Something happens to a client's line.
     fn line_trouble(&mut self, who: Who) {
         let kind = self.rng.below(100);
-        self.say(|| format!("trouble {kind} on the line of client {who}"));
+        self.say(|out| write!(out, "trouble {kind} on the line of client {who}"));
         match kind {
             0..25 => {
                 self.clients[who].goodbye();
@@ -291,8 +293,8 @@ impl World {
             _ => Ok(()),
         };
         let taken = result.is_ok();
-        self.say(|| {
-            format!("the disk {} {} notes of shard {shard}: {notes:?}", if taken { "takes" } else { "refuses" }, notes.len())
+        self.say(|out| {
+            write!(out, "the disk {} {} notes of shard {shard}: {notes:?}", if taken { "takes" } else { "refuses" }, notes.len())
         });
         if taken {
             self.house.vault_mut().keep(&notes);

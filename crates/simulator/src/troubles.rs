@@ -1,5 +1,7 @@
 //! What goes wrong with the program, its disk and its clock, and how a run comes to its end.
 
+use std::fmt::Write as _;
+
 use model::Qos;
 
 use crate::client::Client;
@@ -40,7 +42,7 @@ impl World {
                 let far = *self.rng.pick(&[60_000, 3_600_000, 86_400_000, 3 * 86_400_000]);
                 let by = self.rng.below(far) as i64 * if self.rng.percent(50) { 1 } else { -1 };
                 self.ahead_ms += by;
-                self.say(|| format!("the wall clock is set by {by} ms"));
+                self.say(|out| write!(out, "the wall clock is set by {by} ms"));
                 self.tell(Fact::ClockSet(by));
             }
             _ => {}
@@ -54,7 +56,7 @@ impl World {
         }
         self.ill_at = self.now;
         self.disk = disk;
-        self.say(|| format!("the disk is {disk:?}"));
+        self.say(|out| write!(out, "the disk is {disk:?}"));
         self.tell(Fact::Disk(disk));
     }
 
@@ -70,7 +72,7 @@ impl World {
         self.house.crash(shards);
         self.up = true;
         self.ill_at = self.now;
-        self.say(|| format!("the program starts with {shards} shards"));
+        self.say(|out| write!(out, "the program starts with {shards} shards"));
         self.tell(Fact::Born);
     }
 

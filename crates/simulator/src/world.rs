@@ -3,6 +3,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::fmt;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use model::limits::Limits;
@@ -115,6 +117,21 @@ pub struct World {
     /// The last things that happened, in words, for a failure.
     pub trace: VecDeque<String>,
     whole: bool,
+}
+
+/// What happens, in words, up to a length.
+pub(crate) struct Words {
+    text: String,
+    left: usize,
+}
+
+impl fmt::Write for Words {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let fits = more.floor_char_boundary(self.left);
+        self.text.push_str(&more[..fits]);
+        self.left -= fits;
+        if fits < more.len() { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 /// How much of what happened is remembered in words, unless all of it is.
@@ -235,15 +252,15 @@ impl World {
         self.house.set_time(Millis(1000 + self.now / MS), self.ahead_ms);
     }
 
-    pub(crate) fn say(&mut self, what: impl FnOnce() -> String) {
-        let mut words = what();
-        if !self.whole {
-            words = words.chars().take(WORDS_MAX).collect();
-            if self.trace.len() == TRACE_MAX {
-                self.trace.pop_front();
-            }
+    /// Remembers what happens. As much of it as `whole` asks for: a batch can be very long.
+    pub(crate) fn say(&mut self, what: impl FnOnce(&mut Words) -> fmt::Result) {
+        let mut words = Words { text: String::new(), left: if self.whole { usize::MAX } else { WORDS_MAX } };
+        // It can only fail because there is enough of it.
+        let _ = what(&mut words);
+        if !self.whole && self.trace.len() == TRACE_MAX {
+            self.trace.pop_front();
         }
-        self.trace.push_back(format!("{:>10.3} ms  {words}", self.now as f64 / 1000.0));
+        self.trace.push_back(format!("{:>10.3} ms  {}", self.now as f64 / 1000.0, words.text));
     }
 
     // ---- between house and clients ----
@@ -428,14 +445,14 @@ impl World {
             if takes && self.rng.percent(50) {
                 let notes: &Arc<Vec<_>> = &notes;
                 self.house.vault_mut().keep(notes);
-                self.say(|| format!("the disk still takes {} notes: {notes:?}", notes.len()));
+                self.say(|out| write!(out, "the disk still takes {} notes: {notes:?}", notes.len()));
             }
         }
         self.forget_errands();
         self.all_lines_end();
         self.up = false;
         self.tell(Fact::Died);
-        self.say(|| "the program dies".to_owned());
+        self.say(|out| out.write_str("the program dies"));
         let wait = self.rng.within(50, 4000);
         self.after(wait * MS, Happening::Born);
     }

@@ -10,9 +10,6 @@ use crate::history::{Key, Kind, Who};
 /// How much later than its time a message may come: lines are slow, and readers are stuck for a while.
 const LATE_MS: i64 = 40_000;
 
-/// How long a start may take, with the reading of queues.
-const START_MS: i64 = 20_000;
-
 /// Publishes that were acknowledged and must have come to whoever wanted them then, with their topics.
 fn owed<'a>(told: &'a Told<'_>) -> impl Iterator<Item = (Key, Place, &'a str)> + 'a {
     told.acked.keys().filter_map(|key| {
@@ -75,9 +72,7 @@ pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
         let one_life = members.iter().all(|who| told.lives.get(who) == Some(&1));
         for (key, place, topic) in owed(told).filter(|(_, _, topic)| matches(filter, topic)) {
             // What one had begun to take exactly once when its session ended is given to nobody else.
-            // Nor is what lay on disk for one that had itself forgotten before that was read after a start.
-            let moves =
-                one_life || told.sheets[key].qos != Qos::ExactlyOnce && !members.iter().any(|who| forgot_early(told, *who));
+            let moves = one_life || told.sheets[key].qos != Qos::ExactlyOnce;
             let had = members.iter().any(|who| have.contains(&(*who, key)));
             if moves && !had && lasting.iter().any(|wish| wish.from < place) {
                 found.push(format!("lost: {key} ({topic}), sent at {} ms, came to nobody of the group {name}", told.at(place)));
@@ -85,12 +80,6 @@ pub fn lost_in_groups(told: &Told<'_>) -> Vec<String> {
         }
     }
     found
-}
-
-/// Whether a client had its session forgotten soon after the program was started.
-fn forgot_early(told: &Told<'_>, who: Who) -> bool {
-    let mut all = told.connections.get(&who).into_iter().flatten();
-    all.any(|c| c.clean && told.deaths.iter().any(|death| *death < c.hello && told.at(c.hello) - told.at(*death) < START_MS))
 }
 
 /// Whether a client ever had a session that ended with its line: what it was given is lost with it.
@@ -111,8 +100,7 @@ pub fn twice(told: &Told<'_>) -> Vec<String> {
             continue;
         };
         if let Some(before) = seen.insert((r.who, r.life, key), r.place) {
-            // A clean session is given at once what the disk then may not take, and its publisher tries again.
-            if !r.kept && told.resent.contains_key(&key) && told.was_refusing(told.sent[&key], r.place) {
+            if told.is_begun_anew(key, r.place) {
                 continue;
             }
             let (first, then) = (told.at(before), told.at(r.place));
@@ -120,6 +108,7 @@ pub fn twice(told: &Told<'_>) -> Vec<String> {
         }
         if let Some(group) = groups.get(&r.who).filter(|_| r.topic.starts_with("s/"))
             && let Some(other) = in_groups.insert((*group, key), r.who).filter(|other| *other != r.who)
+            && !told.is_begun_anew(key, r.place)
         {
             found.push(format!("twice: {key} came to {other} and {} of the group {group:?} at QoS 2", r.who));
         }
@@ -149,7 +138,10 @@ pub fn order(told: &Told<'_>) -> Vec<String> {
             && !told.was_refusing(told.sent[&key], r.place)
             && was_there(told, r, key);
         let tried_again = resent && !there;
-        if told.sent[before] > told.sent[&key] && !tried_again {
+        // One whose time was over is passed by; that it is gone need not be on disk when the program dies, and
+        // then it is there again, by a clock that may have been set back, and if it may have been begun too.
+        let came_back = sheet.expiry_s.is_some() && told.died_between(told.sent[&key], r.place);
+        if told.sent[before] > told.sent[&key] && !tried_again && !came_back {
             found.push(format!("order: {} got {key} ({}) only after {before}, at {} ms", r.who, r.topic, told.at(r.place)));
         } else if told.sent[before] < told.sent[&key] {
             *before = key;
@@ -178,8 +170,10 @@ fn as_new<'a>(told: &'a Told<'_>) -> impl Iterator<Item = ((Who, usize, Key), Ve
         let resent = told.resent.get(&of.2).map_or(0, Vec::len);
         // The same for what is given at once while the disk refuses it: to a clean session, and at QoS 1 to anybody.
         let may_repeat = !receptions[0].kept || receptions.iter().all(|r| r.qos == Qos::AtLeastOnce);
-        let refused = may_repeat && told.was_refusing(told.sent.get(&of.2).copied()?, receptions.last()?.place);
-        let most = 1 + if sheet.qos == Qos::AtLeastOnce || refused { resent } else { 0 };
+        let last = receptions.last()?.place;
+        let refused = may_repeat && told.was_refusing(told.sent.get(&of.2).copied()?, last);
+        let repeats = sheet.qos == Qos::AtLeastOnce || refused || told.is_begun_anew(of.2, last);
+        let most = 1 + if repeats { resent } else { 0 };
         (receptions.len() > most).then_some((of, receptions, most))
     })
 }

@@ -41,8 +41,8 @@ pub fn missing(told: &Told<'_>) -> Vec<String> {
         let over = before.keep_s != u32::MAX && most_ms >= i64::from(before.keep_s) * 1000;
         // A session that nothing was entrusted to yet may be forgotten when the program dies.
         let entrusted = before.will.is_some() || is_entrusted(told, who, before.life_from, now.opened);
-        // One that it was there again need not be on disk, and its time goes on from before.
-        let unknown = before.keep_s != u32::MAX && told.is_died_over(before.opened);
+        // That it was there again need not be on disk, and its time goes on from before.
+        let unknown = before.keep_s != u32::MAX && told.is_died_over(before.hello);
         if !over && !unknown && (entrusted || !told.died_between(before.opened, now.opened)) {
             found.push(format!("session: that of {who} was to be kept and is gone at {} ms", told.at(now.opened)));
         }

@@ -258,6 +258,15 @@ impl<'a> Told<'a> {
         before || self.disk.iter().any(|(place, disk)| (from..to).contains(place) && refuses(disk))
     }
 
+    /// Whether a message was repeated by a client that by then had another session and could not tell: it was
+    /// not answered when that began. The server cannot tell either that it had the message before.
+    pub fn is_begun_anew(&self, key: Key, until: Place) -> bool {
+        let Some(repeats) = self.resent.get(&key) else { return false };
+        let lives = self.connections.get(&self.sheets[key].who).into_iter().flatten().map(|c| c.life_from);
+        let another = |life| repeats.iter().any(|repeat| (self.sent[&key]..*repeat).contains(&life) && *repeat < until);
+        lives.into_iter().any(another)
+    }
+
     /// Whether the program died between two places.
     pub fn died_between(&self, from: Place, to: Place) -> bool {
         self.deaths.iter().any(|death| (from..to).contains(death))
