@@ -152,7 +152,9 @@ impl Fleet {
     }
 
     async fn keep_presence(&self, devices: &HashSet<DeviceNumber>) -> Result<(), StoreError> {
-        let devices: Vec<DeviceNumber> = devices.iter().copied().collect();
+        let mut devices: Vec<DeviceNumber> = devices.iter().copied().collect();
+        // In the order in which they lie on disk: otherwise nearly every row would touch a page of its own.
+        devices.sort_unstable();
         for numbers in devices.chunks(BATCH_MAX) {
             let batch: Vec<_> = {
                 let roster = self.roster.read();
