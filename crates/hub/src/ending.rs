@@ -68,7 +68,7 @@ impl Shard {
     pub(crate) fn share_online(&mut self, at: usize, online: bool) {
         let session = &self.sessions[at];
         let place = SessionPlace { index: at as u32, epoch: session.epoch };
-        for filter in &session.filters {
+        for filter in session.filters.iter() {
             if let Some((group, filter)) = shared_parts(filter) {
                 self.commons.groups.set_online(group, &filter, self.index, place, online);
             }
@@ -138,7 +138,7 @@ impl Shard {
     fn unname(&mut self, at: usize) {
         self.sessions.unname(at);
         let (filters, epoch) = (std::mem::take(&mut self.sessions[at].filters), self.sessions[at].epoch);
-        for filter in &filters {
+        for filter in filters.iter() {
             self.unwant(at, epoch, filter);
         }
         self.sessions[at].filters = filters;

@@ -93,14 +93,6 @@ impl Entries {
         self.as_slice().is_empty()
     }
 
-    /// Whether a session has one.
-    pub fn has(&self, session: u32) -> bool {
-        match self {
-            Entries::Many(crowd) => crowd.find(session).is_some(),
-            few => few.as_slice().iter().any(|entry| entry.session == session),
-        }
-    }
-
     /// Adds `entry` or replaces the session's earlier one. Whether it is new.
     pub fn put(&mut self, entry: Entry) -> bool {
         match self {
@@ -156,7 +148,6 @@ mod tests {
             for _ in 0..u.int_in_range(0..=300)? {
                 let session = u.int_in_range(0..=sessions)?;
                 let there = plain.contains(&session);
-                assert_eq!(entries.has(session), there);
                 if u.ratio(2, 5)? {
                     assert_eq!(entries.take(session), there);
                     plain.retain(|other| *other != session);

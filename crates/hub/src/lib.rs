@@ -16,6 +16,7 @@
 //! | `session` | what is kept for one client, with or without a line |
 //! | `sessions` | all of a shard, by place, name and party |
 //! | `backlog` | its queue, what is in flight, open exactly-once publishes |
+//! | `few` | a list of mostly one |
 //! | `subscriptions` | filters by name and by beginning in tables, other wildcards in a trie |
 //! | `entries` | who wants one filter |
 //! | `shared` | `$share/…`: one member of a group gets it, wherever it lives |
@@ -32,6 +33,7 @@ mod commons;
 mod ending;
 mod entering;
 mod entries;
+mod few;
 mod floor;
 mod journal;
 mod keeping;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use contract::{ConnId, Refusal, SessionId, Waiting, Will};
 use model::limits::{Limits, QueuePolicy};
 use model::{Filter, Millis, Party, ShortStr, UnixMs};
-use smallvec::SmallVec;
 
 use crate::backlog::{Backlog, Keeping};
+use crate::few::Few;
 use crate::sessions::Neighbours;
 
 /// What a session has that the vault knows.
@@ -84,7 +84,7 @@ pub struct Session {
     /// Whether one of `filters` lies in the device's own space.
     pub listens_own: bool,
     /// What it subscribed to; shared ones as `$share/<group>/<filter>`.
-    pub filters: SmallVec<[Filter; 1]>,
+    pub filters: Few<Filter>,
     pub will: Option<Box<Will>>,
     /// Set when it is kept across a restart, or its will is.
     pub kept: Option<Box<KeptAs>>,
@@ -94,7 +94,7 @@ pub struct Session {
     backlog: Option<Box<Backlog>>,
 }
 
-const _: () = assert!(size_of::<Session>() <= 144, "an idle session must stay small");
+const _: () = assert!(size_of::<Session>() <= 128, "an idle session must stay small");
 
 impl Session {
     pub fn new(client: ShortStr, party: Arc<Party>, epoch: u32) -> Session {
@@ -111,7 +111,7 @@ impl Session {
             told_full: false,
             denials_told: 0,
             listens_own: false,
-            filters: SmallVec::new(),
+            filters: Few::default(),
             will: None,
             kept: None,
             owed: None,

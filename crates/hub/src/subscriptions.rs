@@ -122,38 +122,20 @@ impl Subscriptions {
     }
 
     /// The place of a filter in `held`.
-    fn place(&self, kind: &Kind<'_>, filter: &Filter) -> Option<usize> {
+    fn place(&self, kind: &Kind<'_>, hash: u64, filter: &Filter) -> Option<usize> {
         let table = match kind {
             Kind::Exact(_) => &self.exact,
             Kind::Below(_) => &self.below,
             Kind::Wild => return None,
         };
-        let hash = hash_of(&self.hasher, kind);
         table.find(hash, |at| self.held[*at as usize].filter == *filter).map(|at| *at as usize)
-    }
-
-    /// Whether a session has a subscription.
-    pub fn has(&self, filter: &Filter, session: u32) -> bool {
-        match Kind::of(filter) {
-            Kind::Wild => {
-                let mut node = &self.wild;
-                for level in filter.as_str().split('/') {
-                    if level == "#" {
-                        return node.below.has(session);
-                    }
-                    let Some(child) = node.children.get(level) else { return false };
-                    node = child;
-                }
-                node.here.has(session)
-            }
-            kind => self.place(&kind, filter).is_some_and(|at| self.held[at].entries.has(session)),
-        }
     }
 
     /// Adds a subscription; the same session's earlier one with the same filter is replaced. Whether it is new.
     pub fn insert(&mut self, filter: &Filter, entry: Entry) -> bool {
         let kind = Kind::of(filter);
-        let new = match (&kind, self.place(&kind, filter)) {
+        let hash = hash_of(&self.hasher, &kind);
+        let new = match (&kind, self.place(&kind, hash, filter)) {
             (Kind::Wild, _) => {
                 let mut node = &mut self.wild;
                 let mut levels = filter.as_str().split('/');
@@ -171,7 +153,7 @@ impl Subscriptions {
                 let (held, hasher) = (&self.held, &self.hasher);
                 let table = if matches!(kind, Kind::Exact(_)) { &mut self.exact } else { &mut self.below };
                 let rehash = |at: &u32| hash_of(hasher, &Kind::of(&held[*at as usize].filter));
-                table.insert_unique(hash_of(hasher, &kind), at, rehash);
+                table.insert_unique(hash, at, rehash);
                 true
             }
         };
@@ -182,14 +164,15 @@ impl Subscriptions {
     /// Removes a subscription. Whether it was there.
     pub fn remove(&mut self, filter: &Filter, session: u32) -> bool {
         let kind = Kind::of(filter);
-        let was = match (&kind, self.place(&kind, filter)) {
+        let hash = hash_of(&self.hasher, &kind);
+        let was = match (&kind, self.place(&kind, hash, filter)) {
             (Kind::Wild, _) => remove_below(&mut self.wild, filter.as_str().split('/'), session),
             (_, None) => false,
             (_, Some(at)) => {
                 let was = self.held[at].entries.take(session);
                 if self.held[at].entries.is_empty() {
                     let table = if matches!(kind, Kind::Exact(_)) { &mut self.exact } else { &mut self.below };
-                    let found = table.find_entry(hash_of(&self.hasher, &kind), |place| *place as usize == at);
+                    let found = table.find_entry(hash, |place| *place as usize == at);
                     found.ok().map(|found| found.remove());
                     self.held.remove(at);
                 }
@@ -314,7 +297,6 @@ mod tests {
                     assert_eq!(subscriptions.remove(&filter, session), was);
                 } else {
                     let known = plain.contains(&(filter.clone(), session));
-                    assert_eq!(subscriptions.has(&filter, session), known);
                     assert_eq!(subscriptions.insert(&filter, entry(session)), !known);
                     if !known {
                         plain.push((filter, session));
