@@ -167,7 +167,7 @@ impl Fleet {
 
     /// One device by its address.
     pub fn device_by_number(&self, number: DeviceNumber) -> Option<DeviceView> {
-        self.roster.read().devices.get(number).map(|record| view(record))
+        self.roster.read().devices.get(number).map(view)
     }
 
     /// A device's address.
