@@ -1,35 +1,37 @@
-//! What waits for a client: its queue, what is in flight, and the exactly-once publishes it has begun.
+//! What waits for a client: its queue and what is in flight; and, in [`Claims`], what it has begun itself.
 //! Boxed and made on first use, so that a session with nothing waiting pays one pointer.
 
 use std::collections::VecDeque;
 
 use contract::keep::ReturnedWaiting;
-use contract::{Awaited, Delivery, Released, Slot, Waiting};
+use contract::{Awaited, Delivery, Slot, Waiting};
 use model::limits::{self, Limits};
 use model::message::SharedMessage;
 use model::{DeviceNumber, Millis, Qos};
 
+use crate::claims::Claims;
+
 /// Whether something is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keeping {
+pub enum OnDisk {
     /// It is not and need not be.
     #[default]
-    Not,
+    NeedNot,
     /// The journal has it under this number.
     Noted(u64),
     /// Another journal has it, or will, together with the rest of its publish.
     Together,
     /// It is.
-    Kept,
+    Yes,
 }
 
-impl Keeping {
+impl OnDisk {
     /// Whether nothing is to be waited for when all notes below `kept` are on disk.
     fn is_safe(self, kept: u64) -> bool {
         match self {
-            Keeping::Noted(number) => number < kept,
-            Keeping::Together => false,
-            Keeping::Not | Keeping::Kept => true,
+            OnDisk::Noted(number) => number < kept,
+            OnDisk::Together => false,
+            OnDisk::NeedNot | OnDisk::Yes => true,
         }
     }
 }
@@ -40,7 +42,7 @@ struct Queued {
     /// Its place, from which its slot follows; 0 at QoS 0, which has neither.
     seq: u64,
     waiting: Waiting,
-    keeping: Keeping,
+    on_disk: OnDisk,
     /// It may have been sent before the program was started again, as far as its client is told.
     again: bool,
     /// The same, as far as another member of its group may have it in this one's place.
@@ -54,9 +56,9 @@ struct Queued {
 struct InFlight {
     seq: u64,
     waiting: Waiting,
-    keeping: Keeping,
+    on_disk: OnDisk,
     /// The client has it and owes only the end of the exchange; and whether that is on disk.
-    received: Option<Keeping>,
+    received: Option<OnDisk>,
 }
 
 /// What has come out of a backlog and what is to be forgotten of it.
@@ -67,12 +69,12 @@ pub struct Done {
     /// Its place.
     pub seq: u64,
     /// Whether its place is on disk.
-    pub keeping: Keeping,
+    pub on_disk: OnDisk,
 }
 
 impl Done {
     fn of(queued: Queued) -> Done {
-        Done { message: queued.waiting.message, seq: queued.seq, keeping: queued.keeping }
+        Done { message: queued.waiting.message, seq: queued.seq, on_disk: queued.on_disk }
     }
 }
 
@@ -112,32 +114,12 @@ pub struct Backlog {
     /// How many of `in_flight` have been sent on the present line.
     sent_here: usize,
     seq_last: u64,
-    inbound: Vec<Inbound>,
+    /// The exactly-once publishes that the client has begun.
+    pub claims: Claims,
     /// What comes before all of `queue` and lies on disk only.
     stored: Option<Stored>,
     /// Its last place: what has come since may be on disk too by the time that it is read.
     stored_last: u64,
-}
-
-/// An exactly-once publish that the client has begun and not ended.
-#[derive(Debug)]
-struct Inbound {
-    id: u16,
-    /// The token under which somebody is still keeping it.
-    waits: Option<u32>,
-}
-
-/// What the id of an exactly-once publish tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// It is new.
-    New,
-    /// It came before and is kept.
-    Kept,
-    /// It came before and is still being kept.
-    Waits,
-    /// Too many are open.
-    Full,
 }
 
 /// What [`Backlog::next`] found.
@@ -153,10 +135,9 @@ pub enum Next {
 impl Backlog {
     /// What was kept of a session: how far its queue went, and which exactly-once publishes are open.
     pub fn returned(seq_last: u64, claims: Vec<u16>) -> Backlog {
-        let inbound = claims.into_iter().map(|id| Inbound { id, waits: None }).collect();
         Backlog {
             seq_last,
-            inbound,
+            claims: Claims::kept(claims),
             stored: (seq_last > 0).then_some(Stored::Resting),
             stored_last: seq_last,
             ..Backlog::default()
@@ -173,9 +154,9 @@ impl Backlog {
         self.seq_last
     }
 
-    /// Whether there is nothing worth keeping.
+    /// Whether there is nothing worth on_disk.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_empty() && self.inbound.is_empty() && self.stored.is_none()
+        self.queue.is_empty() && self.in_flight.is_empty() && self.claims.is_empty() && self.stored.is_none()
     }
 
     /// Whether [`Backlog::next`] may have something.
@@ -186,7 +167,7 @@ impl Backlog {
     /// Whether something lies on disk that was not read yet, or is on its way there with the rest of its publish,
     /// which may still be refused.
     pub fn is_unknown(&self) -> bool {
-        self.stored.is_some() || self.queue.iter().any(|queued| queued.keeping == Keeping::Together)
+        self.stored.is_some() || self.queue.iter().any(|queued| queued.on_disk == OnDisk::Together)
     }
 
     /// Whether what lies on disk is to be read now; it then counts as coming.
@@ -214,7 +195,7 @@ impl Backlog {
             let again = seq <= sent;
             open += usize::from(waiting.qos == Qos::ExactlyOnce && !received);
             let seen = again && open <= window;
-            self.queue.push_back(Queued { seq, waiting, keeping: Keeping::Kept, again, seen, received });
+            self.queue.push_back(Queued { seq, waiting, on_disk: OnDisk::Yes, again, seen, received });
         }
         self.queue.rotate_left(before);
     }
@@ -229,23 +210,18 @@ impl Backlog {
     }
 
     /// Puts a message at the end: `keep` is asked for how its place is kept. `Err` gives the message back when the queue is full.
-    pub fn push(
-        &mut self,
-        waiting: Waiting,
-        limits: &Limits,
-        keep: impl FnOnce(u64, &Waiting) -> Keeping,
-    ) -> Result<(), Waiting> {
+    pub fn push(&mut self, waiting: Waiting, limits: &Limits, keep: impl FnOnce(u64, &Waiting) -> OnDisk) -> Result<(), Waiting> {
         if !self.has_room(&waiting, limits) {
             return Err(waiting);
         }
         self.queue_bytes += waiting.message.cost_bytes();
-        let (mut seq, mut keeping) = (0, Keeping::Not);
+        let (mut seq, mut on_disk) = (0, OnDisk::NeedNot);
         if waiting.qos != Qos::AtMostOnce {
             self.seq_last += 1;
             seq = self.seq_last;
-            keeping = keep(seq, &waiting);
+            on_disk = keep(seq, &waiting);
         }
-        self.queue.push_back(Queued { seq, waiting, keeping, again: false, seen: false, received: false });
+        self.queue.push_back(Queued { seq, waiting, on_disk, again: false, seen: false, received: false });
         Ok(())
     }
 
@@ -258,7 +234,7 @@ impl Backlog {
     /// Takes out what has waited longest, but for what the client may have begun to take exactly once.
     pub fn drop_oldest(&mut self) -> Option<Done> {
         let begun = |q: &Queued| q.received || (q.again && q.waiting.qos == Qos::ExactlyOnce);
-        let may_go = |q: &Queued| !begun(q) && q.keeping != Keeping::Together;
+        let may_go = |q: &Queued| !begun(q) && q.on_disk != OnDisk::Together;
         let at = self.queue.iter().position(may_go)?;
         let oldest = self.queue.remove(at)?;
         self.queue_bytes -= oldest.waiting.message.cost_bytes();
@@ -273,7 +249,7 @@ impl Backlog {
         if let Some(open) = self.in_flight.get(self.sent_here) {
             let slot = slot_of(open.seq);
             let next = match open.received {
-                Some(keeping) if !keeping.is_safe(kept) => return Next::Nothing,
+                Some(on_disk) if !on_disk.is_safe(kept) => return Next::Nothing,
                 Some(_) => Delivery::Release { slot },
                 None => delivery(&open.waiting, Some(slot), true, now),
             };
@@ -290,19 +266,19 @@ impl Backlog {
         let expired = first.waiting.message.expires.is_some_and(|at| at <= now) && !begun;
         let (slot, qos) = (slot_of(first.seq), first.waiting.qos);
         let blocked = qos != Qos::AtMostOnce && (full || self.in_flight.iter().any(|open| slot_of(open.seq) == slot));
-        if first.keeping == Keeping::Together {
+        if first.on_disk == OnDisk::Together {
             // Not even to be dropped: another journal may bring it to the disk behind the word that it is gone.
             return Next::Nothing;
         }
         let held = qos == Qos::ExactlyOnce;
-        if !expired && (blocked || (held && !first.keeping.is_safe(kept))) {
+        if !expired && (blocked || (held && !first.on_disk.is_safe(kept))) {
             return Next::Nothing;
         }
         let Some(queued) = self.pop() else { return Next::Nothing };
         if expired {
             return Next::Expired(Done::of(queued));
         }
-        let Queued { seq, waiting, keeping, again, received, .. } = queued;
+        let Queued { seq, waiting, on_disk, again, received, .. } = queued;
         if qos == Qos::AtMostOnce {
             return Next::Give(delivery(&waiting, None, false, now));
         }
@@ -310,7 +286,7 @@ impl Backlog {
             true => Delivery::Release { slot },
             false => delivery(&waiting, Some(slot), again, now),
         };
-        self.in_flight.push(InFlight { seq, waiting, keeping, received: received.then_some(Keeping::Kept) });
+        self.in_flight.push(InFlight { seq, waiting, on_disk, received: received.then_some(OnDisk::Yes) });
         self.sent_here += 1;
         Next::Give(next)
     }
@@ -324,7 +300,7 @@ impl Backlog {
     }
 
     /// The client has the exactly-once message of `slot`; `keep` is asked for how that is kept, the first time.
-    pub fn received(&mut self, slot: Slot, keep: impl FnOnce(u64) -> Keeping) -> bool {
+    pub fn received(&mut self, slot: Slot, keep: impl FnOnce(u64) -> OnDisk) -> bool {
         match self.in_flight.iter_mut().find(|open| slot_of(open.seq) == slot && open.waiting.qos == Qos::ExactlyOnce) {
             Some(open) => {
                 let seq = open.seq;
@@ -349,17 +325,17 @@ impl Backlog {
     pub fn settle(&mut self, slot: Slot) -> Option<Done> {
         let at = self.in_flight.iter().position(|open| slot_of(open.seq) == slot)?;
         self.sent_here -= usize::from(at < self.sent_here);
-        let InFlight { seq, waiting, keeping, .. } = self.in_flight.remove(at);
-        Some(Done { message: waiting.message, seq, keeping })
+        let InFlight { seq, waiting, on_disk, .. } = self.in_flight.remove(at);
+        Some(Done { message: waiting.message, seq, on_disk })
     }
 
     /// What is kept together with others at this place is on disk, or its publisher was told that it is not
     /// and it goes. Whether it was still there.
     pub fn together(&mut self, seq: u64, kept: bool) -> bool {
-        let waits = |q: &Queued| q.seq == seq && q.keeping == Keeping::Together;
+        let waits = |q: &Queued| q.seq == seq && q.on_disk == OnDisk::Together;
         let Some(at) = self.queue.iter().rposition(waits) else { return false };
         if kept {
-            self.queue[at].keeping = Keeping::Kept;
+            self.queue[at].on_disk = OnDisk::Yes;
         } else if let Some(gone) = self.queue.remove(at) {
             self.queue_bytes -= gone.waiting.message.cost_bytes();
         }
@@ -369,64 +345,15 @@ impl Backlog {
     /// The note of a message could not be kept, and its publisher was told so: it goes, unless it was sent
     /// already. One that may come twice stays for a client that is there, so that it gets all in order.
     pub fn refused(&mut self, number: u64, online: bool) -> bool {
-        let Some(at) = self.queue.iter().position(|q| q.keeping == Keeping::Noted(number)) else { return false };
+        let Some(at) = self.queue.iter().position(|q| q.on_disk == OnDisk::Noted(number)) else { return false };
         if online && self.queue[at].waiting.qos != Qos::ExactlyOnce {
-            self.queue[at].keeping = Keeping::Not;
+            self.queue[at].on_disk = OnDisk::NeedNot;
             return false;
         }
         if let Some(gone) = self.queue.remove(at) {
             self.queue_bytes -= gone.waiting.message.cost_bytes();
         }
         true
-    }
-
-    /// Begins the exactly-once publish `id`.
-    pub fn claim(&mut self, id: u16) -> Claim {
-        match self.inbound.iter().find(|open| open.id == id) {
-            Some(Inbound { waits: None, .. }) => Claim::Kept,
-            Some(_) => Claim::Waits,
-            None if self.inbound.len() >= limits::INBOUND_OPEN_MAX => Claim::Full,
-            None => {
-                self.inbound.push(Inbound { id, waits: None });
-                Claim::New
-            }
-        }
-    }
-
-    /// Somebody must keep `id` first, and will answer under `token`.
-    pub fn claim_waits(&mut self, id: u16, token: u32) {
-        if let Some(open) = self.inbound.iter_mut().find(|open| open.id == id) {
-            open.waits = Some(token);
-        }
-    }
-
-    /// What waited under `token` is kept, or is not: then it must count as new when it comes again.
-    /// Whether anything waited under it.
-    pub fn claim_answered(&mut self, token: u32, kept: bool) -> bool {
-        let Some(at) = self.inbound.iter().position(|open| open.waits == Some(token)) else { return false };
-        if kept {
-            self.inbound[at].waits = None;
-        } else {
-            self.inbound.swap_remove(at);
-        }
-        true
-    }
-
-    /// Forgets `id`, which was not taken after all.
-    pub fn disclaim(&mut self, id: u16) {
-        self.inbound.retain(|open| open.id != id);
-    }
-
-    /// Ends the exactly-once publish `id`.
-    pub fn release(&mut self, id: u16) -> Released {
-        match self.inbound.iter().position(|open| open.id == id) {
-            None => Released::Unknown,
-            Some(at) if self.inbound[at].waits.is_some() => Released::TooEarly,
-            Some(at) => {
-                self.inbound.swap_remove(at);
-                Released::Done
-            }
-        }
     }
 
     /// The line is gone: what is in flight will be sent again on the next. Queued pushes to the `device`
@@ -462,8 +389,8 @@ mod tests {
 
     const LIMITS: fn() -> Limits = Limits::default;
 
-    fn volatile(_: u64, _: &Waiting) -> Keeping {
-        Keeping::Not
+    fn volatile(_: u64, _: &Waiting) -> OnDisk {
+        OnDisk::NeedNot
     }
 
     fn waiting(payload: &'static str, qos: Qos) -> Waiting {
@@ -507,8 +434,8 @@ mod tests {
         }
         next(&mut backlog, 2);
         next(&mut backlog, 2);
-        assert!(backlog.received(1, |_| Keeping::Not));
-        assert!(!backlog.received(9, |_| Keeping::Not));
+        assert!(backlog.received(1, |_| OnDisk::NeedNot));
+        assert!(!backlog.received(9, |_| OnDisk::NeedNot));
         backlog.line_lost(None);
         assert_eq!(next(&mut backlog, 2), Some(("release".into(), Some(1), true)));
         assert_eq!(next(&mut backlog, 2), Some(("b".into(), Some(2), true)));
@@ -535,14 +462,14 @@ mod tests {
     #[test]
     fn what_is_to_arrive_once_waits_for_the_disk_and_so_does_its_second_half() {
         let mut backlog = Backlog::default();
-        backlog.push(waiting("once", Qos::ExactlyOnce), &LIMITS(), |_, _| Keeping::Noted(7)).unwrap();
+        backlog.push(waiting("once", Qos::ExactlyOnce), &LIMITS(), |_, _| OnDisk::Noted(7)).unwrap();
         assert!(matches!(backlog.next(Millis(0), 9, 7), Next::Nothing));
         assert!(matches!(backlog.next(Millis(0), 9, 8), Next::Give(Delivery::Message { slot: Some(1), again: false, .. })));
-        assert!(backlog.received(1, |seq| Keeping::Noted(seq + 9)));
+        assert!(backlog.received(1, |seq| OnDisk::Noted(seq + 9)));
         backlog.line_lost(None);
         assert!(matches!(backlog.next(Millis(0), 9, 10), Next::Nothing));
         assert!(matches!(backlog.next(Millis(0), 9, 11), Next::Give(Delivery::Release { slot: 1 })));
-        backlog.push(waiting("gone", Qos::ExactlyOnce), &LIMITS(), |_, _| Keeping::Noted(20)).unwrap();
+        backlog.push(waiting("gone", Qos::ExactlyOnce), &LIMITS(), |_, _| OnDisk::Noted(20)).unwrap();
         assert!(backlog.refused(20, true) && !backlog.refused(20, true));
         assert_eq!(backlog.queue_bytes, 0);
     }
@@ -550,7 +477,7 @@ mod tests {
     #[test]
     fn what_lay_on_disk_comes_before_what_came_since() {
         let mut backlog = Backlog::returned(3, vec![5]);
-        assert_eq!(backlog.claim(5), Claim::Kept);
+        assert_eq!(backlog.claims.begin(5), crate::claims::Claim::Kept);
         backlog.push(waiting("new", Qos::AtLeastOnce), &LIMITS(), volatile).unwrap();
         assert_eq!(next(&mut backlog, 9), None, "what is on disk comes first");
         assert!(backlog.take_resting() && !backlog.take_resting());
@@ -577,27 +504,6 @@ mod tests {
         let big = || Waiting { message: big.clone(), ..waiting("", Qos::AtMostOnce) };
         assert!(backlog.push(big(), &LIMITS(), volatile).is_ok());
         assert!(backlog.push(big(), &LIMITS(), volatile).is_err());
-    }
-
-    #[test]
-    fn open_publishes_are_remembered_and_bounded() {
-        let mut backlog = Backlog::default();
-        assert_eq!(backlog.claim(7), Claim::New);
-        assert_eq!(backlog.claim(7), Claim::Kept);
-        backlog.claim_waits(7, 70);
-        assert_eq!((backlog.claim(7), backlog.release(7)), (Claim::Waits, Released::TooEarly));
-        assert!(backlog.claim_answered(70, true) && !backlog.claim_answered(70, true));
-        assert_eq!((backlog.release(7), backlog.release(7)), (Released::Done, Released::Unknown));
-        backlog.claim(8);
-        backlog.claim_waits(8, 80);
-        assert!(backlog.claim_answered(80, false));
-        assert_eq!(backlog.claim(8), Claim::New, "what could not be kept counts as new");
-        backlog.disclaim(8);
-        assert!(backlog.is_empty());
-        for id in 0..limits::INBOUND_OPEN_MAX as u16 {
-            assert_eq!(backlog.claim(id), Claim::New);
-        }
-        assert_eq!(backlog.claim(u16::MAX), Claim::Full);
     }
 
     #[test]

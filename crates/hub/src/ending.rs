@@ -127,11 +127,10 @@ impl Shard {
         None
     }
 
-    /// Whether it is not known yet what others of a group are to have of a session.
+    /// Whether a session has something that others of a group may have to get, and it is not known yet what. It
+    /// need not be a member any more: what it was given before it left waits in it all the same.
     pub(crate) fn must_stay(&mut self, at: usize) -> bool {
-        let session = &mut self.sessions[at];
-        let shares = session.filters.iter().any(|filter| shared_parts(filter).is_some());
-        shares && session.with_backlog(|b| b.is_unknown()) == Some(true)
+        !self.commons.groups.is_empty() && self.sessions[at].with_backlog(|b| b.is_unknown()) == Some(true)
     }
 
     /// A session is found no more, by its name or by what it subscribed to.

@@ -3,13 +3,14 @@
 //! and its end) is gathered from all shards first and kept in one go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use contract::{Answer, Close, ConnId, Ending, Fault, KeptSession, Note, PromiseId, Refusal, SessionPlace};
-use model::Millis;
 use model::message::SharedMessage;
+use model::{Message, Millis, UnixMs, limits};
 
-use crate::backlog::{Done, Keeping};
+use crate::backlog::{Done, OnDisk};
 use crate::journal::{After, Publishing, Refused, Then};
 use crate::mail::{Gathered, Mail, Safe};
 use crate::shard::Shard;
@@ -89,7 +90,7 @@ impl Shard {
     /// given its id to something else.
     pub(crate) fn published(&mut self, place: SessionPlace, from: ConnId, token: u32, result: Result<(), Refusal>) {
         let Some(session) = self.sessions.get_mut(place.index as usize).filter(|s| s.epoch == place.epoch) else { return };
-        let exactly_once = session.with_backlog(|b| b.claim_answered(token, result.is_ok())).unwrap_or(false);
+        let exactly_once = session.with_backlog(|b| b.claims.answered(token, result.is_ok())).unwrap_or(false);
         let Some(conn) = session.conn.filter(|conn| exactly_once || *conn == from) else { return };
         let answers = &mut self.work.answers;
         // A newer line on which it was not repeated yet may not even have been welcomed: it is answered there
@@ -226,6 +227,16 @@ impl Shard {
         Ok(())
     }
 
+    /// Forgets retained messages whose time is over, here and in the vault.
+    pub(crate) fn expire_retained(&mut self, now: Millis, unix: UnixMs) {
+        for _ in 0..limits::RETAINED_ENDS_PER_TICK_MAX {
+            let Some((topic, version)) = self.commons.retained.expire(now) else { return };
+            self.counters.expired += 1;
+            let message = Arc::new(Message::new(topic, "", unix));
+            self.journal.note(Note::Retained { version, message, expires: None }, now);
+        }
+    }
+
     /// How another shard is asked to keep something for a promise of this one.
     pub(crate) fn safe(&self, promise: Option<PromiseId>) -> Option<Safe> {
         promise.map(|promise| Safe { shard: self.index, promise, together: self.gathering.is_some() })
@@ -233,12 +244,12 @@ impl Shard {
 
     /// A place in a session's queue is no longer needed on disk, if it is there.
     pub(crate) fn forget_place(&mut self, at: usize, done: &Done, now: Millis) {
-        let on_disk = match done.keeping {
-            Keeping::Not => false,
+        let on_disk = match done.on_disk {
+            OnDisk::NeedNot => false,
             // Only with a session that ends, and then all of it goes.
-            Keeping::Together => false,
-            Keeping::Noted(number) => !self.journal.take_back(number),
-            Keeping::Kept => true,
+            OnDisk::Together => false,
+            OnDisk::Noted(number) => !self.journal.take_back(number),
+            OnDisk::Yes => true,
         };
         if let (true, Some(kept)) = (on_disk, &self.sessions[at].kept) {
             let due = now.plus_ms(u64::from(self.commons.limits.commit_window_ms));

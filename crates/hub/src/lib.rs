@@ -29,6 +29,7 @@
 
 mod access;
 mod backlog;
+mod claims;
 mod commons;
 mod ending;
 mod entering;

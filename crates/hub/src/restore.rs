@@ -101,17 +101,8 @@ impl Shard {
         if kept.away.is_none() {
             self.note_session(at, now);
         }
-        let mut shares = false;
-        for wish in wishes {
-            shares |= shared_parts(&wish.filter).is_some();
-            match over {
-                true => self.sessions[at].filters.push(wish.filter),
-                false => self.want_again(at, epoch, wish),
-            }
-        }
-        if shares {
-            // What a group waits for must be at hand when this member's time is over.
-            self.load(at);
+        for wish in wishes.into_iter().filter(|_| !over) {
+            self.want_again(at, epoch, wish);
         }
     }
 
@@ -159,7 +150,8 @@ impl Shard {
                 // One that the client may have begun to take is brought to its end, unless there is nothing left
                 // of it to send again.
                 let begun = row.waiting.qos == Qos::ExactlyOnce && row.seq <= sent_before;
-                if is_over(row.expires, time.1) && !row.received && !(begun && !row.waiting.message.payload.is_empty()) {
+                let goes_on = row.received || begun && !row.waiting.message.payload.is_empty();
+                if is_over(row.expires, time.1) && !goes_on {
                     over.push(row.seq);
                     return None;
                 }

@@ -2,12 +2,12 @@
 //! the hub: retained publishes and subscriptions take it, ordinary messages never do. Whoever sets one
 //! notes it for the vault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use model::limits::Limits;
 use model::message::SharedMessage;
-use model::{Filter, Topic};
+use model::{Filter, Millis, Topic};
 use parking_lot::RwLock;
 
 /// All retained messages.
@@ -22,8 +22,20 @@ struct Inner {
     // Ordered, so that a filter with a literal beginning reads only the topics that share it.
     messages: BTreeMap<Topic, SharedMessage>,
     bytes: usize,
+    /// When those that are not worth keeping for ever go.
+    ends: BTreeSet<(Millis, Topic)>,
     /// Counts all changes, so that the vault can order what shards tell it apart from each other.
     version: u64,
+}
+
+impl Inner {
+    fn remove(&mut self, topic: &Topic) {
+        let Some(old) = self.messages.remove(topic) else { return };
+        self.bytes -= old.cost_bytes();
+        if let Some(at) = old.expires {
+            self.ends.remove(&(at, topic.clone()));
+        }
+    }
 }
 
 /// Why a message was not retained.
@@ -40,22 +52,35 @@ impl Retained {
     /// [MQTT-3.3.1-10], [MQTT-3.3.1-11]. Returns the version of this change.
     pub fn set(&self, message: &SharedMessage) -> Result<u64, Full> {
         let mut inner = self.inner.write();
-        inner.version += 1;
-        let version = inner.version;
         let old = inner.messages.get(&message.topic).map_or(0, |m| m.cost_bytes());
-        if message.payload.is_empty() {
-            inner.messages.remove(&message.topic);
-            inner.bytes -= old;
-            return Ok(version);
+        if !message.payload.is_empty() {
+            let bytes = inner.bytes - old + message.cost_bytes();
+            let count = inner.messages.len() + usize::from(old == 0);
+            if bytes > self.limits.retained_bytes || count > self.limits.retained_messages {
+                return Err(Full);
+            }
         }
-        let bytes = inner.bytes - old + message.cost_bytes();
-        let count = inner.messages.len() + usize::from(old == 0);
-        if bytes > self.limits.retained_bytes || count > self.limits.retained_messages {
-            return Err(Full);
+        inner.remove(&message.topic);
+        if !message.payload.is_empty() {
+            inner.bytes += message.cost_bytes();
+            inner.ends.extend(message.expires.map(|at| (at, message.topic.clone())));
+            inner.messages.insert(message.topic.clone(), message.clone());
         }
-        inner.messages.insert(message.topic.clone(), message.clone());
-        inner.bytes = bytes;
-        Ok(version)
+        inner.version += 1;
+        Ok(inner.version)
+    }
+
+    /// Forgets one whose time is over by `now`. Returns its topic and the version of this change; ask until
+    /// there is none.
+    pub fn expire(&self, now: Millis) -> Option<(Topic, u64)> {
+        if self.inner.read().ends.first().is_none_or(|(at, _)| *at > now) {
+            return None;
+        }
+        let mut inner = self.inner.write();
+        let topic = inner.ends.first().filter(|(at, _)| *at <= now)?.1.clone();
+        inner.remove(&topic);
+        inner.version += 1;
+        Some((topic, inner.version))
     }
 
     /// Goes on counting versions behind `last`.
@@ -133,6 +158,25 @@ mod tests {
         }
         assert_eq!(retained.len(), 0);
         assert_eq!(retained.inner.read().bytes, 0);
+    }
+
+    #[test]
+    fn what_has_an_end_goes_when_it_comes_and_what_replaced_it_stays() {
+        let retained = Retained::default();
+        let until = |topic: &str, at: u64| {
+            let message = Message { expires: Some(Millis(at)), ..Message::clone(&message(topic, "1")) };
+            retained.set(&Arc::new(message)).unwrap()
+        };
+        until("a", 10);
+        until("b", 10);
+        until("c", 20);
+        until("c", 30);
+        let last = retained.set(&message("b", "for ever")).unwrap();
+        assert_eq!(retained.expire(Millis(9)), None);
+        assert_eq!(retained.expire(Millis(20)), Some((Topic::parse("a").unwrap(), last + 1)));
+        assert_eq!(retained.expire(Millis(20)), None);
+        assert_eq!(seen(&retained, "#", true), ["b", "c"]);
+        assert_eq!(retained.inner.read().ends.len(), 1);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use model::topic::Space;
 use model::{DeviceNumber, Filter, Message, Millis, Party, Qos, UnixMs};
 
 use crate::access;
-use crate::backlog::{Claim, Keeping};
+use crate::backlog::OnDisk;
+use crate::claims::Claim;
 use crate::commons::unix_at;
 use crate::journal::{Publishing, Then, Waits};
 use crate::mail::{Broadcast, Gathered, Mail};
@@ -51,7 +52,7 @@ impl Shard {
         }
         let mut accepted = Accepted::Now;
         if qos == Qos::ExactlyOnce {
-            match self.sessions[at].backlog_mut().claim(id) {
+            match self.sessions[at].backlog_mut().claims.begin(id) {
                 // What is owed already is not owed twice.
                 Claim::Waits if self.sessions[at].owes(token) => return Accepted::Later,
                 Claim::Waits => accepted = Accepted::Later,
@@ -59,11 +60,11 @@ impl Shard {
                 Claim::Kept => {}
                 Claim::New => {
                     accepted = self.take(at, conn, publish, now, unix);
-                    let backlog = self.sessions[at].backlog_mut();
+                    let claims = &mut self.sessions[at].backlog_mut().claims;
                     match accepted {
                         Accepted::Now => {}
-                        Accepted::Later => backlog.claim_waits(id, token),
-                        Accepted::Refused(_) => backlog.disclaim(id),
+                        Accepted::Later => claims.waits(id, token),
+                        Accepted::Refused(_) => claims.forget(id),
                     }
                 }
             }
@@ -276,12 +277,12 @@ impl Shard {
             let exactly_once = waiting.message.qos == Qos::ExactlyOnce;
             if let Some(promise) = gathering.filter(|_| exactly_once || note.is_some()) {
                 gathered.entry(promise).or_default().push(Gathered::Queued { note, shard, session: place, seq });
-                return Keeping::Together;
+                return OnDisk::Together;
             }
-            let Some(note) = note else { return Keeping::Not };
+            let Some(note) = note else { return OnDisk::NeedNot };
             // One who is there may acknowledge it before it is worth writing down.
             let due = if online && !held { now.plus_ms(u64::from(commons.limits.commit_window_ms)) } else { now };
-            Keeping::Noted(journal.note_for(note, promise, Some(Waits { session: place, held }), due))
+            OnDisk::Noted(journal.note_for(note, promise, Some(Waits { session: place, held }), due))
         };
         session.enqueue(waiting, &commons.limits, keep)
     }

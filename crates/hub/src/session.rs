@@ -8,7 +8,7 @@ use contract::{ConnId, Refusal, SessionId, Waiting, Will};
 use model::limits::{Limits, QueuePolicy};
 use model::{Filter, Millis, Party, ShortStr, UnixMs};
 
-use crate::backlog::{Backlog, Keeping};
+use crate::backlog::{Backlog, OnDisk};
 use crate::few::Few;
 use crate::sessions::Neighbours;
 
@@ -191,7 +191,7 @@ impl Session {
         &mut self,
         waiting: Waiting,
         limits: &Limits,
-        keep: impl FnOnce(u64, &Waiting) -> Keeping,
+        keep: impl FnOnce(u64, &Waiting) -> OnDisk,
     ) -> Result<(), Waiting> {
         self.backlog_mut().push(waiting, limits, keep)
     }

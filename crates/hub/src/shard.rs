@@ -307,6 +307,9 @@ impl Shard {
 
     /// Time passes: sessions whose keeping ended go, and what could not be read is asked for again.
     pub fn tick(&mut self, now: Millis, unix: UnixMs) {
+        if self.index == 0 {
+            self.expire_retained(now, unix);
+        }
         for place in std::mem::take(&mut self.unread) {
             if self.sessions.get(place.index as usize).is_some_and(|s| s.epoch == place.epoch) {
                 self.load(place.index as usize);
@@ -321,6 +324,7 @@ impl Shard {
             let Some(Away { ends, will_at, .. }) = session.away.as_deref().copied() else { return false };
             if ends.is_some_and(|ends| ends <= now) {
                 if self.must_stay(at) {
+                    self.load(at);
                     return true;
                 }
                 self.counters.sessions_away -= 1;

@@ -7,7 +7,7 @@ use contract::{
 use model::{Millis, Qos, UnixMs};
 
 use crate::access;
-use crate::backlog::Keeping;
+use crate::backlog::OnDisk;
 use crate::journal::{After, Waits};
 use crate::shard::Shard;
 use crate::shared::Member;
@@ -122,11 +122,11 @@ impl Hub for Verbs<'_> {
         let mut noted = None;
         let known = session.with_backlog(|b| {
             b.received(slot, |seq| match durable {
-                None => Keeping::Not,
+                None => OnDisk::NeedNot,
                 Some(session) => {
                     let number = journal.note(Note::Received(session, seq), now);
                     noted = Some(number + 1);
-                    Keeping::Noted(number)
+                    OnDisk::Noted(number)
                 }
             })
         });
@@ -172,7 +172,7 @@ impl Hub for Verbs<'_> {
     fn release(&mut self, id: u16) -> Released {
         let Some(at) = self.shard.session_of(self.conn) else { return Released::Unknown };
         let session = &mut self.shard.sessions[at];
-        let released = session.with_backlog(|b| b.release(id)).unwrap_or(Released::Unknown);
+        let released = session.with_backlog(|b| b.claims.release(id)).unwrap_or(Released::Unknown);
         if let (Released::Done, Some(session)) = (released, session.durable()) {
             self.noted(at, Note::Released(session, id));
         }

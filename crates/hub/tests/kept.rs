@@ -4,12 +4,14 @@
 use contract::store::StoreError;
 use model::Qos;
 use model::limits::Limits;
-use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{Connect, Kind, Level, Options, Properties, Property, PropertyList, Subscribe};
+use protocols::mqtt::codec::Kind;
 use testkit::{Disk, House};
 
 mod clients;
-use clients::{ack, answer, connect, connect_with_will, connect_without_will, house, publish, publish_as, received, subscribe};
+use clients::{
+    ack, answer, connect, connect_5, connect_with_will, connect_without_will, house, publish, publish_as, publish_for_s,
+    received, subscribe,
+};
 
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
@@ -314,34 +316,6 @@ fn a_will_comes_once_however_often_the_program_dies_over_it() {
 }
 
 #[test]
-fn a_group_keeps_its_backlog_and_another_member_gets_it_when_the_first_does_not_come_back() {
-    let (mut house, _) = house(3);
-    for (device, client) in [("a", "one"), ("c", "two")] {
-        let member = connect(&mut house, device, client, false);
-        subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
-        house.cut(member);
-    }
-    let sender = connect(&mut house, "b", "s", true);
-    for n in 0..4 {
-        publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
-    }
-    house.crash(2);
-    let member = connect(&mut house, "a", "one", false);
-    let mut jobs = received(&mut house, member).split_off(1);
-    assert_eq!(jobs.len(), 2);
-    // The other forgets its session: what waited there moves, also across another death of the program.
-    let other = connect(&mut house, "c", "two", true);
-    assert_eq!(received(&mut house, other), [FRESH]);
-    house.crash(3);
-    let member = connect(&mut house, "a", "one", false);
-    jobs.extend(received(&mut house, member).split_off(1));
-    let mut told: Vec<_> = jobs.iter().map(|job| job[4..5].to_owned()).collect();
-    told.sort();
-    told.dedup();
-    assert_eq!(told, ["0", "1", "2", "3"]);
-}
-
-#[test]
 fn sessions_end_after_their_time_also_across_a_death_and_a_clean_start_forgets_for_good() {
     let mut house = house_with_a_away(2, Qos::AtLeastOnce);
     house.crash(2);
@@ -583,76 +557,6 @@ fn a_will_speaks_also_when_the_wall_clock_was_set_back_while_its_client_was_away
 }
 
 #[test]
-fn what_a_group_waits_for_is_read_before_its_member_ends() {
-    let (mut house, _) = house(1);
-    let member = connect_without_will(&mut house, "c", "two", false);
-    let mut expiry = PropertyList::default();
-    expiry.push(Property::SessionExpiryS(60)).unwrap();
-    let (level, props) = (Level::V5, Properties::NONE);
-    let user = (Some("a"), Some(&b"secret"[..]));
-    let hello = Connect {
-        level,
-        clean: false,
-        keep_alive_s: 0,
-        props: expiry.view(),
-        client: "one",
-        will: None,
-        user: user.0,
-        password: user.1,
-    };
-    let mut bytes = Vec::new();
-    hello.encode(&mut bytes).unwrap();
-    Subscribe::encode(level, &mut bytes, 7, props, &[("$share/crew/job", Options::at(Qos::AtLeastOnce))]).unwrap();
-    let ending = house.connect(&PROTOCOL);
-    house.send(ending, &bytes);
-    house.cut(ending);
-    let sender = connect(&mut house, "b", "s", true);
-    publish(&mut house, sender, "job", b"1", Qos::AtLeastOnce);
-    subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
-    house.cut(member);
-    house.set_unreadable(true);
-    house.crash(1);
-    house.advance_ms(70_000);
-    house.set_unreadable(false);
-    house.advance_ms(2000);
-    assert_eq!(house.sessions(), (1, 1), "its time was over");
-    let member = connect_without_will(&mut house, "c", "two", false);
-    assert_eq!(received(&mut house, member), [PRESENT, "job 1 id=1"]);
-}
-
-#[test]
-fn what_a_group_waits_for_stays_when_a_member_starts_clean_before_it_was_read() {
-    for dies_again in [false, true] {
-        let (mut house, _) = house(3);
-        for (device, client) in [("a", "one"), ("c", "two")] {
-            let member = connect(&mut house, device, client, false);
-            subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
-            house.cut(member);
-        }
-        let sender = connect(&mut house, "b", "s", true);
-        for n in 0..4 {
-            publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
-        }
-        house.set_unreadable(true);
-        house.crash(2);
-        let fresh = connect(&mut house, "a", "one", true);
-        assert_eq!(received(&mut house, fresh), [FRESH]);
-        house.advance_ms(1000);
-        if dies_again {
-            house.crash(3);
-            let fresh = connect(&mut house, "a", "one", false);
-            assert_eq!(received(&mut house, fresh), [FRESH], "its end is for good");
-        }
-        house.set_unreadable(false);
-        house.advance_ms(3000);
-        let member = connect(&mut house, "c", "two", false);
-        let mut told: Vec<_> = received(&mut house, member)[1..].iter().map(|job| job[4..5].to_owned()).collect();
-        told.sort();
-        assert_eq!(told, ["0", "1", "2", "3"], "{dies_again}");
-    }
-}
-
-#[test]
 fn a_session_that_ends_as_its_client_comes_is_not_forgotten_before_its_will_is_said() {
     // However many batches reach the disk before the program dies. The witness lives on the other shard.
     for batches in 0..4 {
@@ -674,4 +578,21 @@ fn a_session_that_ends_as_its_client_comes_is_not_forgotten_before_its_will_is_s
         let said = received(&mut house, witness);
         assert_eq!(said.iter().filter(|packet| packet.starts_with("gone a")).count(), 1, "{batches}: {said:?}");
     }
+}
+
+#[test]
+fn a_retained_message_whose_time_is_over_takes_no_room_any_more() {
+    let (mut house, _) = house(2);
+    let sender = connect(&mut house, "b", "s", true);
+    publish_as(&mut house, sender, 1, true, "for/ever", b"1", Qos::AtLeastOnce);
+    let sender = connect_5(&mut house, "b", "five", 0);
+    publish_for_s(&mut house, sender, 2, true, "for/now", Qos::AtLeastOnce, 10);
+    let topics = |house: &House| {
+        let retained = house.vault().kept().retained;
+        retained.iter().map(|one| one.message.topic.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    house.crash(1);
+    assert_eq!(topics(&house), ["for/ever", "for/now"]);
+    house.advance_ms(11_000);
+    assert_eq!(topics(&house), ["for/ever"]);
 }

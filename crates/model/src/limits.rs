@@ -75,6 +75,9 @@ pub const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// Retained messages that one subscription may bring at once, beyond the queue's own limit: a house's
 /// worth. A subscription to more sees the first so many and the rest is counted as dropped.
 pub const RETAINED_BURST_MAX: usize = 10_000;
+/// Retained messages that one tick forgets because their time is over: a million that end at once neither
+/// hold a shard up nor fill its journal.
+pub const RETAINED_ENDS_PER_TICK_MAX: usize = 5000;
 /// Refusals per connection that the owner is told of; later ones are only counted, so that a device
 /// which tries a forbidden topic in a loop does not bury the others.
 pub const DENIALS_TOLD_MAX: u8 = 10;

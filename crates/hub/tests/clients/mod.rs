@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use model::{DeviceNumber, Qos};
 use protocols::mqtt::PROTOCOL;
-use protocols::mqtt::codec::{Connect, Kind, Level, Options, Packet, Properties, Publish, Subscribe, Will, put_ack};
+use protocols::mqtt::codec::{
+    Connect, Kind, Level, Options, Packet, Properties, Property, PropertyList, Publish, Subscribe, Will, put_ack,
+};
 use testkit::{House, LineId};
 
 /// A house with four devices.
@@ -48,6 +50,44 @@ fn connect_as(house: &mut House, device: &str, client: &str, clean: bool, will: 
     let line = house.connect(&PROTOCOL);
     house.send(line, &bytes);
     line
+}
+
+/// Connects with MQTT 5.0 and no will, for a session that is kept for so many seconds.
+pub fn connect_5(house: &mut House, device: &str, client: &str, keep_s: u32) -> LineId {
+    let mut expiry = PropertyList::default();
+    expiry.push(Property::SessionExpiryS(keep_s)).unwrap();
+    let hello = Connect {
+        level: Level::V5,
+        clean: false,
+        keep_alive_s: 0,
+        props: expiry.view(),
+        client,
+        will: None,
+        user: Some(device),
+        password: Some(b"secret"),
+    };
+    let mut bytes = Vec::new();
+    hello.encode(&mut bytes).unwrap();
+    let line = house.connect(&PROTOCOL);
+    house.send(line, &bytes);
+    line
+}
+
+/// Subscribes with MQTT 5.0.
+pub fn subscribe_5(house: &mut House, line: LineId, filter: &str, qos: Qos) {
+    let mut bytes = Vec::new();
+    Subscribe::encode(Level::V5, &mut bytes, 7, Properties::NONE, &[(filter, Options::at(qos))]).unwrap();
+    house.send(line, &bytes);
+}
+
+/// Publishes with MQTT 5.0 what is over after so many seconds.
+pub fn publish_for_s(house: &mut House, line: LineId, id: u16, retain: bool, topic: &str, qos: Qos, expiry_s: u32) {
+    let mut expiry = PropertyList::default();
+    expiry.push(Property::MessageExpiryS(expiry_s)).unwrap();
+    let mut bytes = Vec::new();
+    let publish = Publish { dup: false, qos, retain, topic, id, props: expiry.view(), payload: b"soon" };
+    publish.encode(Level::V5, &mut bytes).unwrap();
+    house.send(line, &bytes);
 }
 
 /// Subscribes.

@@ -43,7 +43,7 @@ pub fn missing(told: &Told<'_>) -> Vec<String> {
         let entrusted = before.will.is_some() || is_entrusted(told, who, before.life_from, now.opened);
         // That it was there again need not be on disk, and its time goes on from before.
         let unknown = before.keep_s != u32::MAX && told.is_died_over(before.hello);
-        if !over && !unknown && (entrusted || !told.died_between(before.opened, now.opened)) {
+        if !over && !unknown && (entrusted || !told.died_between(before.hello, now.opened)) {
             found.push(format!("session: that of {who} was to be kept and is gone at {} ms", told.at(now.opened)));
         }
     }
