@@ -50,11 +50,8 @@ fn worth(event: &Event) -> Worth {
 /// Whether an event is to be told at once. Devices come and go by the thousand, and nobody waits to hear of
 /// each: told together they cost one wake-up of this task and of those behind it, instead of one each.
 fn is_pressing(event: &Event) -> bool {
-    use Event::{Faulted, Knocked, LineClosed, LineOpened, Listening, PresenceChanged};
-    !matches!(
-        event,
-        LineOpened { .. } | LineClosed { .. } | Listening { .. } | PresenceChanged { .. } | Knocked { .. } | Faulted { .. }
-    )
+    use Event::{LineClosed, LineOpened, Listening, PresenceChanged};
+    !matches!(event, LineOpened { .. } | LineClosed { .. } | Listening { .. } | PresenceChanged { .. })
 }
 
 /// The bytes that an event holds in memory by its message.
