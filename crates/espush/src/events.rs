@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use contract::{Bus, Consumer, Event, Line, Refusal};
 use model::topic::Space;
 use model::{Message, limits};
 use net::Inbox;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::sleep;
 
 /// The queue of events.
 pub struct Events {
@@ -20,6 +22,8 @@ pub struct Events {
     line: Arc<dyn Line>,
     watchers: Arc<AtomicUsize>,
     dropped: AtomicU64,
+    /// Something came that is to be told at once.
+    pressing: Notify,
 }
 
 /// What a full queue does with an event.
@@ -41,6 +45,13 @@ fn worth(event: &Event) -> Worth {
         Event::Up { .. } | Event::Down { .. } | Event::Passed { .. } => Worth::Shown,
         _ => Worth::Fact,
     }
+}
+
+/// Whether an event is to be told at once. Devices come and go by the thousand, and nobody waits to hear of
+/// each: told together they cost one wake-up of this task and of those behind it, instead of one each.
+fn is_pressing(event: &Event) -> bool {
+    use Event::{LineClosed, LineOpened, Listening, PresenceChanged};
+    !matches!(event, LineOpened { .. } | LineClosed { .. } | Listening { .. } | PresenceChanged { .. })
 }
 
 /// The bytes that an event holds in memory by its message.
@@ -67,6 +78,7 @@ impl Events {
             line,
             watchers,
             dropped: AtomicU64::new(0),
+            pressing: Notify::new(),
         })
     }
 
@@ -98,7 +110,7 @@ impl Events {
 
     /// Tells `rooms` every event, until `stop` is used: then what is left, and then ends.
     pub async fn tell(self: Arc<Self>, rooms: Vec<Arc<dyn Consumer>>, mut stop: oneshot::Receiver<()>) {
-        let mut batch = Vec::new();
+        let (mut batch, mut further) = (Vec::new(), Vec::new());
         let mut stopping = false;
         let mut told = 0;
         loop {
@@ -113,6 +125,15 @@ impl Events {
                         stopping = true;
                         continue;
                     }
+                }
+                if !batch.iter().any(is_pressing) {
+                    tokio::select! {
+                        () = sleep(Duration::from_millis(limits::EVENTS_GATHERED_MS)) => {}
+                        () = self.pressing.notified() => {}
+                        _ = &mut stop => stopping = true,
+                    }
+                    self.inbox.take_now(&mut further);
+                    batch.append(&mut further);
                 }
             }
             let dropped = self.dropped();
@@ -136,8 +157,12 @@ impl Events {
 
 impl Bus for Events {
     fn emit(&self, batch: &mut Vec<Event>) {
+        let pressing = batch.iter().any(is_pressing);
         let admitted = batch.drain(..).filter(|event| self.admit(event));
         self.inbox.post(admitted);
+        if pressing {
+            self.pressing.notify_one();
+        }
     }
 
     fn watched(&self) -> bool {
@@ -194,6 +219,34 @@ mod tests {
     fn fact() -> Event {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
         Event::LineOpened { device: DeviceNumber(1), protocol: "mqtt", remote, firmware: None, at: UnixMs(0) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn facts_wait_for_each_other_but_not_with_what_somebody_waits_for() {
+        let events = Events::new(Arc::default(), Arc::new(Refused::default()));
+        let heard = Arc::new(Heard::default());
+        let (_stop, stopped) = oneshot::channel();
+        let telling = tokio::spawn(events.clone().tell(vec![heard.clone()], stopped));
+        let now = tokio::time::Instant::now();
+        let settle = async || {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        };
+        events.emit(&mut vec![fact()]);
+        settle().await;
+        events.emit(&mut vec![fact()]);
+        settle().await;
+        assert!(heard.0.lock().unwrap().is_empty());
+        events.emit(&mut vec![up(Some(1), 1)]);
+        settle().await;
+        assert_eq!(*heard.0.lock().unwrap(), ["fact", "fact", "upload"]);
+        events.emit(&mut vec![fact()]);
+        settle().await;
+        assert_eq!(now.elapsed(), Duration::ZERO, "nobody has moved the clock");
+        sleep(2 * Duration::from_millis(limits::EVENTS_GATHERED_MS)).await;
+        assert_eq!(heard.0.lock().unwrap().len(), 4);
+        telling.abort();
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 //! wait for it. Where points are is the caller's to say.
 
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use contract::store::Page;
@@ -12,6 +11,7 @@ use model::{AppId, DeviceId, DeviceNumber, Query, UnixMs, limits};
 
 use crate::devices::{DeviceFilter, DeviceView, LOOKED_AT_ONCE};
 use crate::roster::Record;
+use crate::words::Word;
 use crate::{Fleet, FleetError};
 
 /// A query with all that it takes to carry it out.
@@ -61,7 +61,7 @@ pub struct Reach {
     /// Whether it holds a line.
     pub online: bool,
     /// The protocol of its newest line; empty if it never had one.
-    pub protocol: Arc<str>,
+    pub protocol: Word,
 }
 
 impl Fleet {
@@ -89,7 +89,7 @@ impl Fleet {
         let mut found = Vec::with_capacity(devices.len());
         for step in devices.chunks(LOOKED_AT_ONCE) {
             let roster = self.roster.read();
-            found.extend(step.iter().filter_map(|number| roster.devices.get(number)).map(|record| Reach {
+            found.extend(step.iter().filter_map(|number| roster.devices.get(*number)).map(|record| Reach {
                 number: record.number,
                 id: record.id.clone(),
                 online: record.lines > 0,
@@ -103,8 +103,8 @@ impl Fleet {
         let mut selected = Selected::default();
         let roster = self.roster.read();
         for id in ids {
-            match roster.numbers.get(id.as_str()) {
-                Some(number) => selected.devices.push(*number),
+            match roster.devices.number_of(&id) {
+                Some(number) => selected.devices.push(number),
                 None if selected.unknown.contains(&id) => {}
                 None => selected.unknown.push(id),
             }
@@ -117,14 +117,14 @@ impl Fleet {
     fn walk(&self, audience: &Audience) -> Selected {
         let now = self.clock.unix();
         let mut selected = Selected::default();
-        let mut after = Bound::Unbounded;
+        let mut after = None;
         loop {
             let roster = self.roster.read();
-            let mut rest = roster.devices.range((after, Bound::Unbounded));
-            for (number, record) in rest.by_ref().take(LOOKED_AT_ONCE) {
-                after = Bound::Excluded(*number);
+            let mut rest = roster.devices.behind(after);
+            for record in rest.by_ref().take(LOOKED_AT_ONCE) {
+                after = Some(record.number);
                 if meant(record, audience, now) {
-                    selected.devices.push(*number);
+                    selected.devices.push(record.number);
                 }
             }
             if rest.next().is_none() {
@@ -173,10 +173,10 @@ impl Subject for Record {
         self.id.as_str()
     }
     fn name(&self) -> &str {
-        &self.name
+        Record::name(self)
     }
     fn alias(&self) -> &str {
-        &self.alias
+        Record::alias(self)
     }
     fn has_tag(&self, tag: &str) -> bool {
         self.tags.iter().any(|own| **own == *tag)
@@ -191,7 +191,7 @@ impl Subject for Record {
         self.lines > 0
     }
     fn since(&self) -> Option<UnixMs> {
-        self.since
+        Record::since(self)
     }
     fn protocol(&self) -> &str {
         &self.protocol

@@ -1,7 +1,6 @@
 //! Devices: registering, editing, finding, listing, removing. Presence is `presence`, logging in is `gate`.
 
 use std::borrow::Cow;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use contract::event::Change;
@@ -113,11 +112,10 @@ impl Fleet {
             let shown = {
                 let mut roster = fleet.roster.write();
                 let roster = &mut *roster;
-                let record = roster.devices.get_mut(&device.number).ok_or(FleetError::NoSuchDevice(id))?;
+                let record = roster.devices.get_mut(device.number).ok_or(FleetError::NoSuchDevice(id))?;
                 // Not the firmware: the device may have told a newer one meanwhile.
-                record.name = device.name.into();
-                record.alias = device.alias.into();
-                record.tags = device.tags.iter().map(|tag| roster.words.share(tag)).collect();
+                record.set_names(device.name, device.alias);
+                record.tags = roster.texts.share_all(&device.tags);
                 record.open = device.open;
                 view(record)
             };
@@ -136,7 +134,7 @@ impl Fleet {
             let number = device.number;
             let secret = secrets::new_device_secret();
             fleet.registry.put_device(device, Some(secret.clone())).await?;
-            if let Some(record) = fleet.roster.write().devices.get_mut(&number) {
+            if let Some(record) = fleet.roster.write().devices.get_mut(number) {
                 record.secret_hash = secrets::hash(secret.as_bytes());
             }
             fleet.line.kick(PartyKey::Device(number), refused("the device was given a new secret"), false);
@@ -169,39 +167,39 @@ impl Fleet {
 
     /// One device by its address.
     pub fn device_by_number(&self, number: DeviceNumber) -> Option<DeviceView> {
-        self.roster.read().devices.get(&number).map(|record| view(record))
+        self.roster.read().devices.get(number).map(view)
     }
 
     /// A device's address.
     pub fn number_of(&self, id: &str) -> Option<DeviceNumber> {
-        self.roster.read().numbers.get(id).copied()
+        self.roster.read().devices.number_of(id)
     }
 
     /// The id at an address.
     pub fn id_of(&self, number: DeviceNumber) -> Option<DeviceId> {
-        self.roster.read().devices.get(&number).map(|record| record.id.clone())
+        self.roster.read().devices.get(number).map(|record| record.id.clone())
     }
 
     /// Whether a device holds a line. `false` for one that does not exist.
     pub fn is_online(&self, number: DeviceNumber) -> bool {
-        self.roster.read().devices.get(&number).is_some_and(|record| record.lines > 0)
+        self.roster.read().devices.get(number).is_some_and(|record| record.lines > 0)
     }
 
     /// Devices by number. `cursor` is the `next` of the page before.
     pub fn devices(&self, filter: &DeviceFilter, cursor: Option<&str>, limit: usize) -> Result<Page<DeviceView>, FleetError> {
         let limit = limit.clamp(1, limits::PAGE_ROWS_MAX);
         let mut after = match cursor {
-            None => Bound::Unbounded,
-            Some(cursor) => Bound::Excluded(DeviceNumber(cursor.parse().map_err(|_| FleetError::BadCursor)?)),
+            None => None,
+            Some(cursor) => Some(DeviceNumber(cursor.parse().map_err(|_| FleetError::BadCursor)?)),
         };
         let now = self.clock.unix();
         let wanted = filter.q.as_deref().map(str::to_lowercase);
         let mut items: Vec<DeviceView> = Vec::new();
         loop {
             let roster = self.roster.read();
-            let mut rest = roster.devices.range((after, Bound::Unbounded));
-            for (number, record) in rest.by_ref().take(LOOKED_AT_ONCE) {
-                after = Bound::Excluded(*number);
+            let mut rest = roster.devices.behind(after);
+            for record in rest.by_ref().take(LOOKED_AT_ONCE) {
+                after = Some(record.number);
                 if !suits(record, filter, wanted.as_deref(), now) {
                     continue;
                 }
@@ -303,7 +301,7 @@ pub(crate) const REMOVED: Close = refused("the device was deleted");
 fn suits(record: &Record, filter: &DeviceFilter, wanted: Option<&str>, now: UnixMs) -> bool {
     filter.app.is_none_or(|app| record.app == app)
         && filter.online.is_none_or(|online| (record.lines > 0) == online)
-        && wanted.is_none_or(|text| [record.id.as_str(), &*record.name, &*record.alias].into_iter().any(|name| holds(name, text)))
+        && wanted.is_none_or(|text| [record.id.as_str(), record.name(), record.alias()].into_iter().any(|name| holds(name, text)))
         && filter.asked.as_ref().is_none_or(|asked| asked.query.matches(record, &*asked.points, now))
 }
 
@@ -325,7 +323,7 @@ fn choose_id(roster: &Roster, arriving: &Arriving, app: AppId, wanted: Option<&s
     if !has_room(roster, arriving) {
         return Err(FleetError::Limit { what: "devices", max: limits::DEVICES_MAX });
     }
-    let taken = |id: &DeviceId| roster.numbers.contains_key(id) || arriving.contains_key(id);
+    let taken = |id: &DeviceId| roster.devices.find(id.as_str()).is_some() || arriving.contains_key(id);
     let Some(wanted) = wanted else {
         // Forty bits against two million devices: a second turn is rare, a third unheard of.
         let mut made = std::iter::repeat_with(|| DeviceId::parse(&secrets::new_device_id())).flatten();

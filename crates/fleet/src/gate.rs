@@ -27,7 +27,7 @@ impl Gate for Fleet {
         match key {
             PartyKey::Device(number) => {
                 let roster = self.roster.read();
-                roster.devices.get(&number).map(|record| roster.admission(record).party)
+                roster.devices.get(number).map(|record| roster.admission(record).party)
             }
             PartyKey::Token(BRIDGE_TOKEN) => Some(bridge("of an earlier run").party),
             PartyKey::Token(id) => self.token_party(id),

@@ -14,6 +14,7 @@ mod logins;
 mod passwords;
 mod presence;
 mod proofs;
+mod records;
 mod registration;
 mod roster;
 mod secrets;
@@ -38,6 +39,7 @@ pub use error::{FleetError, Kind};
 pub use knocks::Knock;
 pub use signin::SigninCode;
 pub use tokens::{Caller, NewToken, TokenView};
+pub use words::Word;
 
 /// How the fleet is to behave.
 pub struct Settings {

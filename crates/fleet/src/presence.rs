@@ -68,22 +68,22 @@ impl Fleet {
         let (presence, new_firmware) = {
             let mut roster = self.roster.write();
             let roster = &mut *roster;
-            let Some(record) = roster.devices.get_mut(&device) else {
+            let Some(record) = roster.devices.get_mut(device) else {
                 // Removed while its line was being opened, perhaps too late for the kick of that moment.
                 self.line.kick(PartyKey::Device(device), REMOVED, true);
                 return;
             };
             if record.lines == 0 {
                 roster.online += 1;
-                record.since = Some(at);
-                record.why = roster.words.share(&format!("connected by {protocol}"));
+                record.set_since(at);
+                record.why = roster.texts.share(&format!("connected by {protocol}"));
             }
             record.lines = record.lines.saturating_add(1);
-            record.protocol = roster.words.share(protocol);
-            record.remote = Some(remote);
+            record.protocol = roster.texts.share(protocol);
+            record.remote = Some(remote.into());
             let firmware = firmware.map(readable).filter(|firmware| !firmware.is_empty() && *firmware != *record.firmware);
             if let Some(firmware) = &firmware {
-                record.firmware = roster.words.share(firmware);
+                record.firmware = roster.texts.share(firmware);
             }
             (record.presence(), firmware.is_some())
         };
@@ -105,7 +105,7 @@ impl Fleet {
         let presence = {
             let mut roster = self.roster.write();
             let roster = &mut *roster;
-            let Some(record) = roster.devices.get_mut(&device) else { return };
+            let Some(record) = roster.devices.get_mut(device) else { return };
             if record.lines != 1 {
                 // It has other lines, or the opening of this one was before our time.
                 record.lines = record.lines.saturating_sub(1);
@@ -113,8 +113,8 @@ impl Fleet {
             }
             record.lines = 0;
             roster.online -= 1;
-            record.since = Some(at);
-            record.why = roster.words.share(clip(&close.why, limits::NAME_BYTES_MAX));
+            record.set_since(at);
+            record.why = roster.texts.share(clip(&close.why, limits::NAME_BYTES_MAX));
             record.presence()
         };
         self.unkept.changed.lock().presence.insert(device);
@@ -152,11 +152,13 @@ impl Fleet {
     }
 
     async fn keep_presence(&self, devices: &HashSet<DeviceNumber>) -> Result<(), StoreError> {
-        let devices: Vec<DeviceNumber> = devices.iter().copied().collect();
+        let mut devices: Vec<DeviceNumber> = devices.iter().copied().collect();
+        // In the order in which they lie on disk: otherwise nearly every row would touch a page of its own.
+        devices.sort_unstable();
         for numbers in devices.chunks(BATCH_MAX) {
             let batch: Vec<_> = {
                 let roster = self.roster.read();
-                numbers.iter().filter_map(|number| roster.devices.get(number)).map(|r| (r.number, r.presence())).collect()
+                numbers.iter().filter_map(|number| roster.devices.get(*number)).map(|r| (r.number, r.presence())).collect()
             };
             self.registry.put_presence(batch).await?;
         }
@@ -170,7 +172,7 @@ impl Fleet {
             let _turn = self.edits.lock().await;
             let writes: Vec<Later<()>> = {
                 let roster = self.roster.read();
-                let known = numbers.iter().filter_map(|number| roster.devices.get(number));
+                let known = numbers.iter().filter_map(|number| roster.devices.get(*number));
                 known.map(|record| self.registry.put_device(record.device(), None)).collect()
             };
             for write in writes {

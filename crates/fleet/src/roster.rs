@@ -1,17 +1,18 @@
 //! All apps and devices as they stand in memory. A device's record is kept small, because there may be
 //! a million: texts that devices share are shared, empty ones take no memory of their own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::Admission;
 use contract::store::{RegistrySnapshot, SecretHash, StoredDevice};
 use model::app::ProtocolSettings;
-use model::{App, AppId, Device, DeviceId, DeviceNumber, Party, Presence, UnixMs};
+use model::{App, AppId, Device, DeviceId, DeviceNumber, Party, Presence, Remote, UnixMs};
 
+use crate::records::Records;
 use crate::secrets;
-use crate::words::Words;
+use crate::words::{Texts, Word, WordList};
 
 /// An app, ready for the gate.
 pub(crate) struct AppRecord {
@@ -35,29 +36,86 @@ pub(crate) struct Record {
     pub(crate) number: DeviceNumber,
     pub(crate) app: AppId,
     pub(crate) id: DeviceId,
-    pub(crate) name: Box<str>,
-    pub(crate) alias: Box<str>,
-    pub(crate) tags: Box<[Arc<str>]>,
-    pub(crate) firmware: Arc<str>,
+    /// What its owner calls it; most have no names.
+    names: Option<Box<Names>>,
+    pub(crate) tags: WordList,
+    pub(crate) firmware: Word,
     pub(crate) created: UnixMs,
     pub(crate) secret_hash: SecretHash,
     pub(crate) open: bool,
     /// How many lines are open.
     pub(crate) lines: u16,
-    pub(crate) since: Option<UnixMs>,
-    pub(crate) why: Arc<str>,
-    pub(crate) protocol: Arc<str>,
-    pub(crate) remote: Option<SocketAddr>,
+    /// [`UNSEEN`], or when it came or went last.
+    since: UnixMs,
+    pub(crate) why: Word,
+    pub(crate) protocol: Word,
+    pub(crate) remote: Option<Remote>,
+}
+
+const _: () = assert!(size_of::<Option<Record>>() <= 144, "a million of them lie here");
+
+/// Stands for never, in half the memory of an `Option`.
+const UNSEEN: UnixMs = UnixMs(i64::MIN);
+
+struct Names {
+    name: Box<str>,
+    alias: Box<str>,
 }
 
 impl Record {
+    /// A device that no line belongs to yet.
+    pub(crate) fn new(stored: StoredDevice, texts: &mut Texts) -> Record {
+        let StoredDevice { device, secret_hash, presence } = stored;
+        let mut record = Record {
+            number: device.number,
+            app: device.app,
+            id: device.id,
+            names: None,
+            tags: texts.share_all(&device.tags),
+            firmware: texts.share(&device.firmware),
+            created: device.created,
+            secret_hash,
+            open: device.open,
+            lines: 0,
+            since: presence.since.unwrap_or(UNSEEN),
+            why: texts.share(&presence.why),
+            protocol: texts.share(&presence.protocol),
+            remote: presence.remote.parse().ok().map(|remote: SocketAddr| remote.into()),
+        };
+        record.set_names(device.name, device.alias);
+        record
+    }
+
+    pub(crate) fn set_names(&mut self, name: String, alias: String) {
+        let any = !name.is_empty() || !alias.is_empty();
+        self.names = any.then(|| Box::new(Names { name: name.into(), alias: alias.into() }));
+    }
+
+    /// When it came or went last, if it was ever seen.
+    pub(crate) fn since(&self) -> Option<UnixMs> {
+        (self.since != UNSEEN).then_some(self.since)
+    }
+
+    /// It came or went.
+    pub(crate) fn set_since(&mut self, at: UnixMs) {
+        self.since = at;
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.names.as_ref().map_or("", |names| &names.name)
+    }
+
+    pub(crate) fn alias(&self) -> &str {
+        self.names.as_ref().map_or("", |names| &names.alias)
+    }
+
     pub(crate) fn device(&self) -> Device {
         Device {
             number: self.number,
             id: self.id.clone(),
             app: self.app,
-            name: self.name.to_string(),
-            alias: self.alias.to_string(),
+            name: self.name().to_owned(),
+            alias: self.alias().to_owned(),
             tags: self.tags.iter().map(|tag| tag.to_string()).collect(),
             firmware: self.firmware.to_string(),
             open: self.open,
@@ -68,10 +126,10 @@ impl Record {
     pub(crate) fn presence(&self) -> Presence {
         Presence {
             online: self.lines > 0,
-            since: self.since,
+            since: self.since(),
             why: self.why.to_string(),
             protocol: self.protocol.to_string(),
-            remote: self.remote.map(|remote| remote.to_string()).unwrap_or_default(),
+            remote: self.remote.as_ref().map(|remote| remote.addr().to_string()).unwrap_or_default(),
         }
     }
 }
@@ -79,13 +137,11 @@ impl Record {
 /// Apps and devices.
 pub(crate) struct Roster {
     pub(crate) apps: BTreeMap<AppId, AppRecord>,
-    /// By number, because lists go by number. Boxed: the tree's nodes are half empty.
-    pub(crate) devices: BTreeMap<DeviceNumber, Box<Record>>,
-    pub(crate) numbers: HashMap<DeviceId, DeviceNumber>,
+    pub(crate) devices: Records,
     pub(crate) online: usize,
     pub(crate) app_last: u32,
     pub(crate) device_last: u32,
-    pub(crate) words: Words,
+    pub(crate) texts: Texts,
 }
 
 /// Why a device that the store says is online is not: its line did not survive us.
@@ -96,12 +152,11 @@ impl Roster {
     pub(crate) fn new(snapshot: RegistrySnapshot, now: UnixMs) -> Roster {
         let mut roster = Roster {
             apps: snapshot.apps.into_iter().map(|app| (app.id, AppRecord::new(app))).collect(),
-            devices: BTreeMap::new(),
-            numbers: HashMap::with_capacity(snapshot.devices.len()),
+            devices: Records::default(),
             online: 0,
             app_last: snapshot.app_last,
             device_last: snapshot.device_last,
-            words: Words::new(),
+            texts: Texts::default(),
         };
         for mut stored in snapshot.devices {
             if stored.presence.online {
@@ -116,35 +171,16 @@ impl Roster {
 
     /// Adds a device that no line belongs to yet.
     pub(crate) fn insert(&mut self, stored: StoredDevice) -> &Record {
-        let StoredDevice { device, secret_hash, presence } = stored;
-        if let Some(app) = self.apps.get_mut(&device.app) {
+        if let Some(app) = self.apps.get_mut(&stored.device.app) {
             app.devices += 1;
         }
-        let record = Record {
-            number: device.number,
-            app: device.app,
-            id: device.id.clone(),
-            name: device.name.into(),
-            alias: device.alias.into(),
-            tags: device.tags.iter().map(|tag| self.words.share(tag)).collect(),
-            firmware: self.words.share(&device.firmware),
-            created: device.created,
-            secret_hash,
-            open: device.open,
-            lines: 0,
-            since: presence.since,
-            why: self.words.share(&presence.why),
-            protocol: self.words.share(&presence.protocol),
-            remote: presence.remote.parse().ok(),
-        };
-        self.numbers.insert(device.id, device.number);
-        self.devices.entry(device.number).insert_entry(Box::new(record)).into_mut()
+        let record = Record::new(stored, &mut self.texts);
+        self.devices.insert(record)
     }
 
     /// Forgets a device. Whether it was there.
     pub(crate) fn remove(&mut self, number: DeviceNumber) -> bool {
-        let Some(record) = self.devices.remove(&number) else { return false };
-        self.numbers.remove(&record.id);
+        let Some(record) = self.devices.remove(number) else { return false };
         self.online -= usize::from(record.lines > 0);
         if let Some(app) = self.apps.get_mut(&record.app) {
             app.devices -= 1;
@@ -154,7 +190,7 @@ impl Roster {
 
     /// A device by its id.
     pub(crate) fn find(&self, id: &str) -> Option<&Record> {
-        self.numbers.get(id).and_then(|number| self.devices.get(number)).map(Box::as_ref)
+        self.devices.find(id)
     }
 
     /// How the hub gets to know a device.

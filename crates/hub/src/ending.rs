@@ -6,7 +6,8 @@ use contract::{Answer, Close, ConnId, Ending, Event, Fault, Note, PromiseId, Ses
 use model::{Filter, Message, Millis, Party, PartyKey, UnixMs, limits};
 
 use crate::access;
-use crate::shard::{ConnState, Shard, is_grouped};
+use crate::session::Away;
+use crate::shard::{ConnState, Shard};
 use crate::shared;
 
 impl Shard {
@@ -15,10 +16,9 @@ impl Shard {
         let Some(at) = self.session_of(id) else { return };
         let Some(conn) = self.conn(id) else { return };
         conn.state = ConnState::Over;
-        let (protocol, remote) = (conn.protocol, conn.remote);
+        let Some((protocol, remote)) = self.peer_of(id) else { return };
         let session = &mut self.sessions[at];
         session.conn = None;
-        session.away = unix;
         session.owe_nothing();
         let party = session.party.clone();
         let unsent = session.with_backlog(|b| b.line_lost(party.device())).unwrap_or_default();
@@ -40,14 +40,14 @@ impl Shard {
         }
         self.counters.sessions_away += 1;
         let epoch = session.epoch;
-        session.ends = (session.keep_s != u32::MAX).then(|| now.plus_s(u64::from(session.keep_s)));
-        session.will_at = session.will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
-        if session.will_at == Some(now) {
+        let ends = (session.keep_s != u32::MAX).then(|| now.plus_s(u64::from(session.keep_s)));
+        let will_at = session.will.as_ref().map(|will| now.plus_s(u64::from(will.delay_s)));
+        session.away = Some(Box::new(Away { since: unix, ends, will_at }));
+        if will_at == Some(now) {
             self.will_due(at, now, unix);
         }
         self.note_session(at, now.plus_ms(u64::from(self.commons.limits.commit_window_ms)));
-        let session = &self.sessions[at];
-        if session.ends.is_some() || session.will_at.is_some() {
+        if self.sessions[at].away.as_ref().is_some_and(|away| away.awaits()) {
             self.ending.push((at, epoch));
         }
     }
@@ -55,7 +55,9 @@ impl Shard {
     /// The time of a session's will has come.
     pub(crate) fn will_due(&mut self, at: usize, now: Millis, unix: UnixMs) {
         let session = &mut self.sessions[at];
-        session.will_at = None;
+        if let Some(away) = &mut session.away {
+            away.will_at = None;
+        }
         let Some(will) = session.will.take() else { return };
         let party = session.party.clone();
         let said = session.kept.as_mut().map(|kept| Note::WillSaid(kept.id, std::mem::take(&mut kept.will)));
@@ -66,7 +68,7 @@ impl Shard {
     pub(crate) fn share_online(&mut self, at: usize, online: bool) {
         let session = &self.sessions[at];
         let place = SessionPlace { index: at as u32, epoch: session.epoch };
-        for filter in &session.filters {
+        for filter in session.filters.iter() {
             if let Some((group, filter)) = shared_parts(filter) {
                 self.commons.groups.set_online(group, &filter, self.index, place, online);
             }
@@ -117,7 +119,8 @@ impl Shard {
         self.set_keep_s(at, 0);
         self.unname(at);
         let session = &mut self.sessions[at];
-        session.ends = Some(now);
+        let away = session.away.as_deref().copied().unwrap_or(Away { since: unix, ends: None, will_at: None });
+        session.away = Some(Box::new(Away { ends: Some(now), ..away }));
         self.ending.push((at, session.epoch));
         self.counters.sessions_away += 1;
         self.note_session(at, now);
@@ -132,21 +135,12 @@ impl Shard {
 
     /// A session is found no more, by its name or by what it subscribed to.
     fn unname(&mut self, at: usize) {
-        let key = self.sessions[at].key();
-        if self.by_key.get(&key) == Some(&at) {
-            self.by_key.remove(&key);
-        }
+        self.sessions.unname(at);
         let (filters, epoch) = (std::mem::take(&mut self.sessions[at].filters), self.sessions[at].epoch);
-        for filter in &filters {
+        for filter in filters.iter() {
             self.unwant(at, epoch, filter);
         }
         self.sessions[at].filters = filters;
-        if let Some(all) = self.by_party.get_mut(&key.owner) {
-            all.retain(|place| *place as usize != at);
-            if all.is_empty() {
-                self.by_party.remove(&key.owner);
-            }
-        }
     }
 
     /// Forgets a session without a line and everything that waits in it. A will that was still to come
@@ -172,12 +166,7 @@ impl Shard {
     }
 
     pub(crate) fn kick(&mut self, whom: PartyKey, why: &Close, forget: bool, now: Millis, unix: UnixMs) {
-        let all = match is_grouped(&whom) {
-            true => self.by_party.get(&whom).cloned().unwrap_or_default(),
-            false => self.sessions.iter().filter(|(_, s)| s.party.key() == whom).map(|(at, _)| at as u32).collect(),
-        };
-        for at in all {
-            let at = at as usize;
+        for at in self.sessions.of(whom) {
             if let Some(conn) = self.sessions[at].conn {
                 if forget {
                     // Gone for good: its session must not wait for it, nor its will speak for it.

@@ -10,8 +10,8 @@ use model::{Millis, Party, UnixMs};
 
 use crate::journal::After;
 use crate::mail::Transfer;
-use crate::session::{KeptAs, Session, SessionKey};
-use crate::shard::{ConnState, Shard, home_shard, is_grouped};
+use crate::session::{KeptAs, Session};
+use crate::shard::{ConnState, Shard, home_shard};
 
 /// The app's setting that says what happens when a queue is full.
 const QUEUE_SETTING: &str = "session.queue";
@@ -29,7 +29,7 @@ impl Shard {
         if hello.client.len() > limits::CLIENT_ID_BYTES_MAX {
             return self.decided(id, hello, Err(Refusal::BadClientId), now, unix);
         }
-        let remote = conn.remote;
+        let Some((_, remote)) = self.peer_of(id) else { return };
         match self.gate.admit(&hello.login, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 }) {
             Some(verdict) => self.decided(id, hello, verdict, now, unix),
             None => {
@@ -45,7 +45,7 @@ impl Shard {
         let index = self.index;
         let Some(conn) = self.conn(id) else { return };
         debug_assert!(matches!(conn.state, ConnState::New | ConnState::In(_)), "a hello that is decided upon has its proof");
-        let remote = conn.remote;
+        let Some((_, remote)) = self.peer_of(id) else { return };
         self.gate.scram(user, remote, Ticket { shard: index, conn: id, session: None, promise: None, token: 0 });
     }
 
@@ -55,7 +55,7 @@ impl Shard {
         match verdict {
             Err(refusal) => {
                 conn.state = ConnState::Over;
-                let (protocol, remote) = (conn.protocol, conn.remote);
+                let Some((protocol, remote)) = self.peer_of(id) else { return };
                 self.counters.refused += 1;
                 self.work.events.push(Event::Knocked { protocol, remote, claim: hello.login.claim(), refusal, at: unix });
                 self.work.answers.push((id, Answer::Refused(refusal)));
@@ -82,7 +82,7 @@ impl Shard {
             let name = format!("auto-{}-{}", self.index, self.names_given);
             let name: Arc<str> = name.into();
             // One that was given in an earlier run may still be somebody's.
-            let free = !self.by_key.contains_key(&SessionKey::new(party, name.clone()));
+            let free = self.sessions.find(party.key(), &name).is_none();
             if free && home_shard(party, &name, self.shards) == self.index {
                 return name;
             }
@@ -93,8 +93,7 @@ impl Shard {
     pub(crate) fn enter(&mut self, id: ConnId, hello: Hello, admission: Admission, now: Millis, unix: UnixMs) {
         let client: Arc<str> = if hello.client.is_empty() { self.new_name(&admission.party) } else { hello.client.into() };
         let party = admission.party.as_client(&client);
-        let key = SessionKey::new(&party, client.clone());
-        let mut known = self.by_key.get(&key).copied();
+        let mut known = self.sessions.find(party.key(), &client);
         let mut ending = None;
         if let Some(at) = known {
             if let Some(old) = self.sessions[at].conn {
@@ -103,12 +102,13 @@ impl Shard {
                 self.line_gone(old, &close, now, unix);
                 self.work.answers.push((old, Answer::Closing { ending: Ending::TakenOver, close }));
                 // A session that was not to outlive its line ended with it.
-                known = self.by_key.get(&key).copied();
+                known = self.sessions.find(party.key(), &client);
             }
             if let Some(at) = known {
                 self.counters.sessions_away -= 1;
                 // Its time may be over since the last tick, or since the program was there last.
-                let (ends, will_at) = (self.sessions[at].ends, self.sessions[at].will_at);
+                let away = self.sessions[at].away.as_deref().copied();
+                let (ends, will_at) = away.map_or((None, None), |away| (away.ends, away.will_at));
                 if hello.clean || ends.is_some_and(|ends| ends <= now) {
                     // With its will, if that was still to come: both are on disk in one go.
                     let was_kept = self.sessions[at].kept.is_some();
@@ -125,15 +125,14 @@ impl Shard {
         let resumed = known.is_some();
         // Also by an earlier line of this client, which was gone before it could be told.
         let forgot = self.forgetting > self.journal.kept();
-        let at = known.unwrap_or_else(|| self.new_session(key, party.clone()));
+        let at = known.unwrap_or_else(|| self.new_session(&client, party.clone()));
         let app_says = admission.settings.get(QUEUE_SETTING).and_then(|word| QueuePolicy::parse(word));
         let queue_policy = app_says.unwrap_or(self.commons.limits.queue_policy);
         let session = &mut self.sessions[at];
         session.conn = Some(id);
         session.party = party.clone();
-        session.ends = None;
         // Back in time: a will that waited is not needed [MQTT-3.1.3-9].
-        session.will_at = None;
+        session.away = None;
         session.in_flight_max = hello.inflight_max.clamp(1, self.commons.limits.in_flight);
         session.queue_policy = queue_policy;
         session.told_full = false;
@@ -152,8 +151,8 @@ impl Shard {
             kept.here = self.journal.next();
         }
         let Some(conn) = self.conn(id) else { return };
-        conn.state = ConnState::In(at);
-        let (protocol, remote) = (conn.protocol, conn.remote);
+        conn.state = ConnState::In(at as u32);
+        let Some((protocol, remote)) = self.peer_of(id) else { return };
         self.counters.welcomed += 1;
         let welcome = Answer::Welcome(Welcome {
             party: party.clone(),
@@ -204,18 +203,15 @@ impl Shard {
     }
 
     /// A session of that name, with nothing in it.
-    pub(crate) fn new_session(&mut self, key: SessionKey, party: Arc<Party>) -> usize {
-        let at = self.nameless_session(key.client.clone(), party.clone());
-        self.by_key.insert(key, at);
-        if is_grouped(&party.key()) {
-            self.by_party.entry(party.key()).or_default().push(at as u32);
-        }
+    pub(crate) fn new_session(&mut self, client: &str, party: Arc<Party>) -> usize {
+        let at = self.nameless_session(client, party);
+        self.sessions.name(at);
         at
     }
 
     /// A session that nobody finds.
-    pub(crate) fn nameless_session(&mut self, client: Arc<str>, party: Arc<Party>) -> usize {
+    pub(crate) fn nameless_session(&mut self, client: &str, party: Arc<Party>) -> usize {
         self.epoch_last = self.epoch_last.wrapping_add(1);
-        self.sessions.insert(Session::new(client, party, self.epoch_last))
+        self.sessions.insert(Session::new(client.into(), party, self.epoch_last))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use contract::session::Peer;
 use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Login, Note, Protocol, Session, SessionId, SessionPlace};
 use model::limits::{self, Limits};
-use model::{Millis, UnixMs};
+use model::{Due, Millis, UnixMs};
 
 use crate::mail::{Broadcast, Counters, Mail, Transfer};
 use crate::shard::Shard;
@@ -57,15 +57,30 @@ struct Seat {
 struct Line {
     machine: Box<dyn Session>,
     /// Input that the machine has not used yet.
-    tail: Vec<u8>,
-    wake_at: Option<Millis>,
-    /// The earliest time for which the wheel has an entry.
-    armed: Option<Millis>,
+    #[expect(clippy::box_collection, reason = "idle connections have none and pay one pointer for it")]
+    tail: Option<Box<Vec<u8>>>,
+    wake_at: Due,
     /// Bytes that the peer has not read yet, as the wire last told.
-    unsent_bytes: usize,
-    protocol: &'static str,
-    remote: SocketAddr,
+    unsent_bytes: u32,
 }
+
+impl Line {
+    fn new(machine: Box<dyn Session>, tail: Vec<u8>, wake_at: Option<Millis>) -> Line {
+        let mut line = Line { machine, tail: None, wake_at: wake_at.into(), unsent_bytes: 0 };
+        line.keep_tail(tail);
+        line
+    }
+
+    fn keep_tail(&mut self, tail: Vec<u8>) {
+        self.tail = (!tail.is_empty()).then(|| Box::new(tail));
+    }
+
+    fn take_tail(&mut self) -> Vec<u8> {
+        self.tail.take().map(|tail| *tail).unwrap_or_default()
+    }
+}
+
+const _: () = assert!(size_of::<Seat>() <= 48, "a million of them lie here");
 
 /// The floor.
 pub struct Floor {
@@ -79,7 +94,7 @@ pub struct Floor {
     cuts: Vec<usize>,
     /// Why the machine just called wants to close.
     closing: Option<Close>,
-    due: Vec<ConnId>,
+    due: Vec<u32>,
     ended: Vec<Ended>,
     now: Millis,
     unix: UnixMs,
@@ -151,7 +166,7 @@ impl Floor {
 
     /// A connection was made, from either side, and this machine speaks on it.
     pub fn open_machine(&mut self, protocol: &'static str, machine: Box<dyn Session>, remote: SocketAddr, wire: &mut impl Wire) {
-        let conn = self.seat(Line { machine, tail: Vec::new(), wake_at: None, armed: None, unsent_bytes: 0, protocol, remote });
+        let conn = self.seat(Line::new(machine, Vec::new(), None));
         self.hub.opened(conn, protocol, remote);
         self.call(conn, |machine, cx| machine.on_open(cx));
         self.wind_up(conn, wire);
@@ -166,7 +181,7 @@ impl Floor {
     /// A connection arrived from another shard.
     pub fn arrive(&mut self, moving: Moving, wire: &mut impl Wire) {
         let Moving { machine, tail, wake_at, protocol, remote, transfer } = moving;
-        let conn = self.seat(Line { machine, tail, wake_at, armed: None, unsent_bytes: 0, protocol, remote });
+        let conn = self.seat(Line::new(machine, tail, wake_at));
         self.arm(conn);
         self.hub.opened(conn, protocol, remote);
         self.hub.arrived(conn, *transfer, self.now, self.unix);
@@ -181,19 +196,19 @@ impl Floor {
     /// Bytes came in.
     pub fn bytes(&mut self, conn: ConnId, input: &[u8], wire: &mut impl Wire) {
         let Some(line) = self.line(conn) else { return };
-        if line.tail.is_empty() {
+        if line.tail.is_none() {
             let used = self.call(conn, |machine, cx| machine.on_bytes(cx, input)).unwrap_or(0);
             if let Some(line) = self.line(conn)
                 && used < input.len()
             {
-                line.tail = input[used..].to_vec();
+                line.keep_tail(input[used..].to_vec());
             }
         } else {
-            line.tail.extend_from_slice(input);
+            line.tail.get_or_insert_default().extend_from_slice(input);
             self.show_tail(conn);
         }
         let tail_max = self.hub.limits().packet_bytes + TAIL_BYTES_OVER;
-        if self.line(conn).is_some_and(|line| line.tail.len() > tail_max) {
+        if self.line(conn).is_some_and(|line| line.tail.as_ref().is_some_and(|tail| tail.len() > tail_max)) {
             self.finish(conn, Close { fault: Fault::Peer, why: "sent too much before it was let in".into() }, wire);
         }
         self.wind_up(conn, wire);
@@ -203,7 +218,7 @@ impl Floor {
     /// The peer read some of what was waiting; `unsent_bytes` still wait.
     pub fn drained(&mut self, conn: ConnId, unsent_bytes: usize, wire: &mut impl Wire) {
         let Some(line) = self.line(conn) else { return };
-        line.unsent_bytes = unsent_bytes;
+        line.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
         self.deliver(conn, wire);
         self.flush(wire);
     }
@@ -224,12 +239,11 @@ impl Floor {
     pub fn tick(&mut self, wire: &mut impl Wire) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.now, &mut due);
-        for conn in due.drain(..) {
-            let now = self.now;
+        for index in due.drain(..) {
+            let (now, conn) = (self.now, ConnId { index, generation: self.seats[index as usize].generation });
             let Some(line) = self.line(conn) else { continue };
-            line.armed = None;
-            if line.wake_at.is_some_and(|at| at <= now) {
-                line.wake_at = None;
+            if line.wake_at.at().is_some_and(|at| at <= now) {
+                line.wake_at = Due::NEVER;
                 self.call(conn, |machine, cx| machine.on_timer(cx));
                 self.wind_up(conn, wire);
             } else {
@@ -335,6 +349,7 @@ impl Floor {
     fn call<T>(&mut self, conn: ConnId, into: impl FnOnce(&mut dyn Session, &mut Context<'_>) -> T) -> Option<T> {
         let seat = self.seats.get_mut(conn.index as usize).filter(|seat| seat.generation == conn.generation)?;
         let line = seat.line.as_mut()?;
+        let mut wake_at = line.wake_at.at();
         let mut hub = self.hub.verbs(conn, self.now, self.unix);
         let mut cx = Context {
             now: self.now,
@@ -342,16 +357,18 @@ impl Floor {
             out: &mut self.out,
             cuts: &mut self.cuts,
             hub: &mut hub,
-            wake_at: &mut line.wake_at,
+            wake_at: &mut wake_at,
             closing: &mut self.closing,
         };
-        Some(into(&mut *line.machine, &mut cx))
+        let result = into(&mut *line.machine, &mut cx);
+        line.wake_at = wake_at.into();
+        Some(result)
     }
 
     /// Shows the machine what it has not used yet.
     fn show_tail(&mut self, conn: ConnId) {
         let Some(line) = self.line(conn) else { return };
-        let mut tail = std::mem::take(&mut line.tail);
+        let mut tail = line.take_tail();
         let used = self.call(conn, |machine, cx| machine.on_bytes(cx, &tail)).unwrap_or(0);
         if let Some(line) = self.line(conn)
             && used < tail.len()
@@ -361,7 +378,7 @@ impl Floor {
             if used > 0 {
                 tail.shrink_to_fit();
             }
-            line.tail = tail;
+            line.keep_tail(tail);
         }
     }
 
@@ -379,8 +396,10 @@ impl Floor {
         self.cuts.clear();
         let closing = self.closing.take();
         let Some(line) = self.line(conn) else { return };
-        line.unsent_bytes = written.unwrap_or(line.unsent_bytes);
-        let unsent_bytes = line.unsent_bytes;
+        if let Some(unsent_bytes) = written {
+            line.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
+        }
+        let unsent_bytes = line.unsent_bytes as usize;
         if let Some(close) = closing {
             self.finish(conn, close, wire);
         } else if unsent_bytes > limits::UNSENT_BYTES_MAX {
@@ -392,19 +411,15 @@ impl Floor {
 
     /// Makes sure that the wheel fires no later than the machine's wake-up time.
     fn arm(&mut self, conn: ConnId) {
-        let Some(line) = self.line(conn) else { return };
-        if let Some(at) = line.wake_at
-            && line.armed.is_none_or(|armed| at < armed)
-        {
-            line.armed = Some(at);
-            self.wheel.insert(conn, at);
+        if let Some(at) = self.line(conn).and_then(|line| line.wake_at.at()) {
+            self.wheel.set(conn.index, at);
         }
     }
 
     fn deliver(&mut self, conn: ConnId, wire: &mut impl Wire) {
         loop {
             let Some(line) = self.line(conn) else { return };
-            if line.unsent_bytes >= limits::UNSENT_BYTES_HIGH || self.closing.is_some() {
+            if line.unsent_bytes as usize >= limits::UNSENT_BYTES_HIGH || self.closing.is_some() {
                 break;
             }
             let Some(delivery) = self.hub.next_delivery(conn, self.now, self.unix) else { break };
@@ -436,7 +451,7 @@ impl Floor {
                     _ => None,
                 };
                 self.call(conn, |machine, cx| machine.on_answer(cx, answer));
-                if welcome && self.closing.is_none() && self.line(conn).is_some_and(|line| !line.tail.is_empty()) {
+                if welcome && self.closing.is_none() && self.line(conn).is_some_and(|line| line.tail.is_some()) {
                     self.show_tail(conn);
                 }
                 self.wind_up(conn, wire);
@@ -445,20 +460,24 @@ impl Floor {
                 }
             }
             for (conn, to, transfer) in std::mem::take(&mut self.hub.work().transfers) {
-                let Some(line) = self.unseat(conn) else { continue };
+                let Some(mut line) = self.unseat(conn) else { continue };
+                let Some((protocol, remote)) = self.hub.peer_of(conn) else { continue };
                 let gone = Close { fault: Fault::Nobody, why: "goes on at its home shard".into() };
                 self.hub.closed(conn, &gone, self.now, self.unix);
-                let Line { machine, tail, wake_at, protocol, remote, .. } = line;
-                wire.hand_over(conn, to, Moving { machine, tail, wake_at, protocol, remote, transfer });
+                let (tail, wake_at) = (line.take_tail(), line.wake_at.at());
+                wire.hand_over(conn, to, Moving { machine: line.machine, tail, wake_at, protocol, remote, transfer });
             }
         }
     }
 
     fn finish(&mut self, conn: ConnId, close: Close, wire: &mut impl Wire) {
-        let Some(line) = self.unseat(conn) else { return };
+        if self.unseat(conn).is_none() {
+            return;
+        }
+        let peer = self.hub.peer_of(conn);
         wire.close(conn);
         self.hub.closed(conn, &close, self.now, self.unix);
-        self.ended.push(Ended { conn, protocol: line.protocol, remote: line.remote, close });
+        self.ended.extend(peer.map(|(protocol, remote)| Ended { conn, protocol, remote, close }));
     }
 
     fn unseat(&mut self, conn: ConnId) -> Option<Line> {
@@ -466,6 +485,7 @@ impl Floor {
         let line = seat.line.take()?;
         seat.generation = seat.generation.wrapping_add(1);
         self.free.push(conn.index);
+        self.wheel.clear(conn.index);
         Some(line)
     }
 }

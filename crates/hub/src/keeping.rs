@@ -43,9 +43,9 @@ impl Shard {
         let note = Note::Session(KeptSession {
             id: kept.id,
             owner: session.party.key(),
-            client: session.client.clone(),
+            client: session.client.as_str().into(),
             keep_s: session.keep_s,
-            away: session.conn.is_none().then_some(session.away),
+            away: session.away.as_ref().map(|away| away.since),
             sent,
         });
         self.journal.note(note, due);

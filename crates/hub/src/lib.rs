@@ -14,8 +14,11 @@
 //! | `verbs` | what machines may ask |
 //! | `access` | who may publish and subscribe where; `me/…` becomes `dev/<id>/…` |
 //! | `session` | what is kept for one client, with or without a line |
+//! | `sessions` | all of a shard, by place, name and party |
 //! | `backlog` | its queue, what is in flight, open exactly-once publishes |
-//! | `subscriptions` | exact filters in a map, wildcards in a trie |
+//! | `few` | a list of mostly one |
+//! | `subscriptions` | filters by name and by beginning in tables, other wildcards in a trie |
+//! | `entries` | who wants one filter |
 //! | `shared` | `$share/…`: one member of a group gets it, wherever it lives |
 //! | `retained` | last values, shared by all shards |
 //! | `routing` | from a publish to queues, to other shards and to the platform |
@@ -30,6 +33,8 @@ mod claims;
 mod commons;
 mod ending;
 mod entering;
+mod entries;
+mod few;
 mod floor;
 mod journal;
 mod keeping;
@@ -38,6 +43,7 @@ mod restore;
 mod retained;
 mod routing;
 mod session;
+mod sessions;
 mod shard;
 mod shared;
 mod subscriptions;

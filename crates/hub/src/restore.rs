@@ -12,7 +12,7 @@ use model::{Message, Millis, Party, Qos, UnixMs};
 use crate::backlog::Backlog;
 use crate::commons::Commons;
 use crate::ending::shared_parts;
-use crate::session::{KeptAs, SessionKey};
+use crate::session::{Away, KeptAs};
 use crate::shard::Shard;
 use crate::shared::Member;
 use crate::subscriptions::Entry;
@@ -59,15 +59,17 @@ impl Shard {
         let Returned { session: kept, mut wills, wishes, claims, seq_last } = returned;
         let will = wills.pop();
         let party = party.as_client(&kept.client);
-        let key = SessionKey::new(&party, kept.client.clone());
         // They come the newest first, and of two of one name only that one counts: the other was ending when the
         // program died, and only its will is still to be said, and what its groups are to have of its queue.
-        let over = self.by_key.contains_key(&key);
-        let at = if over { self.nameless_session(key.client, party) } else { self.new_session(key, party) };
+        let over = self.sessions.find(party.key(), &kept.client).is_some();
+        let at = match over {
+            true => self.nameless_session(&kept.client, party),
+            false => self.new_session(&kept.client, party),
+        };
         let session = &mut self.sessions[at];
         let sent_before = if kept.away.is_some() { kept.sent } else { u64::MAX };
         // Nobody has left in the future: the wall clock was set back.
-        session.away = kept.away.unwrap_or(unix).min(unix);
+        let since = kept.away.unwrap_or(unix).min(unix);
         session.kept = Some(Box::new(KeptAs {
             id: kept.id,
             will: will.as_ref().map_or(0, |(number, _)| *number),
@@ -81,15 +83,17 @@ impl Shard {
         for (number, will) in wills {
             self.overdue.push((session.party.clone(), will, Note::WillSaid(kept.id, number)));
         }
-        let gone = millis_at(time, session.away);
+        let gone = millis_at(time, since);
         let keep_s = if over { 0 } else { kept.keep_s };
-        session.ends = (keep_s != u32::MAX).then(|| gone.plus_s(u64::from(keep_s)));
-        session.will_at = session.will.as_ref().map(|will| gone.plus_s(u64::from(will.delay_s)));
+        let ends = (keep_s != u32::MAX).then(|| gone.plus_s(u64::from(keep_s)));
+        let will_at = session.will.as_ref().map(|will| gone.plus_s(u64::from(will.delay_s)));
+        let away = Away { since, ends, will_at };
+        session.away = Some(Box::new(away));
         if seq_last > 0 || !claims.is_empty() {
             *session.backlog_mut() = Backlog::returned(seq_last, claims);
         }
         let epoch = session.epoch;
-        if session.ends.is_some() || session.will_at.is_some() {
+        if away.awaits() {
             self.ending.push((at, epoch));
         }
         self.counters.sessions_away += 1;

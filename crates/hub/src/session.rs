@@ -6,24 +6,11 @@ use std::sync::Arc;
 
 use contract::{ConnId, Refusal, SessionId, Waiting, Will};
 use model::limits::{Limits, QueuePolicy};
-use model::{Filter, Millis, Party, PartyKey, UnixMs};
+use model::{Filter, Millis, Party, ShortStr, UnixMs};
 
 use crate::backlog::{Backlog, OnDisk};
-
-/// Which session: a name within its party. Two devices that call themselves `umqtt_client` do not get in
-/// each other's way, and no device can take over another's session by guessing its name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SessionKey {
-    pub owner: PartyKey,
-    pub client: Arc<str>,
-}
-
-impl SessionKey {
-    /// The key of `client` within `party`.
-    pub fn new(party: &Party, client: Arc<str>) -> SessionKey {
-        SessionKey { owner: party.key(), client }
-    }
-}
+use crate::few::Few;
+use crate::sessions::Neighbours;
 
 /// What a session has that the vault knows.
 #[derive(Debug)]
@@ -55,9 +42,28 @@ pub struct Owed {
     pub result: Option<Result<(), Refusal>>,
 }
 
+/// A session without a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Away {
+    /// Since when.
+    pub since: UnixMs,
+    /// When it ends, unless it never does.
+    pub ends: Option<Millis>,
+    /// When its will goes out, if one waits.
+    pub will_at: Option<Millis>,
+}
+
+impl Away {
+    /// Whether something is to happen by itself.
+    pub fn awaits(&self) -> bool {
+        self.ends.is_some() || self.will_at.is_some()
+    }
+}
+
 /// A client's session.
 pub struct Session {
-    pub client: Arc<str>,
+    /// Its name within its party.
+    pub client: ShortStr,
     pub party: Arc<Party>,
     /// The line, while there is one.
     pub conn: Option<ConnId>,
@@ -65,12 +71,9 @@ pub struct Session {
     pub epoch: u32,
     /// How long it is kept without a line, see `Hello::keep_s`.
     pub keep_s: u32,
-    /// Since when it has no line; meaningful while `conn` is `None`.
-    pub away: UnixMs,
-    /// When it ends without a line; meaningful while `conn` is `None`.
-    pub ends: Option<Millis>,
-    /// When the will goes out without a line, if it waits.
-    pub will_at: Option<Millis>,
+    /// Set while it is kept without a line.
+    pub away: Option<Box<Away>>,
+    pub neighbours: Neighbours,
     pub in_flight_max: u16,
     /// What happens when the queue is full.
     pub queue_policy: QueuePolicy,
@@ -81,7 +84,7 @@ pub struct Session {
     /// Whether one of `filters` lies in the device's own space.
     pub listens_own: bool,
     /// What it subscribed to; shared ones as `$share/<group>/<filter>`.
-    pub filters: Vec<Filter>,
+    pub filters: Few<Filter>,
     pub will: Option<Box<Will>>,
     /// Set when it is kept across a restart, or its will is.
     pub kept: Option<Box<KeptAs>>,
@@ -91,23 +94,24 @@ pub struct Session {
     backlog: Option<Box<Backlog>>,
 }
 
+const _: () = assert!(size_of::<Session>() <= 128, "an idle session must stay small");
+
 impl Session {
-    pub fn new(client: Arc<str>, party: Arc<Party>, epoch: u32) -> Session {
+    pub fn new(client: ShortStr, party: Arc<Party>, epoch: u32) -> Session {
         Session {
             client,
             party,
             conn: None,
             epoch,
             keep_s: 0,
-            away: UnixMs(0),
-            ends: None,
-            will_at: None,
+            away: None,
+            neighbours: Neighbours::default(),
             in_flight_max: 1,
             queue_policy: QueuePolicy::default(),
             told_full: false,
             denials_told: 0,
             listens_own: false,
-            filters: Vec::new(),
+            filters: Few::default(),
             will: None,
             kept: None,
             owed: None,
@@ -156,11 +160,6 @@ impl Session {
         if let Some(kept) = &mut self.kept {
             kept.holding = 0;
         }
-    }
-
-    /// The key it is found by.
-    pub fn key(&self) -> SessionKey {
-        SessionKey::new(&self.party, self.client.clone())
     }
 
     /// What waits, made if there is none.

@@ -9,15 +9,14 @@ use contract::{
 };
 use hashbrown::HashMap;
 use model::limits::Limits;
-use model::{DeviceNumber, Millis, Party, PartyKey, UnixMs};
-use slab::Slab;
-use smallvec::SmallVec;
+use model::{DeviceNumber, Millis, Party, PartyKey, Remote, UnixMs};
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
 use crate::journal::{After, Journal};
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
-use crate::session::{Session, SessionKey};
+use crate::session::Away;
+use crate::sessions::Sessions;
 use crate::subscriptions::{Entry, Subscriptions};
 use crate::verbs::Verbs;
 
@@ -37,18 +36,15 @@ pub fn home_of_device(device: DeviceNumber, shards: u16) -> u16 {
     (device.0 % u32::from(shards)) as u16
 }
 
-/// Whether the sessions of a party are few, so that a list of them pays. A whole fleet may share an
-/// account or come as nobody; for those, a kick looks through all sessions instead.
-pub(crate) fn is_grouped(party: &PartyKey) -> bool {
-    matches!(party, PartyKey::Device(_) | PartyKey::Token(_))
-}
-
 pub(crate) struct Conn {
     pub(crate) generation: u32,
-    pub(crate) protocol: &'static str,
-    pub(crate) remote: SocketAddr,
+    /// Its place among the names of protocols.
+    protocol: u8,
+    remote: Remote,
     pub(crate) state: ConnState,
 }
+
+const _: () = assert!(size_of::<Option<Conn>>() <= 40, "a million of them lie here");
 
 pub(crate) enum ConnState {
     /// Nothing said yet.
@@ -58,7 +54,7 @@ pub(crate) enum ConnState {
     /// The gate is thinking.
     Asking(Box<Hello>),
     /// Has a session.
-    In(usize),
+    In(u32),
     /// Refused, taken over or leaving for another shard: nothing more to do but close.
     Over,
 }
@@ -71,10 +67,9 @@ pub struct Shard {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) commons: Arc<Commons>,
     conns: Vec<Option<Conn>>,
-    pub(crate) sessions: Slab<Session>,
-    pub(crate) by_key: HashMap<SessionKey, usize>,
-    /// The sessions of each device and token, see [`is_grouped`].
-    pub(crate) by_party: HashMap<PartyKey, SmallVec<[u32; 4]>>,
+    /// The names of the protocols that connections had so far: a handful.
+    protocols: Vec<&'static str>,
+    pub(crate) sessions: Sessions,
     pub(crate) subscriptions: Subscriptions,
     /// Sessions without a line for which something is to happen by itself, by place and epoch. Looked
     /// through at each tick.
@@ -116,9 +111,8 @@ impl Shard {
             bus,
             commons,
             conns: Vec::new(),
-            sessions: Slab::new(),
-            by_key: HashMap::new(),
-            by_party: HashMap::new(),
+            protocols: Vec::new(),
+            sessions: Sessions::default(),
             subscriptions: Subscriptions::default(),
             ending: Vec::new(),
             epoch_last: 0,
@@ -160,19 +154,19 @@ impl Shard {
     /// The session of a connection that is in.
     pub(crate) fn session_of(&self, conn: ConnId) -> Option<usize> {
         match self.conns.get(conn.index as usize)?.as_ref()? {
-            Conn { generation, state: ConnState::In(session), .. } if *generation == conn.generation => Some(*session),
+            Conn { generation, state: ConnState::In(session), .. } if *generation == conn.generation => Some(*session as usize),
             _ => None,
         }
     }
 
     pub(crate) fn peer_of(&self, conn: ConnId) -> Option<(&'static str, SocketAddr)> {
-        self.conns.get(conn.index as usize)?.as_ref().map(|c| (c.protocol, c.remote))
+        let conn = self.conns.get(conn.index as usize)?.as_ref()?;
+        Some((self.protocols[usize::from(conn.protocol)], conn.remote.addr()))
     }
 
     /// The sessions of a device that have a line.
     pub(crate) fn lines_of(&self, device: DeviceNumber) -> impl Iterator<Item = usize> + '_ {
-        let all = self.by_party.get(&PartyKey::Device(device)).map(SmallVec::as_slice).unwrap_or_default();
-        all.iter().map(|at| *at as usize).filter(|at| self.sessions[*at].conn.is_some())
+        self.sessions.listed(PartyKey::Device(device)).filter(|at| self.sessions[*at].conn.is_some())
     }
 }
 
@@ -190,7 +184,12 @@ impl Shard {
             self.conns.resize_with(at + 1, || None);
         }
         debug_assert!(self.conns[at].is_none(), "a place is free before it is used again");
-        self.conns[at] = Some(Conn { generation: id.generation, protocol, remote, state: ConnState::New });
+        let known = self.protocols.iter().position(|name| *name == protocol).unwrap_or_else(|| {
+            self.protocols.push(protocol);
+            self.protocols.len() - 1
+        });
+        let (generation, remote) = (id.generation, remote.into());
+        self.conns[at] = Some(Conn { generation, protocol: known as u8, remote, state: ConnState::New });
     }
 
     /// What came before the protocol has shown who the peer is: `login` stands in if it presents nothing.
@@ -212,7 +211,7 @@ impl Shard {
         self.line_gone(id, close, now, unix);
         let Some(conn) = self.conn(id) else { return };
         let stranger = matches!(conn.state, ConnState::New | ConnState::Vouched(_) | ConnState::Asking(_));
-        let (protocol, remote) = (conn.protocol, conn.remote);
+        let Some((protocol, remote)) = self.peer_of(id) else { return };
         self.conns[id.index as usize] = None;
         // A line that breaks before its owner is known is everyday life (scanners, health checks).
         if stranger && !matches!(close.fault, Fault::Nobody | Fault::Line) {
@@ -322,7 +321,7 @@ impl Shard {
         let mut ending = std::mem::take(&mut self.ending);
         ending.retain(|&(at, epoch)| {
             let Some(session) = self.sessions.get(at).filter(|s| s.epoch == epoch && s.conn.is_none()) else { return false };
-            let (ends, will_at) = (session.ends, session.will_at);
+            let Some(Away { ends, will_at, .. }) = session.away.as_deref().copied() else { return false };
             if ends.is_some_and(|ends| ends <= now) {
                 if self.must_stay(at) {
                     self.load(at);
@@ -335,7 +334,7 @@ impl Shard {
             if will_at.is_some_and(|at| at <= now) {
                 self.will_due(at, now, unix);
             }
-            ends.is_some() || self.sessions[at].will_at.is_some()
+            self.sessions[at].away.as_ref().is_some_and(|away| away.awaits())
         });
         ending.append(&mut self.ending);
         self.ending = ending;

@@ -1,10 +1,15 @@
-//! Who wants what on this shard. Filters without wildcards, which nearly all devices use, are one look-up
-//! in a hash map; only filters with wildcards are walked in a trie. The plain definition is
-//! `Filter::matches`, and a property test holds this file to it.
+//! Who wants what on this shard. Nearly all devices use filters without wildcards, or with nothing but a
+//! `/#` at the end: those are look-ups in hash tables, one for a name and one for each beginning of it.
+//! Only filters with other wildcards are walked in a trie. The plain definition is `Filter::matches`, and
+//! a property test holds this file to it.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use model::{Filter, Qos};
-use smallvec::SmallVec;
+use slab::Slab;
+
+use crate::entries::Entries;
 
 /// One session's wish behind a filter. Small, because a million of them lie here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +39,26 @@ impl Entry {
     }
 }
 
-type Entries = SmallVec<[Entry; 1]>;
+/// A filter and who wants it.
+struct Held {
+    filter: Filter,
+    entries: Entries,
+}
+
+const _: () = assert!(size_of::<Held>() <= 32, "a million of them lie here");
 
 /// All subscriptions of a shard.
 #[derive(Default)]
 pub struct Subscriptions {
-    exact: HashMap<Filter, Entries>,
+    /// Filters of the two kinds below. The tables have but the places in it: they are half empty at times.
+    held: Slab<Held>,
+    /// Filters without wildcards.
+    exact: HashTable<u32>,
+    /// Filters whose only wildcard is a `/#` at the end, by what stands before it.
+    below: HashTable<u32>,
     wild: Node,
     count: usize,
+    hasher: DefaultHashBuilder,
 }
 
 #[derive(Default)]
@@ -59,27 +76,42 @@ impl Node {
     }
 }
 
-/// Adds `entry` or replaces the session's earlier one. Whether it is new.
-fn put(entries: &mut Entries, entry: Entry) -> bool {
-    match entries.iter_mut().find(|e| e.session == entry.session) {
-        Some(old) => {
-            *old = entry;
-            false
-        }
-        None => {
-            entries.push(entry);
-            true
+/// Where a filter belongs.
+enum Kind<'a> {
+    Exact(&'a str),
+    /// What stands before the `/#`.
+    Below(&'a str),
+    Wild,
+}
+
+impl Kind<'_> {
+    fn of(filter: &Filter) -> Kind<'_> {
+        let text = filter.as_str();
+        match text.bytes().position(|byte| byte == b'+' || byte == b'#') {
+            None => Kind::Exact(text),
+            Some(at) if at >= 1 && at + 1 == text.len() && text.ends_with('#') => Kind::Below(&text[..at - 1]),
+            Some(_) => Kind::Wild,
         }
     }
 }
 
-fn take(entries: &mut Entries, session: u32) -> bool {
-    match entries.iter().position(|e| e.session == session) {
-        Some(at) => {
-            entries.swap_remove(at);
-            true
-        }
-        None => false,
+/// The hashes of a name's beginnings, each with its length: level by level, so that all together cost no more
+/// than reading the name once.
+fn beginnings<'a>(hasher: &'a DefaultHashBuilder, name: &'a str) -> impl Iterator<Item = (u64, &'a str)> + 'a {
+    let (mut hash, mut end) = (0, 0);
+    name.split('/').map(move |level| {
+        hash = hasher.hash_one((hash, level));
+        let beginning = &name[..end + level.len()];
+        end += level.len() + 1;
+        (hash, beginning)
+    })
+}
+
+fn hash_of(hasher: &DefaultHashBuilder, kind: &Kind<'_>) -> u64 {
+    match kind {
+        Kind::Exact(text) => hasher.hash_one(text),
+        Kind::Below(text) => beginnings(hasher, text).last().map_or(0, |(hash, _)| hash),
+        Kind::Wild => 0,
     }
 }
 
@@ -89,19 +121,40 @@ impl Subscriptions {
         self.count
     }
 
+    /// The place of a filter in `held`.
+    fn place(&self, kind: &Kind<'_>, hash: u64, filter: &Filter) -> Option<usize> {
+        let table = match kind {
+            Kind::Exact(_) => &self.exact,
+            Kind::Below(_) => &self.below,
+            Kind::Wild => return None,
+        };
+        table.find(hash, |at| self.held[*at as usize].filter == *filter).map(|at| *at as usize)
+    }
+
     /// Adds a subscription; the same session's earlier one with the same filter is replaced. Whether it is new.
     pub fn insert(&mut self, filter: &Filter, entry: Entry) -> bool {
-        let new = if filter.is_exact() {
-            put(self.exact.entry_ref(filter).or_default(), entry)
-        } else {
-            let mut node = &mut self.wild;
-            let mut levels = filter.as_str().split('/').peekable();
-            loop {
-                match levels.next() {
-                    None => break put(&mut node.here, entry),
-                    Some("#") => break put(&mut node.below, entry),
-                    Some(level) => node = node.children.entry_ref(level).or_default(),
+        let kind = Kind::of(filter);
+        let hash = hash_of(&self.hasher, &kind);
+        let new = match (&kind, self.place(&kind, hash, filter)) {
+            (Kind::Wild, _) => {
+                let mut node = &mut self.wild;
+                let mut levels = filter.as_str().split('/');
+                loop {
+                    match levels.next() {
+                        None => break node.here.put(entry),
+                        Some("#") => break node.below.put(entry),
+                        Some(level) => node = node.children.entry_ref(level).or_default(),
+                    }
                 }
+            }
+            (_, Some(at)) => self.held[at].entries.put(entry),
+            (_, None) => {
+                let at = self.held.insert(Held { filter: filter.clone(), entries: Entries::One(entry) }) as u32;
+                let (held, hasher) = (&self.held, &self.hasher);
+                let table = if matches!(kind, Kind::Exact(_)) { &mut self.exact } else { &mut self.below };
+                let rehash = |at: &u32| hash_of(hasher, &Kind::of(&held[*at as usize].filter));
+                table.insert_unique(hash, at, rehash);
+                true
             }
         };
         self.count += usize::from(new);
@@ -110,19 +163,21 @@ impl Subscriptions {
 
     /// Removes a subscription. Whether it was there.
     pub fn remove(&mut self, filter: &Filter, session: u32) -> bool {
-        let was = if filter.is_exact() {
-            match self.exact.get_mut(filter) {
-                None => false,
-                Some(entries) => {
-                    let was = take(entries, session);
-                    if entries.is_empty() {
-                        self.exact.remove(filter);
-                    }
-                    was
+        let kind = Kind::of(filter);
+        let hash = hash_of(&self.hasher, &kind);
+        let was = match (&kind, self.place(&kind, hash, filter)) {
+            (Kind::Wild, _) => remove_below(&mut self.wild, filter.as_str().split('/'), session),
+            (_, None) => false,
+            (_, Some(at)) => {
+                let was = self.held[at].entries.take(session);
+                if self.held[at].entries.is_empty() {
+                    let table = if matches!(kind, Kind::Exact(_)) { &mut self.exact } else { &mut self.below };
+                    let found = table.find_entry(hash, |place| *place as usize == at);
+                    found.ok().map(|found| found.remove());
+                    self.held.remove(at);
                 }
+                was
             }
-        } else {
-            remove_below(&mut self.wild, filter.as_str().split('/'), session)
         };
         self.count -= usize::from(was);
         was
@@ -132,41 +187,53 @@ impl Subscriptions {
     /// filters stands there several times in a row.
     pub fn matches(&self, topic: &str, found: &mut Vec<Entry>) {
         debug_assert!(found.is_empty());
-        if let Some(entries) = self.exact.get(topic) {
-            found.extend_from_slice(entries);
-        }
-        if self.wild.is_empty() {
-            return;
+        if let Some(at) = self.exact.find(self.hasher.hash_one(topic), |at| self.held[*at as usize].filter.as_str() == topic) {
+            found.extend_from_slice(self.held[*at as usize].entries.as_slice());
         }
         let exact_end = found.len();
+        if !self.below.is_empty() {
+            for (hash, beginning) in beginnings(&self.hasher, topic) {
+                let is = |at: &u32| self.held[*at as usize].filter.as_str().strip_suffix("/#") == Some(beginning);
+                if let Some(at) = self.below.find(hash, is) {
+                    found.extend_from_slice(self.held[*at as usize].entries.as_slice());
+                }
+            }
+        }
+        if !self.wild.is_empty() {
+            self.walk_wild(topic, found);
+        }
+        if found.len() > exact_end {
+            found.sort_unstable_by_key(|entry| entry.session);
+        }
+    }
+
+    fn walk_wild(&self, topic: &str, found: &mut Vec<Entry>) {
         if topic.starts_with('$') {
             // Wildcards in first place do not match `$…` [MQTT-4.7.2-1]: enter by the literal child only.
             let (first, rest) = topic.split_once('/').map_or((topic, None), |(first, rest)| (first, Some(rest)));
             if let Some(child) = self.wild.children.get(first) {
                 walk(child, rest, found);
             }
-        } else {
-            walk(&self.wild, Some(topic), found);
-            if model::topic::is_reserved(topic) {
-                // Those of exact filters reach what they name.
-                let mut at = 0;
-                found.retain(|entry| {
-                    at += 1;
-                    at <= exact_end || entry.reach
-                });
-            }
+            return;
         }
-        if found.len() > exact_end {
-            found.sort_unstable_by_key(|entry| entry.session);
+        let literal_end = found.len();
+        walk(&self.wild, Some(topic), found);
+        if model::topic::is_reserved(topic) {
+            // Those of filters without a wildcard in first place reach what they name.
+            let mut at = 0;
+            found.retain(|entry| {
+                at += 1;
+                at <= literal_end || entry.reach
+            });
         }
     }
 }
 
 /// `rest` is what remains of the topic below `node`; `None` when the topic ends here.
 fn walk(node: &Node, rest: Option<&str>, found: &mut Vec<Entry>) {
-    found.extend_from_slice(&node.below);
+    found.extend_from_slice(node.below.as_slice());
     let Some(rest) = rest else {
-        found.extend_from_slice(&node.here);
+        found.extend_from_slice(node.here.as_slice());
         return;
     };
     let (level, rest) = rest.split_once('/').map_or((rest, None), |(level, rest)| (level, Some(rest)));
@@ -180,8 +247,8 @@ fn walk(node: &Node, rest: Option<&str>, found: &mut Vec<Entry>) {
 
 fn remove_below<'a>(node: &mut Node, mut levels: impl Iterator<Item = &'a str>, session: u32) -> bool {
     match levels.next() {
-        None => take(&mut node.here, session),
-        Some("#") => take(&mut node.below, session),
+        None => node.here.take(session),
+        Some("#") => node.below.take(session),
         Some(level) => {
             let Some(child) = node.children.get_mut(level) else { return false };
             let was = remove_below(child, levels, session);
@@ -249,7 +316,7 @@ mod tests {
                 assert!(subscriptions.remove(filter, *session));
             }
             assert!(
-                subscriptions.len() == 0 && subscriptions.wild.is_empty() && subscriptions.exact.is_empty(),
+                subscriptions.len() == 0 && subscriptions.wild.is_empty() && subscriptions.held.is_empty(),
                 "nothing stays behind"
             );
             Ok(())

@@ -45,8 +45,8 @@ impl Hub for Verbs<'_> {
             }
         };
         let held = grant.held();
-        let known = session.filters.contains(&held);
-        if !known && session.filters.len() >= self.shard.commons.limits.subscriptions_per_session {
+        let full = session.filters.len() >= self.shard.commons.limits.subscriptions_per_session;
+        if full && !session.filters.contains(&held) {
             self.shard.deny(at, Refusal::Quota, "subscribe to", filter, self.unix);
             return Err(Refusal::Quota);
         }
@@ -58,18 +58,19 @@ impl Hub for Verbs<'_> {
             checked: grant.checked,
             ..Entry::new(at as u32, options.qos, grant.reach)
         };
+        // Who is behind a filter is known there: not by looking through all that the session has.
+        let known = if let Some(group) = &grant.group {
+            let place = SessionPlace { index: at as u32, epoch: session.epoch };
+            let member = Member { shard: self.shard.index, session: place, entry, online: true };
+            !self.shard.commons.groups.join(group, &grant.filter, member)
+        } else {
+            !self.shard.subscriptions.insert(&grant.filter, entry)
+        };
         let wanted = match options.retained {
             RetainedWanted::Always => true,
             RetainedWanted::IfNew => !known,
             RetainedWanted::Never => false,
         };
-        if let Some(group) = &grant.group {
-            let place = SessionPlace { index: at as u32, epoch: session.epoch };
-            let member = Member { shard: self.shard.index, session: place, entry, online: true };
-            self.shard.commons.groups.join(group, &grant.filter, member);
-        } else {
-            self.shard.subscriptions.insert(&grant.filter, entry);
-        }
         if let Some(session) = session.durable() {
             let wish = KeptWish {
                 filter: held.clone(),

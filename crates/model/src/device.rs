@@ -2,12 +2,12 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::app::AppId;
 use crate::limits;
+use crate::short::ShortStr;
 use crate::time::UnixMs;
 
 /// A device's address among all parties: unique, given once, never used again.
@@ -25,7 +25,7 @@ impl fmt::Display for DeviceNumber {
 /// stand as an MQTT user name). Safe in a topic level, a URL path and a file name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct DeviceId(Arc<str>);
+pub struct DeviceId(ShortStr);
 
 impl DeviceId {
     /// Checks and keeps `text`.
@@ -44,25 +44,25 @@ impl DeviceId {
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl Borrow<str> for DeviceId {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Debug for DeviceId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, out)
+        fmt::Debug::fmt(self.as_str(), out)
     }
 }
 
 impl fmt::Display for DeviceId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+        out.write_str(self.as_str())
     }
 }
 

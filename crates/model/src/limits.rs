@@ -94,6 +94,9 @@ pub const INBOX_MAIL_MAX: usize = 100_000;
 pub const EVENTS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events that may wait for the platform before those that nobody waits for are dropped.
 pub const EVENTS_WAITING_MAX: usize = 200_000;
+/// Milliseconds that facts nobody waits for (a device came, a line broke) wait for others: in a storm of
+/// logins they are then told five hundred times a second and not once each, and no eye sees the difference.
+pub const EVENTS_GATHERED_MS: u64 = 2;
 /// Bytes a connection's socket may leave unsent before its deliveries wait in the session queue.
 pub const UNSENT_BYTES_HIGH: usize = 64 * 1024;
 /// Unsent bytes (answers to a peer that does not read) at which the connection is closed.

@@ -22,6 +22,27 @@ impl Millis {
     }
 }
 
+/// A [`Millis`] that may be none, in no more memory than one: connections have several each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due(u64);
+
+impl Due {
+    /// None.
+    pub const NEVER: Due = Due(u64::MAX);
+
+    /// The moment, if there is one.
+    pub fn at(self) -> Option<Millis> {
+        (self != Due::NEVER).then_some(Millis(self.0))
+    }
+}
+
+impl From<Option<Millis>> for Due {
+    /// The end of time is never reached, and so is none.
+    fn from(at: Option<Millis>) -> Due {
+        at.map_or(Due::NEVER, |at| Due(at.0))
+    }
+}
+
 /// Milliseconds since 1970-01-01 UTC by the wall clock. Shown as RFC 3339 with milliseconds in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub i64);

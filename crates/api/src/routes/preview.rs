@@ -159,7 +159,7 @@ const REASONS: [(&str, &str); 4] = [
 
 /// The place of the reason in [`REASONS`].
 fn why_not(api: &Api, device: &Reach, push: &NewPush, crowded: &BTreeSet<DeviceNumber>) -> Option<usize> {
-    let carries = api.carries.iter().find(|(protocol, _)| *protocol == &*device.protocol);
+    let carries = api.carries.iter().find(|(protocol, _)| **protocol == *device.protocol);
     let bytes_max = carries.map_or(limits::PUSH_PAYLOAD_BYTES_MAX, |(_, bytes_max)| *bytes_max);
     if push.payload.len() > bytes_max {
         Some(1)

@@ -8,7 +8,7 @@
 
 use contract::session::Peer;
 use contract::{Answer, Context, Delivery, Fault, Session};
-use model::{Millis, limits};
+use model::{Due, Millis, limits};
 
 use super::codec::{Connect, DecodeError, Head, Kind, Level, Packet, Reason, put_empty};
 use super::quirks::Firmware;
@@ -42,14 +42,14 @@ pub struct Machine {
     /// When the last whole packet came; before the login, when the login must be done.
     pub(super) seen: Millis,
     /// When the first byte of a packet came that is not whole yet.
-    begun: Option<Millis>,
+    begun: Due,
     /// What a level 5 client and we agreed on; the older levels have nothing to agree on.
     pub(super) terms: Option<Box<Terms>>,
     /// What the app's settings say of the device's firmware.
     pub(super) firmware: Option<Box<Firmware>>,
 }
 
-const _: () = assert!(size_of::<Machine>() <= 48, "an idle connection must stay small");
+const _: () = assert!(size_of::<Machine>() <= 40, "an idle connection must stay small");
 
 impl Machine {
     /// A machine for a connection that was just accepted.
@@ -60,7 +60,7 @@ impl Machine {
             keep_alive_s: peer.limits.keep_alive_s,
             packet_bytes_max: u32::try_from(peer.limits.packet_bytes).unwrap_or(u32::MAX),
             seen: peer.now.plus_s(u64::from(peer.limits.login_s)),
-            begun: None,
+            begun: Due::NEVER,
             terms: None,
             firmware: None,
         }
@@ -74,7 +74,7 @@ impl Machine {
             Stage::Open => {
                 // One and a half times the promised silence [MQTT-3.1.2-24].
                 let silent = (self.keep_alive_s != 0).then(|| self.seen.plus_ms(u64::from(self.keep_alive_s) * 1500));
-                let unfinished = self.begun.map(|begun| begun.plus_s(limits::PACKET_S_MAX));
+                let unfinished = self.begun.at().map(|begun| begun.plus_s(limits::PACKET_S_MAX));
                 silent.into_iter().chain(unfinished).min()
             }
         }
@@ -175,9 +175,9 @@ impl Machine {
     /// Remembers since when a packet is unfinished, and wakes up in time to give up on it.
     fn note_unfinished(&mut self, cx: &mut Context<'_>, unfinished: bool) {
         if !unfinished {
-            self.begun = None;
-        } else if self.begun.is_none() {
-            self.begun = Some(cx.now);
+            self.begun = Due::NEVER;
+        } else if self.begun == Due::NEVER {
+            self.begun = Some(cx.now).into();
             let deadline = self.deadline();
             if cx.wake_at.is_none() || deadline < *cx.wake_at {
                 *cx.wake_at = deadline;
@@ -203,7 +203,7 @@ impl Session for Machine {
             }
             match rest.split_at_checked(self.take_packet(cx, rest)) {
                 Some((taken, behind)) if !taken.is_empty() => {
-                    self.begun = None;
+                    self.begun = Due::NEVER;
                     rest = behind;
                 }
                 _ => break,
@@ -238,7 +238,7 @@ impl Session for Machine {
             Some(deadline) if deadline <= cx.now => match self.stage {
                 Stage::New | Stage::Proving => cx.close(Fault::Line, "no CONNECT in time"),
                 Stage::Asked(_) => connect::on_gate_silent(self, cx),
-                Stage::Open if self.begun.is_some_and(|begun| begun.plus_s(limits::PACKET_S_MAX) <= cx.now) => {
+                Stage::Open if self.begun.at().is_some_and(|begun| begun.plus_s(limits::PACKET_S_MAX) <= cx.now) => {
                     let why = format!("a packet was begun and not finished within {} s", limits::PACKET_S_MAX);
                     self.end(cx, Reason::Unspecified, Fault::Line, why);
                 }
