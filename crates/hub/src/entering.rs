@@ -6,7 +6,7 @@ use contract::{
     Admission, Answer, Close, ConnId, Ending, Event, Fault, Hello, Login, Refusal, SessionId, Ticket, Verdict, Welcome,
 };
 use model::limits::{self, QueuePolicy};
-use model::{Millis, Party, UnixMs};
+use model::{Millis, Party, PartyKey, UnixMs};
 
 use crate::journal::After;
 use crate::mail::Transfer;
@@ -122,6 +122,9 @@ impl Shard {
                 }
             }
         }
+        if known.is_none() {
+            self.make_room_for(party.key(), now, unix);
+        }
         let resumed = known.is_some();
         // Also by an earlier line of this client, which was gone before it could be told.
         let forgot = self.forgetting > self.journal.kept();
@@ -199,6 +202,19 @@ impl Shard {
         {
             kept.holding += 1;
             self.journal.wait(After { conn, answer: Box::new(Answer::Say(Vec::new())), hold: true });
+        }
+    }
+
+    /// Of a device or token with too many sessions the one that has been away for longest goes.
+    fn make_room_for(&mut self, party: PartyKey, now: Millis, unix: UnixMs) {
+        let all = || self.sessions.listed(party);
+        if all().nth(limits::SESSIONS_PER_PARTY_MAX - 1).is_none() {
+            return;
+        }
+        let away = all().filter_map(|at| Some((self.sessions[at].away.as_deref()?.since, at)));
+        if let Some((_, oldest)) = away.min() {
+            self.counters.sessions_away -= 1;
+            self.let_go(oldest, now, unix);
         }
     }
 

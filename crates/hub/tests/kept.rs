@@ -596,3 +596,23 @@ fn a_retained_message_whose_time_is_over_takes_no_room_any_more() {
     house.advance_ms(11_000);
     assert_eq!(topics(&house), ["for/ever"]);
 }
+
+#[test]
+fn who_takes_a_new_name_each_time_loses_its_own_oldest_session() {
+    let (mut house, _) = house(2);
+    let other = connect(&mut house, "b", "only", false);
+    house.cut(other);
+    for name in 0..=model::limits::SESSIONS_PER_PARTY_MAX {
+        let line = connect_without_will(&mut house, "a", &format!("name {name}"), false);
+        house.cut(line);
+        house.advance_ms(1);
+    }
+    assert_eq!(
+        house.sessions(),
+        (model::limits::SESSIONS_PER_PARTY_MAX as u64 + 1, model::limits::SESSIONS_PER_PARTY_MAX as u64 + 1)
+    );
+    for (device, client, known) in [("b", "only", true), ("a", "name 1", true), ("a", "name 0", false)] {
+        let line = connect_without_will(&mut house, device, client, false);
+        assert_eq!(received(&mut house, line)[0], if known { PRESENT } else { FRESH }, "{client}");
+    }
+}

@@ -87,6 +87,9 @@ pub const RETAINED_MESSAGES_MAX: usize = 1_000_000;
 pub const RETAINED_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Sessions kept for clients that are away, in all shards together.
 pub const SESSIONS_AWAY_MAX: usize = 1_000_000;
+/// Sessions of one device or token. A device has one or two; a token may serve all services of a house. Who
+/// takes a new name each time must not use up what there is for all.
+pub const SESSIONS_PER_PARTY_MAX: usize = 256;
 /// Messages that may wait in one shard's inbox from its neighbours before QoS 0 ones are dropped.
 pub const INBOX_MAIL_MAX: usize = 100_000;
 /// Bytes of messages that may wait for the platform. Beyond half of it those that nobody waits for are
