@@ -96,11 +96,17 @@ impl World {
                 self.after(0, Happening::Connect(who));
             }
         }
+        // Twice, because a will that waited may speak when all seems done.
         let until = self.now + QUIET_S_MAX * S;
-        while !self.is_quiet() && self.now < until {
-            self.run_until(self.now + S);
+        for _ in 0..2 {
+            while !self.is_quiet() && self.now < until {
+                self.run_until(self.now + S);
+            }
+            self.run_until(self.now + 5 * S);
         }
-        self.run_until(self.now + 5 * S);
+        while !self.is_quiet() && self.now < until {
+            self.run_until(self.now + S / 10);
+        }
         let mut open = Vec::new();
         if !self.is_quiet() {
             let waiting = self.house.vault().waiting();
