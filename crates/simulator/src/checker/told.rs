@@ -153,12 +153,14 @@ impl<'a> Told<'a> {
                 let before = all.iter().rev().skip(1).find(|connection| connection.opened != NEVER);
                 // So may one whose time was perhaps over when a connection between was not answered.
                 let between = all.iter().rev().skip(1).take_while(|connection| connection.opened == NEVER).count() > 0;
-                let known = before.map(|before| (before.opened, before.keep_s, before.life_from));
-                let doubtful = |from, keep_s| {
-                    keep_s == 0 || between && keep_s != KeepS::MAX && self.elapsed_ms(from, place).1 >= i64::from(keep_s) * 1000
+                let known = before.map(|before| (before.hello, before.opened, before.keep_s, before.life_from));
+                // Or when that it was there again need not have been on disk, and its time went on from before.
+                let doubtful = |hello, from, keep_s| {
+                    let over = || self.elapsed_ms(from, place).1 >= i64::from(keep_s) * 1000 || self.is_died_over(hello);
+                    keep_s == 0 || between && keep_s != KeepS::MAX && over()
                 };
-                let goes_on = known.filter(|(from, keep_s, _)| *present && !doubtful(*from, *keep_s));
-                let life_from = goes_on.map_or(place, |(_, _, life_from)| life_from);
+                let goes_on = known.filter(|(hello, from, keep_s, _)| *present && !doubtful(*hello, *from, *keep_s));
+                let life_from = goes_on.map_or(place, |(.., life_from)| life_from);
                 let all = self.connections.entry(*who).or_default();
                 if let Some(connection) = all.last_mut() {
                     (connection.opened, connection.present, connection.will) = (place, *present, *will);
