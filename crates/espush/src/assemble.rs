@@ -104,7 +104,8 @@ impl House {
         });
         let bridges = Bridges::start(&config.bridges, &shards, &clock)?;
         let kept = store.kept().await.context("cannot load the sessions")?;
-        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits };
+        let runtime = tokio::runtime::Handle::current();
+        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits, runtime };
         let running = shards.start(&listeners, &around, kept)?;
 
         let of_store = store.clone();
