@@ -61,8 +61,10 @@ impl House {
         let http = bind_http(config, &mut tls)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = Shards::new(if config.shards == 0 { cores } else { config.shards }.min(usize::from(u16::MAX)) as u16);
+        // The rooms, the store and the kernel's side of the network need the other half. A shard that has to
+        // share its core costs more than it carries: a message that crosses shards wakes a thread more.
+        let half = std::thread::available_parallelism().map_or(1, |cores| usize::from(cores) / 2);
+        let shards = Shards::new(if config.shards == 0 { half } else { config.shards }.min(usize::from(u16::MAX)) as u16);
         let line: Arc<dyn Line> = shards.clone();
         let watchers = Arc::new(AtomicUsize::new(0));
         let events = Events::new(watchers.clone(), line.clone());
