@@ -241,3 +241,48 @@ impl Wire for Sockets {
         self.leaving.push(Leaving { to, moving, stream, baggage });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_peer_does_not_take_waits_and_leaves_in_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let conn = ConnId { index: 2, generation: 7 };
+        let mut sockets = Sockets::default();
+        sockets.bind(conn, stream, None);
+        assert_eq!(sockets.write(ConnId { generation: 6, ..conn }, b"to an older one"), 0);
+
+        let block = |number: u8| vec![number; 100_000];
+        let mut written = 0;
+        while sockets.write(conn, &block(written)) == 0 {
+            written += 1;
+        }
+        assert!(sockets.write(conn, &block(written + 1)) > 100_000, "what comes later waits behind it");
+        assert_eq!(sockets.clogged, [conn], "to be watched for writing once");
+
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+            all
+        });
+        while sockets.drain(conn) != Some(0) {
+            std::thread::yield_now();
+        }
+        assert!(seat(&mut sockets.seats, conn).unwrap().baggage.is_none(), "no buffer is kept");
+        assert_eq!(sockets.write(conn, b"end"), 0);
+        let sent = sockets.bytes_out;
+        sockets.close(conn);
+        assert!(sockets.stream(conn).is_none());
+        assert!(sockets.closing.remove(0).unsent.is_empty());
+        let all = reader.join().unwrap();
+        let wanted = (0..=written + 1).flat_map(block).chain(*b"end");
+        assert!(all.iter().copied().eq(wanted) && sent == all.len() as u64);
+    }
+}
