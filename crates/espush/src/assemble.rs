@@ -61,8 +61,10 @@ impl House {
         let http = bind_http(config, &mut tls)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = Shards::new(if config.shards == 0 { cores } else { config.shards }.min(usize::from(u16::MAX)) as u16);
+        // The rooms, the store and the kernel's side of the network need the other half. A shard that has to
+        // share its core costs more than it carries: a message that crosses shards wakes a thread more.
+        let half = std::thread::available_parallelism().map_or(1, |cores| usize::from(cores) / 2);
+        let shards = Shards::new(if config.shards == 0 { half } else { config.shards }.min(usize::from(u16::MAX)) as u16);
         let line: Arc<dyn Line> = shards.clone();
         let watchers = Arc::new(AtomicUsize::new(0));
         let events = Events::new(watchers.clone(), line.clone());
@@ -104,7 +106,8 @@ impl House {
         });
         let bridges = Bridges::start(&config.bridges, &shards, &clock)?;
         let kept = store.kept().await.context("cannot load the sessions")?;
-        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits };
+        let runtime = tokio::runtime::Handle::current();
+        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits, runtime };
         let running = shards.start(&listeners, &around, kept)?;
 
         let of_store = store.clone();
