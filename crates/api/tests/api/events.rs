@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use model::{Message, Point, Topic, UnixMs, Value, limits};
 use tower::ServiceExt;
 
+use crate::described;
 use crate::house::{Device, House, OWNER, edited, line_opened, peer};
 
 struct Watcher(BodyDataStream, String);
@@ -53,7 +54,9 @@ impl Watcher {
             let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             line.unwrap_or_else(|| panic!("no {name} in {block:?}")).to_owned()
         };
-        (field("id"), field("event"), serde_json::from_str(&field("data")).unwrap())
+        let (kind, data) = (field("event"), serde_json::from_str(&field("data")).unwrap());
+        described::check_event(&kind, &data);
+        (field("id"), kind, data)
     }
 }
 
