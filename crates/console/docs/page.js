@@ -5,13 +5,13 @@ const WORDS = {
   en: {
     find: 'Find a call', other: '中文', fields: 'Body', parameters: 'Parameters', answers: 'Answers', errors: 'Errors', events: 'Events',
     needs: 'role', anybody: 'anybody', tryIt: 'Try it', send: 'Send', token: 'token', session: 'empty: the session of this browser',
-    body: 'body', failed: 'The server does not answer.', stream: 'A stream cannot be shown here; curl -N can.', codes: 'All error codes',
+    body: 'body', failed: 'The server does not answer.', stream: 'A stream cannot be shown here.', codes: 'All error codes',
     status: 'status', means: 'what it means', remedy: 'what to do', must: 'needed', sure: 'This cannot be undone. Send it?', nothing: 'no content',
   },
   zh: {
     find: '查找接口', other: 'English', fields: '请求体', parameters: '参数', answers: '响应', errors: '错误', events: '事件',
     needs: '角色', anybody: '任何人', tryIt: '试一试', send: '发送', token: '令牌', session: '留空：使用浏览器的登录会话',
-    body: '请求体', failed: '服务器没有回应。', stream: '这里不能显示事件流，可以用 curl -N。', codes: '全部错误码',
+    body: '请求体', failed: '服务器没有回应。', stream: '这里不能显示持续的流。', codes: '全部错误码',
     status: '状态码', means: '含义', remedy: '怎么办', must: '必填', sure: '此操作无法撤销。要发送吗？', nothing: '无内容',
   },
 };
@@ -109,7 +109,7 @@ function example(schema) {
 /** The fields and the button with which a call is tried. */
 function trial(method, path, call) {
   const stream = call.responses['200']?.content?.['text/event-stream'];
-  if (stream) return [el('p', { className: 'soft' }, say('stream'))];
+  if (stream || call.responses['101']) return [el('p', { className: 'soft' }, say('stream'))];
   const inputs = (call.parameters ?? []).filter((parameter) => parameter.in !== 'header');
   const fields = new Map(inputs.map((parameter) => [parameter, el('input', { name: parameter.name, autocomplete: 'off', spellcheck: false })]));
   const content = call.requestBody?.content;

@@ -51,7 +51,7 @@ fn in_the_sources() -> BTreeMap<String, Option<&'static str>> {
     found
 }
 
-const STATUSES: [(&str, u16); 9] = [
+const STATUSES: [(&str, u16); 10] = [
     ("BAD_REQUEST", 400),
     ("UNAUTHORIZED", 401),
     ("FORBIDDEN", 403),
@@ -60,6 +60,7 @@ const STATUSES: [(&str, u16); 9] = [
     ("REQUEST_TIMEOUT", 408),
     ("CONFLICT", 409),
     ("PAYLOAD_TOO_LARGE", 413),
+    ("UPGRADE_REQUIRED", 426),
     ("INSUFFICIENT_STORAGE", 507),
 ];
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{Request, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, Method, StatusCode};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -100,6 +100,12 @@ impl Part for HeaderMap {
 
 impl Part for Method {
     fn describe(_: &mut Call, _: &mut Makers) {}
+}
+
+impl<E> Part for Result<WebSocketUpgrade, E> {
+    fn describe(call: &mut Call, _: &mut Makers) {
+        call.codes.insert("not_a_websocket");
+    }
 }
 
 impl Part for Request {

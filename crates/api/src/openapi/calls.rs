@@ -216,6 +216,12 @@ fn watching(all: &mut Calls) {
         .header("Last-Event-ID", "Go on after this event, as far as it is remembered; a comment tells of a hole.")
         .fails(["no_such_device", "too_many_watchers", "stopping"])
         .answers(200, "The stream. A comment comes every 15 seconds at least.", vec![("text/event-stream", stream)]);
+    let said = all.makers.answered.subschema_for::<socket::Said<'_>>().to_value();
+    let says = "A WebSocket. Each message is a JSON text: an event, or the answer to a push that was sent as \
+        `{\"ref\": anything, \"push\": NewPush}`; answers come as they are ready, with their `ref`.";
+    all.call("get", "/api/v1/ws", "socket", socket::open, "Live events, and pushes by who may push, over one WebSocket.")
+        .fails(["foreign_page", "no_such_device", "too_many_watchers", "stopping"])
+        .answers(101, says, vec![("application/json", said)]);
     all.call("get", "/api/v1/knocks", "knocks", knocks::list, "Logins that were refused, newest first.");
     all.call("get", "/api/v1/status", "status", status::show, "How the server is.");
     all.call("get", "/healthz", "health", status::health, "Whether it is worth talking to; 503 after the disk failed.").answers(

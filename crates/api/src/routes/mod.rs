@@ -12,6 +12,7 @@ pub(crate) mod points;
 pub(crate) mod preview;
 pub(crate) mod push;
 pub(crate) mod session;
+pub(crate) mod socket;
 pub(crate) mod status;
 pub(crate) mod tokens;
 
@@ -55,6 +56,7 @@ pub fn router(app: App) -> Router {
         .route("/pushes/{id}", get(push::show).delete(push::cancel))
         .route("/pushes/{id}/deliveries", get(push::deliveries))
         .route("/events", get(events::stream))
+        .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
         .route("/status", get(status::show))
         .route("/openapi.json", get(openapi::show))

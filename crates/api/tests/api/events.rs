@@ -221,3 +221,12 @@ async fn silence_is_broken_by_a_comment() {
     assert!(watcher.block().await.unwrap().starts_with(':'));
     assert_eq!(started.elapsed().as_secs(), 15);
 }
+
+#[tokio::test]
+async fn what_is_no_websocket_is_told_so() {
+    let house = House::new().await;
+    assert_eq!(house.get("ws").await.problem(426).0, "not_a_websocket");
+    let request = Request::get("/api/v1/ws").header("Cookie", format!("espush_session={OWNER}"));
+    let request = request.header("Origin", "http://elsewhere").header("Host", "here");
+    assert_eq!(house.request(request.body(Body::empty()).unwrap()).await.problem(403).0, "foreign_page");
+}
