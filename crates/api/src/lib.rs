@@ -1,4 +1,4 @@
-//! The HTTP API: REST under `/api/v1`, live events, the bare push address `/d/{device}`, `/healthz` and
+//! The HTTP API: REST under `/api/v1` with its description, live events, the bare push address `/d/{device}`, `/healthz` and
 //! `/metrics`. One file of [`routes`] a noun. It translates and checks who may; everything else is done
 //! by the rooms behind it. Deliberately absent: sockets, TLS, the console, and any rule about devices.
 
