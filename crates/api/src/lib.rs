@@ -1,15 +1,18 @@
-//! The HTTP API: REST under `/api/v1`, live events, the bare push address `/d/{device}`, `/healthz` and
+//! The HTTP API: REST under `/api/v1` with its description, live events, the bare push address `/d/{device}`, `/healthz` and
 //! `/metrics`. One file of [`routes`] a noun. It translates and checks who may; everything else is done
 //! by the rooms behind it. Deliberately absent: sockets, TLS, the console, and any rule about devices.
 
 mod audience;
 mod auth;
+mod codes;
 mod feed;
 mod input;
 pub mod metrics;
+mod openapi;
 mod problem;
 mod routes;
 mod shown;
+mod told;
 
 use std::sync::Arc;
 
@@ -17,7 +20,10 @@ use contract::Clock;
 use fleet::Fleet;
 use model::UnixMs;
 use push::Push;
+use schemars::JsonSchema;
 use telemetry::Telemetry;
+
+use crate::openapi::shape;
 
 pub use feed::Feed;
 pub use routes::router;
@@ -29,7 +35,7 @@ pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
 pub type BridgesSource = Box<dyn Fn() -> Vec<BridgeStatus> + Send + Sync>;
 
 /// A bridge to another broker, as `/api/v1/status` shows it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, JsonSchema)]
 pub struct BridgeStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -38,10 +44,12 @@ pub struct BridgeStatus {
     /// Whether messages go across.
     pub connected: bool,
     /// Since when it is connected, or is not.
+    #[schemars(with = "shape::Time")]
     pub since: UnixMs,
     /// What is wrong, as a sentence.
     pub why: Option<String>,
     /// When the remote is called next.
+    #[schemars(with = "Option<shape::Time>")]
     pub next: Option<UnixMs>,
 }
 
@@ -49,7 +57,7 @@ pub struct BridgeStatus {
 pub type StoreSource = Box<dyn Fn() -> StoreStatus + Send + Sync>;
 
 /// The store, as `/api/v1/status` shows it.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, JsonSchema)]
 pub struct StoreStatus {
     /// Bytes that hold something, the log included.
     pub used_bytes: u64,

@@ -43,21 +43,23 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body {
-            r#type: &'static str,
-            title: &'static str,
-            status: u16,
-            detail: String,
-            code: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            hint: Option<Cow<'static, str>>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            position: Option<usize>,
-        }
-        let body = Body {
+/// A problem as JSON.
+#[derive(Serialize)]
+pub(crate) struct Body {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<Cow<'static, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<usize>,
+}
+
+impl Problem {
+    pub fn body(self) -> Body {
+        Body {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -65,10 +67,16 @@ impl IntoResponse for Problem {
             code: self.code,
             hint: self.hint,
             position: self.position,
-        };
-        let mut response = (self.status, Json(body)).into_response();
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(self.body())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

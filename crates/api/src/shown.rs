@@ -7,11 +7,15 @@ use contract::store::{Latest, StoredPush};
 use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, TokenView};
 use model::app::ProtocolSettings;
 use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
+use schemars::JsonSchema;
 use serde::Serialize;
 use telemetry::Logged;
 
+use crate::openapi::shape;
+
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub(crate) struct List<T> {
     pub items: Vec<T>,
     pub next: Option<String>,
@@ -25,7 +29,7 @@ impl<T> List<T> {
 }
 
 /// Bytes for people.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Bytes {
     Text(String),
@@ -60,8 +64,10 @@ pub(crate) fn value(value: &Value) -> serde_json::Value {
     }
 }
 
-#[derive(Serialize)]
+/// A device type.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct App {
+    #[schemars(with = "u32")]
     id: AppId,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -69,6 +75,7 @@ pub(crate) struct App {
     open: bool,
     single: bool,
     settings: ProtocolSettings,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
     devices: usize,
 }
@@ -83,9 +90,11 @@ impl App {
     }
 }
 
-#[derive(Serialize)]
+/// A device's line.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Line {
     online: bool,
+    #[schemars(with = "Option<shape::Time>")]
     since: Option<UnixMs>,
     why: String,
     protocol: String,
@@ -99,16 +108,21 @@ impl From<Presence> for Line {
     }
 }
 
-#[derive(Serialize)]
+/// A device.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Device {
+    #[schemars(with = "shape::DeviceId")]
     id: DeviceId,
+    #[schemars(with = "u32")]
     number: DeviceNumber,
+    #[schemars(with = "u32")]
     app: AppId,
     name: String,
     alias: String,
     tags: Vec<String>,
     firmware: String,
     open: bool,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
     #[serde(flatten)]
     line: Line,
@@ -131,12 +145,16 @@ impl From<DeviceView> for Device {
     }
 }
 
-#[derive(Serialize)]
+/// A token, without its text.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Token {
     id: u64,
     name: String,
+    #[schemars(with = "shape::Role")]
     role: Role,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
+    #[schemars(with = "Option<shape::Time>")]
     expires: Option<UnixMs>,
     /// Shown once, to the one who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,7 +174,8 @@ impl From<TokenView> for Token {
     }
 }
 
-#[derive(Serialize)]
+/// A broker account.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Account {
     id: u64,
     name: String,
@@ -166,6 +185,7 @@ pub(crate) struct Account {
     /// By which method the password is kept.
     password_kind: &'static str,
     rules: Vec<String>,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
 }
 
@@ -184,10 +204,14 @@ impl From<AccountView> for Account {
     }
 }
 
-#[derive(Serialize)]
+/// One value of one stream.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Point")]
 pub(crate) struct Reading {
     stream: String,
+    #[schemars(with = "shape::Time")]
     at: UnixMs,
+    #[schemars(with = "shape::Value")]
     value: serde_json::Value,
 }
 
@@ -203,9 +227,11 @@ impl From<Latest> for Reading {
     }
 }
 
-#[derive(Serialize)]
+/// A message of a device.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Message<'a> {
     device: Option<&'a str>,
+    #[schemars(with = "shape::Time")]
     at: UnixMs,
     direction: &'static str,
     topic: &'a str,
@@ -235,10 +261,14 @@ impl<'a> Message<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// The fate of a push at one device.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Delivery {
+    #[schemars(with = "shape::DeviceId")]
     device: DeviceId,
+    #[schemars(with = "shape::State")]
     state: DeliveryState,
+    #[schemars(with = "shape::Time")]
     at: UnixMs,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
@@ -258,11 +288,14 @@ impl From<&model::Delivery> for Delivery {
     }
 }
 
-#[derive(Serialize)]
+/// A push, and how far it has come.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Push {
+    #[schemars(with = "u64")]
     id: PushId,
     /// `message`, `ask`, or the verb of a command.
     order: String,
+    #[schemars(with = "shape::Audience")]
     audience: serde_json::Value,
     #[serde(flatten)]
     payload: Bytes,
@@ -272,7 +305,9 @@ pub(crate) struct Push {
     /// Of them, those whose delivery is still to be made.
     remaining: u64,
     counts: BTreeMap<&'static str, u64>,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
+    #[schemars(with = "Option<shape::Time>")]
     expires: Option<UnixMs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<Vec<Delivery>>,
@@ -301,12 +336,15 @@ impl Push {
     }
 }
 
-#[derive(Serialize)]
+/// A login that was refused.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Knock")]
 pub(crate) struct KnockShown {
     pub protocol: &'static str,
     pub remote: String,
     pub claim: String,
     pub reason: String,
+    #[schemars(with = "shape::Time")]
     pub at: UnixMs,
 }
 

@@ -25,6 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &["model", "contract"]),
     ("api", &["model", "contract", "fleet", "push", "telemetry"]),
     ("console", &[]),
+    // For other people's programs: it knows the API from outside.
+    ("espush-client", &[]),
     ("sim", &["model", "contract", "protocols"]),
     ("load", &["model", "protocols"]),
     (

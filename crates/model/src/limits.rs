@@ -199,6 +199,8 @@ pub const MESSAGE_LOG_PAYLOAD_BYTES_MAX: usize = 1024;
 pub const MESSAGE_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Live watchers (SSE streams) at once.
 pub const WATCHERS_MAX: usize = 1_000;
+/// Pushes that one WebSocket may have under way: each may wait a minute for a device. Beyond that it is not read.
+pub const SOCKET_PUSHES_MAX: usize = 32;
 /// Recent live events kept for watchers that come back, and how far a watcher may fall behind.
 pub const FEED_EVENTS_MAX: usize = 1024;
 /// Bytes of those events together. A point upload or an answer can be large.

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice};
 use model::AppId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Operator, Viewer};
@@ -17,15 +18,20 @@ pub(crate) fn device(api: &Api, id: &str) -> Result<DeviceView, Problem> {
     Ok(api.fleet.device(id).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
+    #[schemars(with = "Option<u32>")]
     app: Option<AppId>,
     online: Option<bool>,
+    /// A part of id, name or alias.
     q: Option<String>,
+    /// A query, such as `app = 7 and tags has "kitchen"`.
     #[serde(rename = "where", alias = "query")]
     query: Option<String>,
+    /// Rows of a page, 1 to 1000; 100 unless told.
     limit: Option<usize>,
+    /// `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -57,9 +63,12 @@ pub(crate) async fn show(
     Ok(Json(device(&api, &id)?.into()))
 }
 
-#[derive(Deserialize)]
+/// A device to be registered.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewDevice")]
 pub(crate) struct New {
+    #[schemars(with = "u32")]
     app: AppId,
     id: Option<String>,
     #[serde(default)]
@@ -82,8 +91,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(Device::with_secret(view, secret))))
 }
 
-#[derive(Deserialize)]
+/// What to change.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EditDevice")]
 pub(crate) struct Edit {
     name: Option<String>,
     alias: Option<String>,
@@ -116,7 +127,8 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Serialize)]
+/// A device's new secret.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Secret {
     secret: String,
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use model::{Delivery, DeliveryState, Order, Role, limits};
 use push::{NewPush, To, WaitFor};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::problem::Problem;
@@ -17,10 +18,12 @@ use crate::{Api, auth, input};
 /// How long a caller waits who does not say.
 const WAIT: Duration = Duration::from_secs(5);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct How {
+    /// How long to wait: `500ms`, `5s`; `0` not at all.
     wait: Option<String>,
+    /// `1`: the device is to answer.
     ask: Option<String>,
 }
 

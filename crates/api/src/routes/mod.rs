@@ -1,19 +1,20 @@
 //! The table of routes, and what holds for all of them: the limit on bodies, errors as problem+json, and
 //! headers that keep answers out of caches and foreign pages.
 
-mod accounts;
-mod apps;
-mod devices;
-mod direct;
-mod events;
-mod knocks;
-mod messages;
-mod points;
-mod preview;
-mod push;
-mod session;
-mod status;
-mod tokens;
+pub(crate) mod accounts;
+pub(crate) mod apps;
+pub(crate) mod devices;
+pub(crate) mod direct;
+pub(crate) mod events;
+pub(crate) mod knocks;
+pub(crate) mod messages;
+pub(crate) mod points;
+pub(crate) mod preview;
+pub(crate) mod push;
+pub(crate) mod session;
+pub(crate) mod socket;
+pub(crate) mod status;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use model::limits;
 
+pub(crate) use crate::openapi;
 use crate::problem::Problem;
 use crate::{Api, App, metrics};
 
@@ -54,8 +56,10 @@ pub fn router(app: App) -> Router {
         .route("/pushes/{id}", get(push::show).delete(push::cancel))
         .route("/pushes/{id}/deliveries", get(push::deliveries))
         .route("/events", get(events::stream))
+        .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
         .route("/status", get(status::show))
+        .route("/openapi.json", get(openapi::show))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed);
     Router::new()
@@ -82,7 +86,7 @@ async fn not_allowed(request: Request) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-async fn show_metrics(axum::extract::State(api): axum::extract::State<Api>) -> Response {
+pub(crate) async fn show_metrics(axum::extract::State(api): axum::extract::State<Api>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::page(&api)).into_response()
 }
 

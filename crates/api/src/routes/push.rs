@@ -13,29 +13,43 @@ use fleet::FleetError;
 use futures_util::future::try_join_all;
 use model::{DeviceNumber, Order, PushId, limits};
 use push::{NewPush, To, WaitFor};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::{Operator, Viewer};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{Delivery, List, Push};
 use crate::{Api, audience, input};
 
-#[derive(Deserialize)]
+/// A push to be sent: who is meant, and one payload.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewPush")]
 pub(crate) struct New {
+    #[schemars(with = "shape::Audience")]
     pub(crate) audience: serde_json::Value,
+    /// The payload as text. Exactly one of `text`, `hex`, `base64`, `json`; a command may have none.
     text: Option<String>,
+    /// The payload as hex digits.
     hex: Option<String>,
+    /// The payload in Base64.
     base64: Option<String>,
-    // As it was written: the device gets these very bytes.
+    /// The payload as JSON. The device gets these very bytes.
+    #[schemars(with = "Option<shape::Any>")]
     json: Option<Box<RawValue>>,
+    /// The device is to answer.
     #[serde(default)]
     pub(crate) ask: bool,
+    /// A command that the device's firmware knows, such as `reboot`.
     pub(crate) command: Option<String>,
+    /// How long to wait until the deliveries are through, or rest in a queue; at most 60000.
     #[serde(default)]
     wait_ms: u64,
+    /// Seconds after which it is not worth delivering any more; 0 is now or never.
     pub(crate) ttl_s: Option<u64>,
+    /// The same key with the same push is the same push, however often it is sent.
     idempotency_key: Option<String>,
 }
 
@@ -138,10 +152,12 @@ async fn whole(api: &Api, id: PushId, deliveries: bool) -> Result<Json<Push>, Pr
     Ok(Json(Push::of(push, standing, page.as_deref())))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Page {
+    /// Rows of a page, 1 to 1000; 100 unless told.
     limit: Option<usize>,
+    /// `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -159,9 +175,10 @@ pub(crate) async fn list(
     Ok(Json(List { items: try_join_all(shown).await?, next: page.next }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct How {
+    /// `false` leaves the deliveries out.
     deliveries: Option<bool>,
 }
 

@@ -22,6 +22,8 @@ use telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
+use crate::described;
+
 pub const OWNER: &str = "owner-token-of-the-tests";
 
 /// How the fake line treats a push.
@@ -235,9 +237,16 @@ impl House {
     }
 
     pub async fn request(&self, request: Request<Body>) -> Answer {
+        self.request_with(request, None).await
+    }
+
+    /// A call whose body is known. It and its answer must be as they are described.
+    async fn request_with(&self, request: Request<Body>, sent: Option<&str>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        described::check(&method, &path, sent, parts.status, &parts.headers, &body);
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
@@ -249,7 +258,7 @@ impl House {
     pub async fn call_as(&self, token: &str, method: Method, path: &str, body: &str) -> Answer {
         let request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
         let request = request.header("Authorization", format!("Bearer {token}"));
-        self.request(request.body(Body::from(body.to_owned())).unwrap()).await
+        self.request_with(request.body(Body::from(body.to_owned())).unwrap(), Some(body)).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
