@@ -114,6 +114,7 @@ impl From<SubmitError> for Problem {
             SubmitError::BadVerb => (StatusCode::BAD_REQUEST, "bad_command"),
             SubmitError::BadTtl => (StatusCode::BAD_REQUEST, "bad_ttl"),
             SubmitError::BadKey => (StatusCode::BAD_REQUEST, "bad_idempotency_key"),
+            SubmitError::BadCollapse => (StatusCode::BAD_REQUEST, "bad_collapse"),
             SubmitError::DeviceFull => (StatusCode::CONFLICT, "device_queue_full"),
             SubmitError::Nobody => {
                 return Problem::new(StatusCode::NOT_FOUND, "audience_empty", error.to_string())

@@ -267,6 +267,8 @@ pub(crate) struct Push {
     #[serde(flatten)]
     payload: Bytes,
     sender: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collapse: Option<std::sync::Arc<str>>,
     /// In the audience, as far as they are still registered.
     devices: u64,
     /// Of them, those whose delivery is still to be made.
@@ -291,6 +293,7 @@ impl Push {
             audience: serde_json::from_str(&push.audience).unwrap_or_default(),
             payload: Bytes::of(&push.payload),
             sender: push.sender,
+            collapse: push.terms.collapse,
             devices: counts.iter().map(|(_, count)| count).sum::<u64>() + remaining,
             remaining,
             counts: counts.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),

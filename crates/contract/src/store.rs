@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Account, App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value,
+    Account, App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Point, Presence, PushId, Role, Terms, UnixMs,
+    Value,
 };
 
 /// A store's answer, later.
@@ -150,6 +151,8 @@ pub struct StoredPush {
     pub expires: Option<UnixMs>,
     /// The sender's key against doing it twice.
     pub idempotency_key: Option<String>,
+    /// The rest of its terms.
+    pub terms: Terms,
 }
 
 /// A page of a list and where the next begins.
@@ -201,6 +204,9 @@ pub trait Pushes: Send + Sync {
     fn unmade_pushes(&self) -> Later<Vec<UnmadePush>>;
     /// How many deliveries of a push are in which state, and how many of its devices have none yet.
     fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)>;
+    /// Which of `devices` have a delivery of a later push with this collapse key that was not refused, and of
+    /// which push: the last one.
+    fn collapsed_by(&self, key: Arc<str>, push: PushId, devices: Vec<DeviceNumber>) -> Later<Vec<(DeviceNumber, PushId)>>;
     /// Writes the new state of deliveries.
     fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()>;
     /// Every delivery that something is still to happen to, with its push, in order of their numbers:

@@ -160,6 +160,8 @@ pub const PUSHES_UNMADE_MAX: usize = 64;
 pub const ANSWER_S_MAX: u64 = 25 * 3600;
 /// Longest sentence kept with a delivery in bytes: a paragraph on a phone.
 pub const DETAIL_BYTES_MAX: usize = 1024;
+/// Longest collapse key in bytes: a topic's name or a setting's. It is in memory once for each push that waits.
+pub const COLLAPSE_BYTES_MAX: usize = 64;
 /// Longest idempotency key in bytes: a UUID or a hash with a prefix fits several times.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// Largest answer kept with a delivery.

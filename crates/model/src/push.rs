@@ -2,6 +2,7 @@
 //! written here once, so that no room can claim a step that cannot follow.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,13 @@ impl Order {
     pub fn wants_answer(&self) -> bool {
         !matches!(self, Order::Message)
     }
+}
+
+/// On which terms a push goes to its devices, beside its time to live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The collapse key: what still waits for a device with the same key gives way to this push.
+    pub collapse: Option<Arc<str>>,
 }
 
 /// Where a delivery stands.

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use model::{Delivery, DeliveryState, DeviceNumber, Millis, PushId, Receipt, UnixMs, limits};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
-use crate::book::{Book, Now, Standing, Todo, Touched};
+use crate::book::{Book, Now, Standing, Todo, Touched, replaced_by};
 use crate::making::{self, Making, Part};
 use crate::{Counts, NewPush, SubmitError, To, WaitFor};
 
@@ -167,7 +167,7 @@ impl Actor {
         if self.is_behind() {
             return if self.hopeless { NAP } else { RETRY };
         }
-        if self.may_make() {
+        if self.may_make() || self.book.gives_way() {
             return Duration::ZERO;
         }
         let left = |due: UnixMs| Duration::from_millis(u64::try_from(due.0 - self.clock.unix().0).unwrap_or(0));
@@ -196,6 +196,7 @@ impl Actor {
     fn decide(&mut self, batch: &mut Vec<Command>) -> Vec<Creation> {
         let now = self.now();
         let mut creations = Vec::new();
+        self.book.give_way(now, &mut self.todo);
         for command in batch.drain(..) {
             match command {
                 Command::Receipt { receipt, step, at } => self.book.receipt(receipt, step, at, now, &mut self.todo),
@@ -245,7 +246,7 @@ impl Actor {
             }
         }
         let wanted = match &new.to {
-            To::One(device, _) if self.book.pending(*device) + of_device >= limits::PENDING_PER_DEVICE_MAX => {
+            To::One(device, _) if !self.book.has_room(*device, new.terms.collapse.as_ref(), of_device) => {
                 return Err(SubmitError::DeviceFull);
             }
             To::One(..) => 1,
@@ -294,6 +295,7 @@ impl Actor {
             created: now.unix,
             expires,
             idempotency_key: new.idempotency_key,
+            terms: new.terms,
         };
         Creation { push: Arc::new(push), to, _guard: guard, reply }
     }
@@ -301,7 +303,7 @@ impl Actor {
     /// Stores, and then does what had to wait for it. New pushes, the next batch of an older one and changes
     /// never concern the same delivery, so the store may write them all at once.
     async fn keep(&mut self, creations: Vec<Creation>) -> Result<(), StoreError> {
-        let part = if self.may_make() { self.making.next(&self.book) } else { None };
+        let mut part = if self.may_make() { self.making.next(&self.book) } else { None };
         let create = |creation: &Creation| {
             let push = StoredPush::clone(&creation.push);
             match &creation.to {
@@ -311,9 +313,12 @@ impl Actor {
         };
         let created = join_all(creations.iter().map(create).collect::<Vec<_>>());
         let make = async {
-            match &part {
+            match &mut part {
                 None => Ok(Vec::new()),
-                Some(part) => self.store.make_part(part.push.id, part.number, self.clock.unix(), part.batch.clone()).await,
+                Some(part) => {
+                    give_way(&*self.store, part).await?;
+                    self.store.make_part(part.push.id, part.number, self.clock.unix(), part.batch.clone()).await
+                }
             }
         };
         let changes = last_changes(&self.todo.touched);
@@ -427,6 +432,7 @@ impl Actor {
                 self.line.push(device, message);
             }
         }
+        self.book.handed_over();
         for (reply, stopped) in self.cancelled.drain(..) {
             let _ = reply.send(stopped);
         }
@@ -463,6 +469,19 @@ impl Actor {
             let _ = reply.send(());
         }
     }
+}
+
+/// A batch may be made when a later push with its collapse key was taken already, and may have been sent.
+async fn give_way(store: &dyn Pushes, part: &mut Part) -> Result<(), StoreError> {
+    let Some(key) = part.push.terms.collapse.clone() else { return Ok(()) };
+    let devices = part.batch.iter().map(|fresh| fresh.device).collect();
+    let later: HashMap<_, _> = store.collapsed_by(key, part.push.id, devices).await?.into_iter().collect();
+    for fresh in part.batch.iter_mut().filter(|fresh| fresh.state == DeliveryState::Queued) {
+        if let Some(by) = later.get(&fresh.device) {
+            (fresh.state, fresh.detail) = (DeliveryState::Replaced, replaced_by(*by));
+        }
+    }
+    Ok(())
 }
 
 /// A sleep, or none.

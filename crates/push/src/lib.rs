@@ -15,7 +15,7 @@ mod actor;
 mod book;
 mod making;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use contract::store::{Page, Pushes, StoreError, StoredPush};
 use contract::{Bus, Clock, Consumer, Event, Line, Refusal, Ticket};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Order, PushId, UnixMs, limits};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Order, PushId, Terms, UnixMs, limits};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use actor::{Actor, Command};
@@ -47,6 +47,8 @@ pub struct NewPush {
     pub ttl_s: Option<u64>,
     /// The sender's key against doing it twice.
     pub idempotency_key: Option<String>,
+    /// The rest of its terms.
+    pub terms: Terms,
 }
 
 impl NewPush {
@@ -63,6 +65,9 @@ impl NewPush {
         }
         if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX) {
             return Err(SubmitError::BadKey);
+        }
+        if self.terms.collapse.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::COLLAPSE_BYTES_MAX) {
+            return Err(SubmitError::BadCollapse);
         }
         Ok(())
     }
@@ -92,6 +97,9 @@ pub enum SubmitError {
     /// The idempotency key is empty or too long.
     #[error("an idempotency key has 1 to {} bytes", limits::IDEMPOTENCY_KEY_BYTES_MAX)]
     BadKey,
+    /// The collapse key is empty or too long.
+    #[error("a collapse key has 1 to {} bytes", limits::COLLAPSE_BYTES_MAX)]
+    BadCollapse,
     /// The device's queue is full.
     #[error("{} pushes already wait for this device; cancel some or wait until it is back", limits::PENDING_PER_DEVICE_MAX)]
     DeviceFull,
@@ -149,10 +157,12 @@ impl Push {
     ) -> Result<Arc<Push>, StoreError> {
         let last = store.last_push().await?;
         let open = store.open_deliveries(UnixMs(clock.unix().0 - limits::ANSWER_S_MAX as i64 * 1000)).await?;
+        let collapsed = collapsed(&*store, &open).await?;
         let unmade = store.unmade_pushes().await?;
         let counts = Arc::new(Counts::default());
         let (commands, inbox) = mpsc::unbounded_channel();
-        let actor = Actor::start(Book::default(), open, unmade, last, store.clone(), line.clone(), bus, clock, counts.clone());
+        let actor =
+            Actor::start(Book::after(collapsed), open, unmade, last, store.clone(), line.clone(), bus, clock, counts.clone());
         tokio::spawn(actor.run(inbox));
         let keys = (0..64).map(|_| Arc::default()).collect();
         Ok(Arc::new(Push { store, line, commands, counts, keys, hasher: RandomState::new() }))
@@ -297,6 +307,23 @@ impl Push {
         // Only fails when the task is gone; whoever waits for an answer then hears that the store is closed.
         let _ = self.commands.send(command);
     }
+}
+
+/// What was under way when a later push with its collapse key came, and by which: once it comes back it must
+/// not go out after that one.
+async fn collapsed(
+    store: &dyn Pushes,
+    open: &[(Arc<StoredPush>, Delivery)],
+) -> Result<HashMap<(DeviceNumber, PushId), PushId>, StoreError> {
+    let mut collapsed = HashMap::new();
+    for of_push in open.chunk_by(|(a, _), (b, _)| a.id == b.id) {
+        let (push, _) = &of_push[0];
+        let Some(key) = push.terms.collapse.clone() else { continue };
+        let devices = of_push.iter().map(|(_, delivery)| delivery.number).collect();
+        let later = store.collapsed_by(key, push.id, devices).await?;
+        collapsed.extend(later.into_iter().map(|(device, by)| ((device, push.id), by)));
+    }
+    Ok(collapsed)
 }
 
 impl Consumer for Push {

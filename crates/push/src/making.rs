@@ -73,7 +73,7 @@ impl Making {
         let fresh = |device: &DeviceNumber| {
             let (state, detail) = match unmade.verdict {
                 Some((state, why)) => (state, why.to_owned()),
-                None if book.pending(*device) >= limits::PENDING_PER_DEVICE_MAX => {
+                None if !book.has_room(*device, unmade.push.terms.collapse.as_ref(), 0) => {
                     (DeliveryState::Refused, format!("{} pushes already wait for this device", limits::PENDING_PER_DEVICE_MAX))
                 }
                 None => (DeliveryState::Queued, String::new()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::store::{FreshDelivery, Later, Page, Pushes, StoredPush, UnmadePush};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, Terms, UnixMs};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::Store;
@@ -26,7 +26,7 @@ const STATES: [(DeliveryState, i64); 9] = [
     (DeliveryState::Cancelled, 8),
 ];
 
-const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key";
+const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse";
 const DELIVERY: &str = "push, device, devices.id, state, at, detail, answer";
 
 impl Pushes for Store {
@@ -111,6 +111,24 @@ impl Pushes for Store {
                 }
                 if let Some(last) = found.last_mut() {
                     last.parts.push((part, devices));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn collapsed_by(&self, key: Arc<str>, push: PushId, devices: Vec<DeviceNumber>) -> Later<Vec<(DeviceNumber, PushId)>> {
+        self.reader.read(move |db| {
+            // By `deliveries_device`, which holds a device's pushes in order: only the later ones are looked at.
+            let mut last = db.prepare_cached(
+                "SELECT max(push) FROM deliveries JOIN pushes ON id = push
+                 WHERE device = ?1 AND push > ?2 AND state <> ?3 AND collapse = ?4",
+            )?;
+            let mut found = Vec::new();
+            for device in devices {
+                let wanted = params![device.0, signed(push.0)?, number_of(DeliveryState::Refused), key];
+                if let Some(later) = last.query_row(wanted, |row| row.get::<_, Option<i64>>(0))? {
+                    found.push((device, push_id(later)?));
                 }
             }
             Ok(found)
@@ -224,8 +242,8 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         Order::Command { verb } => ("command", Some(verb)),
     };
     db.prepare_cached(
-        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
         id,
@@ -236,7 +254,8 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         push.sender,
         push.created.0,
         push.expires.map(|at| at.0),
-        push.idempotency_key
+        push.idempotency_key,
+        push.terms.collapse
     ])?;
     Ok(id)
 }
@@ -279,6 +298,7 @@ fn stored_push(row: &Row<'_>) -> Outcome<StoredPush> {
         created: UnixMs(row.get(6)?),
         expires: row.get::<_, Option<i64>>(7)?.map(UnixMs),
         idempotency_key: row.get(8)?,
+        terms: Terms { collapse: row.get(9)? },
     })
 }
 

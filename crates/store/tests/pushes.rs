@@ -4,7 +4,7 @@ mod fixture;
 
 use bytes::Bytes;
 use contract::store::{FreshDelivery, Pushes, Registry, StoredPush};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, Terms, UnixMs};
 use store::Store;
 
 async fn with_devices(dir: &std::path::Path, devices: u32) -> Store {
@@ -26,6 +26,7 @@ fn push(id: u64, order: Order) -> StoredPush {
         created: UnixMs(100),
         expires: Some(UnixMs(200)),
         idempotency_key: Some(format!("key {id}")),
+        terms: Terms { collapse: id.is_multiple_of(2).then(|| "colour".into()) },
     }
 }
 
@@ -123,6 +124,23 @@ async fn deliveries_take_their_steps_and_leave_the_open_ones() {
     store.delete_device(DeviceNumber(2)).await.unwrap();
     assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items.len(), 8, "they go with their device");
     assert_eq!(store.open_deliveries(UnixMs(0)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_collapse_key_names_the_last_of_the_later_pushes_of_each_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 4).await;
+    let queued = |push, devices: &[u32]| devices.iter().map(|n| delivery(push, *n, DeliveryState::Queued)).collect();
+    // Even numbers have the key: see `push`.
+    for (id, devices) in [(1, &[1, 2, 3][..]), (2, &[1, 2, 3, 4]), (3, &[1, 2]), (4, &[1, 3]), (6, &[1])] {
+        store.create_push(push(id, Order::Message), queued(id, devices)).await.unwrap();
+    }
+    store.update_deliveries(vec![delivery(4, 3, DeliveryState::Refused)]).await.unwrap();
+    let asked = |from| store.collapsed_by("colour".into(), PushId(from), (1..=9).map(DeviceNumber).collect());
+    assert_eq!(asked(2).await.unwrap(), [(DeviceNumber(1), PushId(6))]);
+    let later = [(1, 6), (2, 2), (3, 2), (4, 2)].map(|(device, push)| (DeviceNumber(device), PushId(push)));
+    assert_eq!(asked(1).await.unwrap(), later);
+    assert!(store.collapsed_by("other".into(), PushId(0), vec![DeviceNumber(1)]).await.unwrap().is_empty());
 }
 
 #[tokio::test]

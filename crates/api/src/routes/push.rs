@@ -11,7 +11,7 @@ use bytes::Bytes;
 use contract::store::StoredPush;
 use fleet::FleetError;
 use futures_util::future::try_join_all;
-use model::{DeviceNumber, Order, PushId, limits};
+use model::{DeviceNumber, Order, PushId, Terms, limits};
 use push::{NewPush, To, WaitFor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -37,6 +37,7 @@ pub(crate) struct New {
     wait_ms: u64,
     pub(crate) ttl_s: Option<u64>,
     idempotency_key: Option<String>,
+    collapse: Option<String>,
 }
 
 pub(crate) async fn send(
@@ -49,6 +50,7 @@ pub(crate) async fn send(
     }
     let wanted = audience::read(&api, &new.audience).await?;
     let payload = payload(&new)?;
+    let terms = new.terms();
     let order = order(new.ask, new.command)?;
     let to = match wanted {
         audience::Wanted::Device(id) => {
@@ -75,6 +77,7 @@ pub(crate) async fn send(
             audience: new.audience.to_string(),
             ttl_s: new.ttl_s,
             idempotency_key: new.idempotency_key,
+            terms,
         })
         .await?;
     let wait = Duration::from_millis(new.wait_ms);
@@ -96,6 +99,11 @@ fn unknown(ids: &[String]) -> Problem {
 }
 
 impl New {
+    /// The terms that it names.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms { collapse: self.collapse.as_deref().map(Into::into) }
+    }
+
     /// Whether anything is to be pushed, or to be done.
     pub(crate) fn has_payload(&self) -> bool {
         self.text.is_some() || self.hex.is_some() || self.base64.is_some() || self.json.is_some() || self.command.is_some()

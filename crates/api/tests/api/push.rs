@@ -125,7 +125,7 @@ async fn what_cannot_be_pushed_is_refused_with_its_name() {
         (to_lamp(r#""text":"a","ttl_s":-1"#), 400, "bad_field"),
         (to_lamp(r#""text":"a","wait_ms":60001"#), 400, "bad_wait"),
         (to_lamp(r#""text":"a","idempotency_key":"""#), 400, "bad_idempotency_key"),
-        (to_lamp(r#""text":"a","collapse":"x""#), 400, "bad_field"),
+        (to_lamp(r#""text":"a","colapse":"x""#), 400, "bad_field"),
         (to_lamp(&format!(r#""text":"{}""#, "x".repeat(256 * 1024))), 413, "payload_too_large"),
         (to_lamp(&format!(r#""text":"{}""#, "x".repeat(600 * 1024))), 413, "body_too_large"),
     ];
@@ -145,4 +145,20 @@ async fn a_full_queue_is_said_so() {
     let full = house.post("push", &to_lamp(r#""text":"on""#)).await.problem(409);
     assert_eq!(full.0, "device_queue_full");
     assert!(full.1.contains("cancel"), "{}", full.1);
+}
+
+#[tokio::test]
+async fn a_newer_push_with_the_same_collapse_key_replaces_what_waits() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    for text in ["red", "blue"] {
+        let push = house.post("push", &to_lamp(&format!(r#""text":"{text}","collapse":"colour","wait_ms":60000"#))).await.ok();
+        assert_eq!((&push["collapse"], &push["deliveries"][0]["state"]), (&"colour".into(), &"queued".into()));
+    }
+    house.push.flush().await;
+    let delivery = &house.get("pushes/1").await.ok()["deliveries"][0];
+    assert_eq!((&delivery["state"], &delivery["detail"]), (&"replaced".into(), &"push 2 took its place".into()));
+    for bad in ["".to_owned(), "k".repeat(65)] {
+        let refused = house.post("push", &to_lamp(&format!(r#""text":"x","collapse":"{bad}""#))).await;
+        assert_eq!(refused.problem(400).0, "bad_collapse");
+    }
 }

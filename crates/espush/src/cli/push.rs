@@ -62,6 +62,9 @@ pub struct Args {
     /// A key of your own: the same key again does not push again
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Takes the place of what still waits for the device with the same key
+    #[arg(long, value_name = "KEY")]
+    collapse: Option<String>,
     #[command(flatten)]
     pub(super) reach: Reach,
 }
@@ -171,6 +174,9 @@ fn order(args: &Args, text: Option<&str>, audience: Value) -> anyhow::Result<Val
     }
     if let Some(ms) = args.ttl {
         order["ttl_s"] = ms.div_ceil(1000).into();
+    }
+    if let Some(key) = &args.collapse {
+        order["collapse"] = key.as_str().into();
     }
     if let Some(key) = &args.idempotency_key {
         order["idempotency_key"] = key.as_str().into();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use contract::store::{FreshDelivery, Later, Page, Pushes, StoreError, StoredPush, UnmadePush};
 use contract::{Bus, Clock, Close, ConnId, Consumer, Event, Line, Refusal, Step, Ticket, Verdict};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Millis, Order, PushId, Receipt, Topic, UnixMs};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Millis, Order, PushId, Receipt, Terms, Topic, UnixMs};
 use parking_lot::Mutex;
 use push::{NewPush, Push, To};
 use tokio::sync::Semaphore;
@@ -161,6 +161,16 @@ impl Pushes for World {
         }
         self.result(found)
     }
+    fn collapsed_by(&self, key: Arc<str>, push: PushId, devices: Vec<DeviceNumber>) -> Later<Vec<(DeviceNumber, PushId)>> {
+        let (pushes, deliveries) = (self.pushes.lock(), self.deliveries.lock());
+        let is_later = |delivery: &&Delivery| {
+            delivery.push > push
+                && delivery.state != DeliveryState::Refused
+                && pushes[&delivery.push].terms.collapse.as_ref() == Some(&key)
+        };
+        let last = |device| deliveries.values().filter(|d| d.number == device).filter(is_later).map(|d| d.push).max();
+        self.result(devices.into_iter().filter_map(|device| Some((device, last(device)?))).collect())
+    }
     fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()> {
         if !self.broken.load(Ordering::Relaxed) {
             for delivery in batch {
@@ -236,6 +246,7 @@ pub fn new(order: Order) -> NewPush {
         audience: r#"{"device":"lamp"}"#.into(),
         ttl_s: None,
         idempotency_key: None,
+        terms: Terms::default(),
     }
 }
 
