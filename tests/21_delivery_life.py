@@ -1,4 +1,5 @@
-"""What a sender may say of a push beside its content: a newer one takes the place of an older one."""
+"""What a sender may say of a push beside its content: a newer one takes the place of an older one; and once more
+for those who did not get it."""
 
 from mqtt_wire import Client, puback
 
@@ -31,3 +32,28 @@ def test_a_newer_push_with_the_same_key_replaces_what_waits_after_a_kill_too(fre
     with Client(server, device) as client:
         client.subscribe("me/push")
         assert messages(client, 2) == ["loud", "blue"]
+
+
+def test_a_push_is_sent_again_to_those_who_did_not_get_it(server):
+    app = server.app()
+    there, away = server.device(app), server.device(app)
+    with Client(server, there) as client:
+        client.subscribe("me/push")
+        order = {"audience": {"app": app["id"]}, "text": "on", "ttl_s": 0}
+        first = server.api("POST", "/api/v1/push", order)["id"]
+        assert messages(client, 1) == ["on"]
+        server.api("POST", "/api/v1/push", {**order, "wait_ms": 5000})
+        assert messages(client, 1) == ["on"]
+        shown = server.api("GET", f"/api/v1/pushes/{first}")
+        assert shown["counts"] == {"delivered": 1, "expired": 1}, shown
+        done = server.cli("push", "resend", str(first), "--ttl", "1h", "--wait", "0")
+        assert done.returncode == 2, done.stdout + done.stderr
+    second = server.api("GET", "/api/v1/pushes?limit=1")["items"][0]
+    assert (second["resend_of"], second["text"], second["devices"]) == (first, "on", 1)
+    with Client(server, away) as client:
+        client.subscribe("me/push")
+        assert messages(client, 1) == ["on"]
+    problem = server.api("POST", f"/api/v1/pushes/{first}/resend", {"states": ["refused"]}, status=409)
+    assert problem["code"] == "nothing_to_resend" and problem["hint"]
+    done = server.cli("push", "resend", str(first), "--state", "refused")
+    assert done.returncode == 1 and "no delivery of push" in done.stderr, done.stderr

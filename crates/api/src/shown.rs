@@ -269,6 +269,9 @@ pub(crate) struct Push {
     sender: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     collapse: Option<std::sync::Arc<str>>,
+    /// The push whose content this is once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resend_of: Option<PushId>,
     /// In the audience, as far as they are still registered.
     devices: u64,
     /// Of them, those whose delivery is still to be made.
@@ -294,6 +297,7 @@ impl Push {
             payload: Bytes::of(&push.payload),
             sender: push.sender,
             collapse: push.terms.collapse,
+            resend_of: push.terms.resend_of,
             devices: counts.iter().map(|(_, count)| count).sum::<u64>() + remaining,
             remaining,
             counts: counts.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),

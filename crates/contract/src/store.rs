@@ -212,6 +212,8 @@ pub trait Pushes: Send + Sync {
     /// Every delivery that something is still to happen to, with its push, in order of their numbers:
     /// queued, sent, or delivered since `delivered_since` with an answer still wanted.
     fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(Arc<StoredPush>, Delivery)>>;
+    /// The devices whose delivery of a push is in one of `states`, in order.
+    fn devices_in(&self, push: PushId, states: Vec<DeliveryState>) -> Later<Vec<DeviceNumber>>;
     /// One push.
     fn push(&self, id: PushId) -> Later<Option<StoredPush>>;
     /// The push of an idempotency key.

@@ -64,6 +64,8 @@ impl Order {
 pub struct Terms {
     /// The collapse key: what still waits for a device with the same key gives way to this push.
     pub collapse: Option<Arc<str>>,
+    /// The push whose content this one is sent again.
+    pub resend_of: Option<PushId>,
 }
 
 /// Where a delivery stands.

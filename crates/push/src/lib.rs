@@ -73,6 +73,24 @@ impl NewPush {
     }
 }
 
+/// How a push is to be sent again.
+#[derive(Clone, Debug)]
+pub struct Resend {
+    /// To the devices whose delivery is in one of these.
+    pub states: Vec<DeliveryState>,
+    /// Who asks, for people.
+    pub sender: String,
+    /// Another time to live than the first time.
+    pub ttl_s: Option<u64>,
+    /// The sender's key against doing it twice.
+    pub idempotency_key: Option<String>,
+}
+
+impl Resend {
+    /// The states that are sent again unless others are named: those in which the device should have got it.
+    pub const STATES: [DeliveryState; 3] = [DeliveryState::Failed, DeliveryState::Expired, DeliveryState::Refused];
+}
+
 /// Who is to get a push.
 #[derive(Clone, Debug)]
 pub enum To {
@@ -192,6 +210,26 @@ impl Push {
         // The guard travels along: a caller that goes away must not free the key before the push is kept.
         self.tell(Command::Submit { new: Box::new(new), guard, reply });
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Sends a push's content once more, to the devices whose delivery is in one of `states`. The terms are those
+    /// of the first time, its time to live too unless `ttl_s` is another. `None` for a push that there is not.
+    pub async fn resend(&self, push: PushId, again: Resend) -> Result<Option<PushId>, SubmitError> {
+        let Some(first) = self.store.push(push).await? else { return Ok(None) };
+        let devices = self.store.devices_in(push, again.states.clone()).await?;
+        let words: Vec<&str> = again.states.iter().map(|state| state.as_str()).collect();
+        let kept_s = first.expires.map_or(0, |expires| u64::try_from((expires.0 - first.created.0) / 1000).unwrap_or(0));
+        let new = NewPush {
+            to: To::Many(devices),
+            order: first.order,
+            payload: first.payload,
+            sender: again.sender,
+            audience: serde_json::json!({ "push": push, "states": words }).to_string(),
+            ttl_s: Some(again.ttl_s.unwrap_or(kept_s)),
+            idempotency_key: again.idempotency_key,
+            terms: Terms { resend_of: Some(push), ..first.terms },
+        };
+        self.submit(new).await.map(Some)
     }
 
     /// Takes a push back from every device that has not acknowledged it yet. How many those were.

@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0003_sessions.sql"),
     include_str!("../migrations/0004_audiences.sql"),
     include_str!("../migrations/0005_collapse.sql"),
+    include_str!("../migrations/0006_resends.sql"),
 ];
 
 /// The newest schema of this program.

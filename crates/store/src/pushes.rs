@@ -26,7 +26,7 @@ const STATES: [(DeliveryState, i64); 9] = [
     (DeliveryState::Cancelled, 8),
 ];
 
-const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse";
+const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of";
 const DELIVERY: &str = "push, device, devices.id, state, at, detail, answer";
 
 impl Pushes for Store {
@@ -184,6 +184,15 @@ impl Pushes for Store {
         })
     }
 
+    fn devices_in(&self, push: PushId, states: Vec<DeliveryState>) -> Later<Vec<DeviceNumber>> {
+        self.reader.read(move |db| {
+            // They are numbers of ours: nothing to escape.
+            let states = states.into_iter().map(|state| number_of(state).to_string()).collect::<Vec<_>>().join(", ");
+            let sql = format!("SELECT device FROM deliveries WHERE push = ?1 AND state IN ({states}) ORDER BY device");
+            list(db, &sql, &[&signed(push.0)?], |row| Ok(DeviceNumber(row.get(0)?)))
+        })
+    }
+
     fn push(&self, id: PushId) -> Later<Option<StoredPush>> {
         self.reader.read(move |db| one_push(db, id))
     }
@@ -242,8 +251,8 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         Order::Command { verb } => ("command", Some(verb)),
     };
     db.prepare_cached(
-        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         id,
@@ -255,7 +264,8 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         push.created.0,
         push.expires.map(|at| at.0),
         push.idempotency_key,
-        push.terms.collapse
+        push.terms.collapse,
+        push.terms.resend_of.map(|id| signed(id.0)).transpose()?
     ])?;
     Ok(id)
 }
@@ -298,7 +308,7 @@ fn stored_push(row: &Row<'_>) -> Outcome<StoredPush> {
         created: UnixMs(row.get(6)?),
         expires: row.get::<_, Option<i64>>(7)?.map(UnixMs),
         idempotency_key: row.get(8)?,
-        terms: Terms { collapse: row.get(9)? },
+        terms: Terms { collapse: row.get(9)?, resend_of: row.get::<_, Option<i64>>(10)?.map(push_id).transpose()? },
     })
 }
 

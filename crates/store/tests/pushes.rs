@@ -26,7 +26,7 @@ fn push(id: u64, order: Order) -> StoredPush {
         created: UnixMs(100),
         expires: Some(UnixMs(200)),
         idempotency_key: Some(format!("key {id}")),
-        terms: Terms { collapse: id.is_multiple_of(2).then(|| "colour".into()) },
+        terms: Terms { collapse: id.is_multiple_of(2).then(|| "colour".into()), resend_of: (id == 3).then_some(PushId(1)) },
     }
 }
 
@@ -124,6 +124,18 @@ async fn deliveries_take_their_steps_and_leave_the_open_ones() {
     store.delete_device(DeviceNumber(2)).await.unwrap();
     assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items.len(), 8, "they go with their device");
     assert_eq!(store.open_deliveries(UnixMs(0)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_devices_in_some_states_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 9).await;
+    let all = DeliveryState::ALL.into_iter().zip(1..).map(|(state, number)| delivery(1, number, state));
+    store.create_push(push(1, Order::Message), all.collect()).await.unwrap();
+    let found = store.devices_in(PushId(1), vec![DeliveryState::Refused, DeliveryState::Failed]).await.unwrap();
+    assert_eq!(found, [DeviceNumber(5), DeviceNumber(8)]);
+    assert!(store.devices_in(PushId(2), DeliveryState::ALL.into()).await.unwrap().is_empty());
+    assert!(store.devices_in(PushId(1), vec![]).await.unwrap().is_empty());
 }
 
 #[tokio::test]

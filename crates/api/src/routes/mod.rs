@@ -53,6 +53,7 @@ pub fn router(app: App) -> Router {
         .route("/pushes", get(push::list))
         .route("/pushes/{id}", get(push::show).delete(push::cancel))
         .route("/pushes/{id}/deliveries", get(push::deliveries))
+        .route("/pushes/{id}/resend", post(push::resend))
         .route("/events", get(events::stream))
         .route("/knocks", get(knocks::list))
         .route("/status", get(status::show))

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use contract::store::StoredPush;
 use fleet::FleetError;
 use futures_util::future::try_join_all;
-use model::{DeviceNumber, Order, PushId, Terms, limits};
-use push::{NewPush, To, WaitFor};
+use model::{DeliveryState, DeviceNumber, Order, PushId, Terms, limits};
+use push::{NewPush, Resend, SubmitError, To, WaitFor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -45,9 +45,7 @@ pub(crate) async fn send(
     Operator(caller): Operator,
     input::Json(new): input::Json<New>,
 ) -> Result<Json<Push>, Problem> {
-    if new.wait_ms > limits::WAIT_MS_MAX {
-        return Err(Problem::bad("bad_wait", format!("wait_ms is at most {}", limits::WAIT_MS_MAX)));
-    }
+    may_wait(new.wait_ms)?;
     let wanted = audience::read(&api, &new.audience).await?;
     let payload = payload(&new)?;
     let terms = new.terms();
@@ -89,6 +87,13 @@ pub(crate) async fn send(
     whole(&api, push, true).await
 }
 
+fn may_wait(ms: u64) -> Result<(), Problem> {
+    if ms > limits::WAIT_MS_MAX {
+        return Err(Problem::bad("bad_wait", format!("wait_ms is at most {}", limits::WAIT_MS_MAX)));
+    }
+    Ok(())
+}
+
 /// Ids that are nobody's, the first few of them.
 fn unknown(ids: &[String]) -> Problem {
     const NAMED: usize = 10;
@@ -101,7 +106,7 @@ fn unknown(ids: &[String]) -> Problem {
 impl New {
     /// The terms that it names.
     pub(crate) fn terms(&self) -> Terms {
-        Terms { collapse: self.collapse.as_deref().map(Into::into) }
+        Terms { collapse: self.collapse.as_deref().map(Into::into), ..Terms::default() }
     }
 
     /// Whether anything is to be pushed, or to be done.
@@ -194,6 +199,46 @@ pub(crate) async fn deliveries(
     api.push.get(PushId(id)).await?.ok_or_else(Problem::no_such_push)?;
     let page = api.push.deliveries(PushId(id), after, rows).await?;
     Ok(Json(List { items: page.items.iter().map(Delivery::from).collect(), next: page.next }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Again {
+    states: Option<Vec<DeliveryState>>,
+    #[serde(default)]
+    wait_ms: u64,
+    ttl_s: Option<u64>,
+    idempotency_key: Option<String>,
+}
+
+/// The same content once more, for the devices that did not get it.
+pub(crate) async fn resend(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    input::Path(id): input::Path<u64>,
+    input::Json(again): input::Json<Again>,
+) -> Result<Json<Push>, Problem> {
+    may_wait(again.wait_ms)?;
+    let states = again.states.unwrap_or(Resend::STATES.into());
+    if let Some(open) = states.iter().find(|state| !state.is_final() || **state == DeliveryState::Applied) {
+        let detail = format!("what is {} is not sent again: that would be twice", open.as_str());
+        return Err(Problem::bad("bad_states", detail).hint("states are some of failed, expired, refused, cancelled, replaced"));
+    }
+    let words = states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
+    let resend = Resend { states, sender: caller.name.to_string(), ttl_s: again.ttl_s, idempotency_key: again.idempotency_key };
+    let push = match api.push.resend(PushId(id), resend).await {
+        Ok(push) => push.ok_or_else(Problem::no_such_push)?,
+        Err(SubmitError::Nobody) => {
+            let detail = format!("no delivery of push {id} is in one of the states: {words}; nothing was pushed");
+            return Err(Problem::new(StatusCode::CONFLICT, "nothing_to_resend", detail)
+                .hint("GET /api/v1/pushes/{id} counts the states; name others in `states`"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if again.wait_ms > 0 {
+        api.push.wait_all(push, Duration::from_millis(again.wait_ms)).await?;
+    }
+    whole(&api, push, true).await
 }
 
 /// Takes back what is not yet acknowledged. The push itself stays, for the record.

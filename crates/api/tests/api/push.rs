@@ -162,3 +162,28 @@ async fn a_newer_push_with_the_same_collapse_key_replaces_what_waits() {
         assert_eq!(refused.problem(400).0, "bad_collapse");
     }
 }
+
+#[tokio::test]
+async fn a_push_is_sent_again_where_it_did_not_arrive() {
+    let (house, _) = House::with_lamp(Device::Refuses("too large")).await;
+    house.post("push", &to_lamp(r#""text":"on","ask":true,"wait_ms":60000"#)).await.ok();
+    *house.outside.device.lock() = Device::Answers(b"ok");
+    let again = r#"{"idempotency_key":"k","wait_ms":60000}"#;
+    let second = house.post("pushes/1/resend", again).await.ok();
+    assert_eq!((&second["id"], &second["resend_of"], &second["text"]), (&2.into(), &1.into(), &"on".into()));
+    assert_eq!(second["deliveries"][0]["state"], "applied");
+    assert_eq!(second["audience"], serde_json::json!({"push": 1, "states": ["failed", "expired", "refused"]}));
+    assert_eq!(house.post("pushes/1/resend", again).await.ok()["id"], 2, "the same key is the same push");
+    for (path, body, status, code) in [
+        ("pushes/2/resend", "{}", 409, "nothing_to_resend"),
+        ("pushes/1/resend", r#"{"states":["expired"]}"#, 409, "nothing_to_resend"),
+        ("pushes/1/resend", r#"{"states":[]}"#, 409, "nothing_to_resend"),
+        ("pushes/1/resend", r#"{"states":["queued"]}"#, 400, "bad_states"),
+        ("pushes/1/resend", r#"{"states":["applied"]}"#, 400, "bad_states"),
+        ("pushes/1/resend", r#"{"states":["lost"]}"#, 400, "bad_field"),
+        ("pushes/1/resend", r#"{"wait_ms":60001}"#, 400, "bad_wait"),
+        ("pushes/9/resend", "{}", 404, "no_such_push"),
+    ] {
+        assert_eq!(house.post(path, body).await.problem(status).0, code, "{path} {body}");
+    }
+}

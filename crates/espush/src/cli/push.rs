@@ -29,7 +29,10 @@ use super::{say, say_json, wrong_usage};
     4  an answer was wanted and none came in time; the push itself goes on\n  \
     to many: the highest of these that one of the devices had\n  \
     64 wrong usage")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The device's id; left out when an option says who is meant
     #[arg(value_name = "DEVICE")]
     first: Option<String>,
@@ -55,7 +58,7 @@ pub struct Args {
     command: Option<String>,
     /// How long to wait for the outcome: 500ms, 5s; 0 does not wait
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_ms)]
-    pub(super) wait: u64,
+    wait: u64,
     /// How long to keep it for a device that is away: 10m, 2h, 7d [default: the server's, four days]
     #[arg(long, value_name = "TIME", value_parser = parse_ms)]
     ttl: Option<u64>,
@@ -66,11 +69,37 @@ pub struct Args {
     #[arg(long, value_name = "KEY")]
     collapse: Option<String>,
     #[command(flatten)]
-    pub(super) reach: Reach,
+    reach: Reach,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Push the same once more to the devices that did not get it (a device called `resend`: --to-device resend)
+    Resend(Resend),
+}
+
+#[derive(clap::Args)]
+struct Resend {
+    /// The push's number
+    id: u64,
+    /// Which deliveries: failed, expired, refused, cancelled, replaced; repeat [default: the first three]
+    #[arg(long = "state", value_name = "STATE")]
+    states: Vec<String>,
+    /// How long to wait for the outcome: 500ms, 5s; 0 does not wait
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_ms)]
+    wait: u64,
+    /// How long to keep it for a device that is away [default: as the first time]
+    #[arg(long, value_name = "TIME", value_parser = parse_ms)]
+    ttl: Option<u64>,
+    /// A key of your own: the same key again does not push again
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 impl Args {
-    pub(super) fn wants_answer(&self) -> bool {
+    fn wants_answer(&self) -> bool {
         self.ask || self.command.is_some()
     }
 }
@@ -89,6 +118,9 @@ pub enum Ending {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Verb::Resend(again)) = args.verb {
+        return resend(again);
+    }
     let (device, text, audience) = match meant(&args) {
         Ok(meant) => meant,
         Err(error) => return Ok(wrong_usage(error)),
@@ -98,7 +130,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.preview {
         return crowd::preview(&client, order, args.reach.json);
     }
-    let Some(device) = device else { return crowd::push(&client, order, &args) };
+    let Some(device) = device else { return crowd::push(&client, "/api/v1/push", order, args.wait, args.reach.json) };
     let waiting = format!("waiting for {}", plain(device));
     let result =
         with_spinner(&waiting, args.wait > 0 && !args.reach.json, || client.call(Method::POST, "/api/v1/push", Some(&order)))?;
@@ -115,6 +147,21 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(ending(state, args.wants_answer()) as u8))
+}
+
+fn resend(args: Resend) -> anyhow::Result<ExitCode> {
+    let client = Client::find(&args.reach)?;
+    let mut order = json!({});
+    if !args.states.is_empty() {
+        order["states"] = args.states.into();
+    }
+    if let Some(ms) = args.ttl {
+        order["ttl_s"] = ms.div_ceil(1000).into();
+    }
+    if let Some(key) = args.idempotency_key {
+        order["idempotency_key"] = key.into();
+    }
+    crowd::push(&client, &format!("/api/v1/pushes/{}/resend", args.id), order, args.wait, args.reach.json)
 }
 
 /// The one device, the text and the audience. With an option that says who is meant, the first word is

@@ -67,6 +67,13 @@ fn show(push: &Value) {
     for name in ["order", "sender", "created", "expires"] {
         say(format_args!("{name:<9} {}", text(name)));
     }
+    for name in ["collapse", "resend_of"] {
+        match &push[name] {
+            Value::Null => {}
+            Value::String(value) => say(format_args!("{name:<9} {}", plain(value))),
+            value => say(format_args!("{name:<9} {value}")),
+        }
+    }
     say(format_args!("{:<9} {}", "content", plain(&shown(push).unwrap_or_default())));
     let mut table = Table::new(&["DEVICE", "STATE", "AT", "DETAIL", "ANSWER"]);
     for delivery in push["deliveries"].as_array().into_iter().flatten() {

@@ -28,7 +28,8 @@ async fn something(u: &mut Unstructured<'_>, world: &World, room: &Push) -> arbi
         0 | 1 => {
             let order = u.choose(&[Order::Message, Order::Ask, Order::Command { verb: "reboot".into() }])?.clone();
             let ttl_s = *u.choose(&[None, Some(0), Some(5), Some(60)])?;
-            let terms = Terms { collapse: u.choose(&[None, Some("a"), Some("b")])?.map(Into::into) };
+            let collapse = u.choose(&[None, Some("a"), Some("b")])?.map(Into::into);
+            let terms = Terms { collapse, ..Terms::default() };
             room.submit(NewPush { ttl_s, terms, ..new(order) }).await.unwrap();
         }
         2 => step(room, world, push, Step::Sent),

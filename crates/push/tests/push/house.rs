@@ -185,6 +185,11 @@ impl Pushes for World {
         let open = deliveries.values().filter(|delivery| !delivery.state.is_final());
         self.result(open.map(|delivery| (Arc::new(self.pushes.lock()[&delivery.push].clone()), delivery.clone())).collect())
     }
+    fn devices_in(&self, push: PushId, states: Vec<DeliveryState>) -> Later<Vec<DeviceNumber>> {
+        let deliveries = self.deliveries.lock();
+        let found = deliveries.values().filter(|delivery| delivery.push == push && states.contains(&delivery.state));
+        self.result(found.map(|delivery| delivery.number).collect())
+    }
     fn push(&self, id: PushId) -> Later<Option<StoredPush>> {
         self.result(self.pushes.lock().get(&id).cloned())
     }
