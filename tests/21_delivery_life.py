@@ -1,5 +1,5 @@
 """What a sender may say of a push beside its content: a newer one takes the place of an older one; and once more
-for those who did not get it."""
+for those who did not get it; so many devices a second, or not before a moment."""
 
 from mqtt_wire import Client, puback
 
@@ -57,3 +57,36 @@ def test_a_push_is_sent_again_to_those_who_did_not_get_it(server):
     assert problem["code"] == "nothing_to_resend" and problem["hint"]
     done = server.cli("push", "resend", str(first), "--state", "refused")
     assert done.returncode == 1 and "no delivery of push" in done.stderr, done.stderr
+
+
+def test_a_slow_push_takes_its_time_survives_a_kill_and_is_taken_back(fresh):
+    server = fresh()
+    app = server.app()["id"]
+    for number in range(30):
+        server.api("POST", "/api/v1/devices", {"app": app, "id": f"d{number}"})
+    with server.events("d2") as events:
+        push = server.api("POST", "/api/v1/push", {"audience": {"app": app}, "text": "on", "per_second": 2})["id"]
+        events.until("delivery", push=push, state="queued")
+    server.kill()
+    server.start()
+    shown = server.api("GET", f"/api/v1/pushes/{push}")
+    assert shown["per_second"] == 2 and 0 < shown["remaining"] < 30, shown
+    assert server.cli("pushes", "cancel", str(push)).returncode == 0
+    while shown["remaining"]:
+        shown = server.api("GET", f"/api/v1/pushes/{push}")
+    assert shown["counts"] == {"cancelled": 30}, shown
+
+
+def test_a_push_may_start_later(fresh):
+    server = fresh()
+    device = server.device()
+    done = server.cli("push", device["id"], "good morning", "--at", "3s")
+    assert done.returncode == 2 and "starts 20" in done.stdout, done.stdout + done.stderr
+    push = server.api("GET", "/api/v1/pushes")["items"][0]
+    assert push["remaining"] == 1 and push["at"], push
+    server.kill()
+    server.start()
+    with Client(server, device) as client:
+        client.subscribe("me/push")
+        assert messages(client, 1) == ["good morning"]
+    assert server.cli("push", device["id"], "x", "--at", "2020-01-01T00:00:00Z").returncode == 1

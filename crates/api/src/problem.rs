@@ -115,6 +115,7 @@ impl From<SubmitError> for Problem {
             SubmitError::BadTtl => (StatusCode::BAD_REQUEST, "bad_ttl"),
             SubmitError::BadKey => (StatusCode::BAD_REQUEST, "bad_idempotency_key"),
             SubmitError::BadCollapse => (StatusCode::BAD_REQUEST, "bad_collapse"),
+            SubmitError::BadPace => (StatusCode::BAD_REQUEST, "bad_per_second"),
             SubmitError::DeviceFull => (StatusCode::CONFLICT, "device_queue_full"),
             SubmitError::Nobody => {
                 return Problem::new(StatusCode::NOT_FOUND, "audience_empty", error.to_string())

@@ -269,6 +269,10 @@ pub(crate) struct Push {
     sender: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     collapse: Option<std::sync::Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_second: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<UnixMs>,
     /// The push whose content this is once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     resend_of: Option<PushId>,
@@ -297,6 +301,8 @@ impl Push {
             payload: Bytes::of(&push.payload),
             sender: push.sender,
             collapse: push.terms.collapse,
+            per_second: push.terms.per_second,
+            at: push.terms.starts,
             resend_of: push.terms.resend_of,
             devices: counts.iter().map(|(_, count)| count).sum::<u64>() + remaining,
             remaining,

@@ -195,9 +195,16 @@ pub trait Pushes: Send + Sync {
     /// Writes a push to many with the devices that it is for, in batches as [`make_part`](Pushes::make_part)
     /// takes them. It is kept from then on.
     fn create_push_to(&self, push: StoredPush, parts: Vec<(u32, Vec<DeviceNumber>)>) -> Later<()>;
-    /// Makes the deliveries of one batch, and forgets the batch. Answers with those that were made: a
+    /// Makes the deliveries of one batch, of which `rest` stays to be made. Answers with those that were made: a
     /// device that was removed meanwhile has none.
-    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>>;
+    fn make_part(
+        &self,
+        push: PushId,
+        part: u32,
+        at: UnixMs,
+        batch: Vec<FreshDelivery>,
+        rest: Vec<DeviceNumber>,
+    ) -> Later<Vec<Delivery>>;
     /// Remembers that what is left to be made is to be made as cancelled.
     fn cancel_unmade(&self, push: PushId) -> Later<()>;
     /// The pushes with batches left.

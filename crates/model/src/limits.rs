@@ -155,6 +155,16 @@ pub const PUSH_PART_DEVICES_MAX: usize = 1_000;
 /// Pushes to many whose deliveries may be in the making at once; a further one is refused. Each holds its
 /// payload and four bytes a device.
 pub const PUSHES_UNMADE_MAX: usize = 64;
+/// Pushes that start later or go slowly, at once; a further one is refused. They are looked through at every turn
+/// of the room, and their payloads and devices count among what waits.
+pub const PUSHES_UNHURRIED_MAX: usize = 1_000;
+/// The most devices a second of a slow push: as fast as batches are made anyway.
+pub const PUSH_PER_SECOND_MAX: u32 = 100_000;
+/// How many times a second a slow push takes some of its devices: often enough to be even, seldom enough that each
+/// time may be a transaction of its own.
+pub const PUSH_STEPS_PER_SECOND: u32 = 10;
+/// How far ahead a push may start, in seconds: a year.
+pub const PUSH_AHEAD_S_MAX: u64 = 366 * 24 * 3600;
 /// How long after its delivery an answer to a push is still taken, in seconds: a battery device that
 /// wakes once a day answers on its next turn.
 pub const ANSWER_S_MAX: u64 = 25 * 3600;

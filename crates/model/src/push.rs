@@ -66,6 +66,10 @@ pub struct Terms {
     pub collapse: Option<Arc<str>>,
     /// The push whose content this one is sent again.
     pub resend_of: Option<PushId>,
+    /// At most so many devices a second are given it for the first time.
+    pub per_second: Option<u32>,
+    /// Not before this moment.
+    pub starts: Option<UnixMs>,
 }
 
 /// Where a delivery stands.

@@ -15,7 +15,7 @@ use model::{Delivery, DeliveryState, DeviceNumber, Millis, PushId, Receipt, Unix
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use crate::book::{Book, Now, Standing, Todo, Touched, replaced_by};
-use crate::making::{self, Making, Part};
+use crate::making::{self, Making, Part, is_unhurried};
 use crate::{Counts, NewPush, SubmitError, To, WaitFor};
 
 /// Commands taken at once: enough to share one fsync among many, few enough to stay prompt.
@@ -114,7 +114,7 @@ impl Actor {
             book.load(&push, delivery, now, &mut todo);
         }
         let mut making = Making::default();
-        unmade.into_iter().for_each(|unmade| making.load(unmade));
+        unmade.into_iter().for_each(|unmade| making.load(unmade, now));
         Actor {
             book,
             last,
@@ -173,7 +173,9 @@ impl Actor {
         let left = |due: UnixMs| Duration::from_millis(u64::try_from(due.0 - self.clock.unix().0).unwrap_or(0));
         let due = self.book.next_due().map_or(NAP, left);
         let rest = |at: Millis| Duration::from_millis(at.since(self.clock.millis()));
-        NAP.min(due).min(self.book.next_retry().map_or(NAP, rest)).min(self.making_rests.map_or(NAP, rest))
+        // What may be made and is not waits for the room itself.
+        let made = self.making.left_ms(self.now()).filter(|ms| *ms > 0).map_or(NAP, Duration::from_millis);
+        NAP.min(due).min(made).min(self.book.next_retry().map_or(NAP, rest)).min(self.making_rests.map_or(NAP, rest))
     }
 
     /// Whether something is decided and could not be stored yet.
@@ -184,7 +186,7 @@ impl Actor {
     /// Whether the next batch of a push to many may be made now.
     fn may_make(&self) -> bool {
         let rested = self.making_rests.is_none_or(|until| until <= self.clock.millis());
-        self.making.pushes() > 0
+        self.making.left_ms(self.now()) == Some(0)
             && rested
             && !self.hopeless
             && !self.is_behind()
@@ -231,6 +233,8 @@ impl Actor {
 
     /// Whether there is room for one more.
     fn admit(&self, new: &NewPush, before: &[Creation]) -> Result<(), SubmitError> {
+        let unhurried = is_unhurried(&new.terms);
+        let unmade_max = if unhurried { limits::PUSHES_UNHURRIED_MAX } else { limits::PUSHES_UNMADE_MAX };
         let (mut deliveries, mut unmade, mut bytes, mut of_device) = (0, 0, 0, 0);
         for creation in before {
             bytes += creation.push.payload.len();
@@ -240,7 +244,7 @@ impl Actor {
                     of_device += usize::from(matches!(new.to, To::One(device, _) if device == delivery.number));
                 }
                 Made::Parts(parts) => {
-                    unmade += 1;
+                    unmade += usize::from(is_unhurried(&creation.push.terms) == unhurried);
                     deliveries += parts.iter().map(|(_, devices)| devices.len()).sum::<usize>();
                 }
             }
@@ -250,13 +254,12 @@ impl Actor {
                 return Err(SubmitError::DeviceFull);
             }
             To::One(..) => 1,
-            To::Many(_) if self.making.pushes() + unmade >= limits::PUSHES_UNMADE_MAX => return Err(SubmitError::Full),
+            To::Many(_) if self.making.pushes(unhurried) + unmade >= unmade_max => return Err(SubmitError::Full),
             To::Many(devices) => devices.len(),
         };
         let open = self.book.len() + self.making.devices() + deliveries;
-        if self.book.payload_bytes() + bytes + new.payload.len() > limits::PENDING_BYTES_MAX
-            || open + wanted > limits::PENDING_DELIVERIES_MAX
-        {
+        let bytes = self.book.payload_bytes() + self.making.payload_bytes() + bytes;
+        if bytes + new.payload.len() > limits::PENDING_BYTES_MAX || open + wanted > limits::PENDING_DELIVERIES_MAX {
             return Err(SubmitError::Full);
         }
         Ok(())
@@ -272,7 +275,7 @@ impl Actor {
         self.last = PushId(self.last.0 + 1);
         let expires = match new.ttl_s.unwrap_or(limits::PUSH_TTL_S_DEFAULT) {
             0 => None,
-            ttl_s => Some(UnixMs(now.unix.0 + ttl_s as i64 * 1000)),
+            ttl_s => Some(UnixMs(new.terms.starts.unwrap_or(now.unix).max(now.unix).0 + ttl_s as i64 * 1000)),
         };
         let to = match new.to {
             To::One(number, device) => Made::Delivery(Delivery {
@@ -303,7 +306,7 @@ impl Actor {
     /// Stores, and then does what had to wait for it. New pushes, the next batch of an older one and changes
     /// never concern the same delivery, so the store may write them all at once.
     async fn keep(&mut self, creations: Vec<Creation>) -> Result<(), StoreError> {
-        let mut part = if self.may_make() { self.making.next(&self.book) } else { None };
+        let mut part = if self.may_make() { self.making.next(&self.book, self.now()) } else { None };
         let create = |creation: &Creation| {
             let push = StoredPush::clone(&creation.push);
             match &creation.to {
@@ -317,7 +320,9 @@ impl Actor {
                 None => Ok(Vec::new()),
                 Some(part) => {
                     give_way(&*self.store, part).await?;
-                    self.store.make_part(part.push.id, part.number, self.clock.unix(), part.batch.clone()).await
+                    self.store
+                        .make_part(part.push.id, part.number, self.clock.unix(), part.batch.clone(), part.rest().to_vec())
+                        .await
                 }
             }
         };
@@ -381,7 +386,7 @@ impl Actor {
                 return;
             }
         };
-        self.making.made(&part);
+        self.making.made(&part, now);
         self.making_rests = None;
         for delivery in deliveries {
             if delivery.state == DeliveryState::Queued {

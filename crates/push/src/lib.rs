@@ -69,6 +69,9 @@ impl NewPush {
         if self.terms.collapse.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::COLLAPSE_BYTES_MAX) {
             return Err(SubmitError::BadCollapse);
         }
+        if self.terms.per_second.is_some_and(|rate| !(1..=limits::PUSH_PER_SECOND_MAX).contains(&rate)) {
+            return Err(SubmitError::BadPace);
+        }
         Ok(())
     }
 }
@@ -118,6 +121,9 @@ pub enum SubmitError {
     /// The collapse key is empty or too long.
     #[error("a collapse key has 1 to {} bytes", limits::COLLAPSE_BYTES_MAX)]
     BadCollapse,
+    /// Slower than anything, or faster than may be.
+    #[error("per_second is 1 to {}", limits::PUSH_PER_SECOND_MAX)]
+    BadPace,
     /// The device's queue is full.
     #[error("{} pushes already wait for this device; cancel some or wait until it is back", limits::PENDING_PER_DEVICE_MAX)]
     DeviceFull,
@@ -189,6 +195,12 @@ impl Push {
     /// Takes a push. When this returns `Ok` the push is on disk and under way. The same idempotency key
     /// again returns the push of the first time, whatever else stands in `new`.
     pub async fn submit(&self, mut new: NewPush) -> Result<PushId, SubmitError> {
+        if let To::One(device, _) = new.to
+            && new.terms.starts.is_some()
+        {
+            // One that starts later is kept as those are, and made when its time has come.
+            new.to = To::Many(vec![device]);
+        }
         if let To::Many(devices) = &mut new.to {
             devices.sort_unstable();
             devices.dedup();
@@ -218,7 +230,8 @@ impl Push {
         let Some(first) = self.store.push(push).await? else { return Ok(None) };
         let devices = self.store.devices_in(push, again.states.clone()).await?;
         let words: Vec<&str> = again.states.iter().map(|state| state.as_str()).collect();
-        let kept_s = first.expires.map_or(0, |expires| u64::try_from((expires.0 - first.created.0) / 1000).unwrap_or(0));
+        let began = first.terms.starts.unwrap_or(first.created);
+        let kept_s = first.expires.map_or(0, |expires| u64::try_from((expires.0 - began.0) / 1000).unwrap_or(0));
         let new = NewPush {
             to: To::Many(devices),
             order: first.order,
@@ -227,7 +240,7 @@ impl Push {
             audience: serde_json::json!({ "push": push, "states": words }).to_string(),
             ttl_s: Some(again.ttl_s.unwrap_or(kept_s)),
             idempotency_key: again.idempotency_key,
-            terms: Terms { resend_of: Some(push), ..first.terms },
+            terms: Terms { resend_of: Some(push), starts: None, ..first.terms },
         };
         self.submit(new).await.map(Some)
     }

@@ -15,6 +15,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0004_audiences.sql"),
     include_str!("../migrations/0005_collapse.sql"),
     include_str!("../migrations/0006_resends.sql"),
+    include_str!("../migrations/0007_paces.sql"),
 ];
 
 /// The newest schema of this program.

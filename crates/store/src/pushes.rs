@@ -26,7 +26,7 @@ const STATES: [(DeliveryState, i64); 9] = [
     (DeliveryState::Cancelled, 8),
 ];
 
-const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of";
+const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of, per_second, starts";
 const DELIVERY: &str = "push, device, devices.id, state, at, detail, answer";
 
 impl Pushes for Store {
@@ -60,14 +60,20 @@ impl Pushes for Store {
             let mut insert =
                 db.prepare_cached("INSERT INTO audiences (push, part, cancelled, devices) VALUES (?1, ?2, FALSE, ?3)")?;
             for (part, devices) in &parts {
-                let numbers: Vec<u8> = devices.iter().flat_map(|device| device.0.to_le_bytes()).collect();
-                insert.execute(params![id, part, numbers])?;
+                insert.execute(params![id, part, numbers_of(devices)])?;
             }
             Ok(())
         })
     }
 
-    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>> {
+    fn make_part(
+        &self,
+        push: PushId,
+        part: u32,
+        at: UnixMs,
+        batch: Vec<FreshDelivery>,
+        rest: Vec<DeviceNumber>,
+    ) -> Later<Vec<Delivery>> {
         self.writer.grow(move |db| {
             let id = signed(push.0)?;
             let mut name = db.prepare_cached("SELECT id FROM devices WHERE number = ?1")?;
@@ -82,7 +88,15 @@ impl Pushes for Store {
                 let named = DeviceId::parse(&named).ok_or_else(|| damaged(format_args!("unreadable id of device {device}")))?;
                 made.push(Delivery { push, number: device, device: named, state, at, detail, answer: None });
             }
-            db.prepare_cached("DELETE FROM audiences WHERE push = ?1 AND part = ?2")?.execute(params![id, part])?;
+            if rest.is_empty() {
+                db.prepare_cached("DELETE FROM audiences WHERE push = ?1 AND part = ?2")?.execute(params![id, part])?;
+            } else {
+                db.prepare_cached("UPDATE audiences SET devices = ?3 WHERE push = ?1 AND part = ?2")?.execute(params![
+                    id,
+                    part,
+                    numbers_of(&rest)
+                ])?;
+            }
             Ok(made)
         })
     }
@@ -251,8 +265,9 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         Order::Command { verb } => ("command", Some(verb)),
     };
     db.prepare_cached(
-        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of,
+             per_second, starts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         id,
@@ -265,9 +280,16 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         push.expires.map(|at| at.0),
         push.idempotency_key,
         push.terms.collapse,
-        push.terms.resend_of.map(|id| signed(id.0)).transpose()?
+        push.terms.resend_of.map(|id| signed(id.0)).transpose()?,
+        push.terms.per_second,
+        push.terms.starts.map(|at| at.0)
     ])?;
     Ok(id)
+}
+
+/// Devices as `audiences` has them.
+fn numbers_of(devices: &[DeviceNumber]) -> Vec<u8> {
+    devices.iter().flat_map(|device| device.0.to_le_bytes()).collect()
 }
 
 fn number_of(state: DeliveryState) -> i64 {
@@ -308,7 +330,12 @@ fn stored_push(row: &Row<'_>) -> Outcome<StoredPush> {
         created: UnixMs(row.get(6)?),
         expires: row.get::<_, Option<i64>>(7)?.map(UnixMs),
         idempotency_key: row.get(8)?,
-        terms: Terms { collapse: row.get(9)?, resend_of: row.get::<_, Option<i64>>(10)?.map(push_id).transpose()? },
+        terms: Terms {
+            collapse: row.get(9)?,
+            resend_of: row.get::<_, Option<i64>>(10)?.map(push_id).transpose()?,
+            per_second: row.get(11)?,
+            starts: row.get::<_, Option<i64>>(12)?.map(UnixMs),
+        },
     })
 }
 

@@ -177,7 +177,8 @@ async fn the_state_before_a_migration_is_kept_twice() {
         db.execute_batch(
             "DROP TABLE accounts; DROP TABLE sessions; DROP TABLE wishes; DROP TABLE claims; DROP TABLE wills;
              DROP TABLE messages; DROP TABLE queued; DROP TABLE retained; DROP TABLE audiences;
-             ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;",
+             ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
+             ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;",
         )
         .unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();

@@ -26,7 +26,12 @@ fn push(id: u64, order: Order) -> StoredPush {
         created: UnixMs(100),
         expires: Some(UnixMs(200)),
         idempotency_key: Some(format!("key {id}")),
-        terms: Terms { collapse: id.is_multiple_of(2).then(|| "colour".into()), resend_of: (id == 3).then_some(PushId(1)) },
+        terms: Terms {
+            collapse: id.is_multiple_of(2).then(|| "colour".into()),
+            resend_of: (id == 3).then_some(PushId(1)),
+            per_second: (id == 2).then_some(7),
+            starts: (id == 3).then_some(UnixMs(150)),
+        },
     }
 }
 
@@ -193,9 +198,12 @@ async fn a_push_to_many_is_kept_at_once_and_made_in_batches() {
         assert!(store.create_push_to(push(2, Order::Ask), vec![]).await.is_err(), "the number is taken");
         assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.push_standing(PushId(9)).await.unwrap().1), (5, 0));
         store.delete_device(DeviceNumber(2)).await.unwrap();
-        let made = store.make_part(PushId(1), 0, UnixMs(150), fresh(numbers(1, 3), DeliveryState::Queued)).await.unwrap();
+        let made = store.make_part(PushId(1), 0, UnixMs(150), fresh(numbers(1, 3), DeliveryState::Queued), vec![]).await.unwrap();
         assert_eq!(made.iter().map(|made| made.device.as_str()).collect::<Vec<_>>(), ["d1", "d3"], "2 was removed");
         assert_eq!(store.deliveries(PushId(1), None, 9).await.unwrap().items, made);
+        // A part of the second batch, the rest of which stays.
+        let made = store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(4, 4), DeliveryState::Queued), numbers(5, 5)).await;
+        assert_eq!(made.unwrap().len(), 1);
         store.cancel_unmade(PushId(1)).await.unwrap();
         store.close().await;
     }
@@ -203,9 +211,9 @@ async fn a_push_to_many_is_kept_at_once_and_made_in_batches() {
     let unmade = store.unmade_pushes().await.unwrap();
     let [first, second] = &unmade[..] else { panic!("{unmade:?}") };
     assert!(same(&first.push, &push(1, Order::Ask)) && first.cancelled && !second.cancelled);
-    assert_eq!(first.parts, [(1, numbers(4, 5))]);
-    store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(4, 5), DeliveryState::Cancelled)).await.unwrap();
+    assert_eq!(first.parts, [(1, numbers(5, 5))]);
+    store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(5, 5), DeliveryState::Cancelled), vec![]).await.unwrap();
     assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.unmade_pushes().await.unwrap().len()), (0, 1));
     let counts = store.push_standing(PushId(1)).await.unwrap().0;
-    assert_eq!(counts, [(DeliveryState::Queued, 2), (DeliveryState::Cancelled, 2)]);
+    assert_eq!(counts, [(DeliveryState::Queued, 3), (DeliveryState::Cancelled, 1)]);
 }

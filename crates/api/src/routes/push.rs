@@ -11,7 +11,7 @@ use bytes::Bytes;
 use contract::store::StoredPush;
 use fleet::FleetError;
 use futures_util::future::try_join_all;
-use model::{DeliveryState, DeviceNumber, Order, PushId, Terms, limits};
+use model::{DeliveryState, DeviceNumber, Order, PushId, Terms, UnixMs, limits};
 use push::{NewPush, Resend, SubmitError, To, WaitFor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -38,6 +38,8 @@ pub(crate) struct New {
     pub(crate) ttl_s: Option<u64>,
     idempotency_key: Option<String>,
     collapse: Option<String>,
+    per_second: Option<u32>,
+    at: Option<UnixMs>,
 }
 
 pub(crate) async fn send(
@@ -49,6 +51,7 @@ pub(crate) async fn send(
     let wanted = audience::read(&api, &new.audience).await?;
     let payload = payload(&new)?;
     let terms = new.terms();
+    may_start(&api, terms.starts)?;
     let order = order(new.ask, new.command)?;
     let to = match wanted {
         audience::Wanted::Device(id) => {
@@ -64,7 +67,8 @@ pub(crate) async fn send(
             To::Many(selected.devices)
         }
     };
-    let is_many = matches!(to, To::Many(_));
+    // One that starts later is made as those to many are.
+    let is_many = matches!(to, To::Many(_)) || terms.starts.is_some();
     let push = api
         .push
         .submit(NewPush {
@@ -94,6 +98,17 @@ fn may_wait(ms: u64) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether a push may start then.
+fn may_start(api: &Api, at: Option<UnixMs>) -> Result<(), Problem> {
+    let now = api.clock.unix();
+    let furthest = now.0.saturating_add(limits::PUSH_AHEAD_S_MAX as i64 * 1000);
+    match at {
+        Some(at) if at <= now => Err(Problem::bad("bad_at", "at: that moment is over").hint("leave out at to push now")),
+        Some(at) if at.0 > furthest => Err(Problem::bad("bad_at", "at: that is more than a year from now")),
+        _ => Ok(()),
+    }
+}
+
 /// Ids that are nobody's, the first few of them.
 fn unknown(ids: &[String]) -> Problem {
     const NAMED: usize = 10;
@@ -106,7 +121,12 @@ fn unknown(ids: &[String]) -> Problem {
 impl New {
     /// The terms that it names.
     pub(crate) fn terms(&self) -> Terms {
-        Terms { collapse: self.collapse.as_deref().map(Into::into), ..Terms::default() }
+        Terms {
+            collapse: self.collapse.as_deref().map(Into::into),
+            per_second: self.per_second,
+            starts: self.at,
+            ..Terms::default()
+        }
     }
 
     /// Whether anything is to be pushed, or to be done.

@@ -187,3 +187,27 @@ async fn a_push_is_sent_again_where_it_did_not_arrive() {
         assert_eq!(house.post(path, body).await.problem(status).0, code, "{path} {body}");
     }
 }
+
+#[tokio::test]
+async fn a_push_may_go_slowly_and_start_later() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    let at = model::UnixMs(contract::Clock::unix(&*house.outside).0 + 3_600_000);
+    let body = to_lamp(&format!(r#""text":"on","per_second":3,"at":{},"wait_ms":1"#, serde_json::to_string(&at).unwrap()));
+    let push = house.post("push", &body).await.ok();
+    assert_eq!((&push["per_second"], &push["at"]), (&3.into(), &serde_json::to_value(at).unwrap()));
+    assert_eq!((&push["remaining"], &push["devices"], &push["counts"]), (&1.into(), &1.into(), &serde_json::json!({})));
+    assert_eq!(house.delete("pushes/1").await.status, 204);
+    house.push.flush().await;
+    house.push.flush().await;
+    assert_eq!(house.get("pushes/1").await.ok()["counts"], serde_json::json!({"cancelled": 1}));
+    for (rest, code) in [
+        (r#""per_second":0"#, "bad_per_second"),
+        (r#""per_second":100001"#, "bad_per_second"),
+        (r#""per_second":1.5"#, "bad_field"),
+        (r#""at":"2020-01-01T00:00:00Z""#, "bad_at"),
+        (r#""at":"2120-01-01T00:00:00Z""#, "bad_at"),
+        (r#""at":"tomorrow""#, "bad_field"),
+    ] {
+        assert_eq!(house.post("push", &to_lamp(&format!(r#""text":"on",{rest}"#))).await.problem(400).0, code, "{rest}");
+    }
+}

@@ -16,7 +16,7 @@ use ureq::http::Method;
 use super::audience::To;
 use super::client::{Client, Reach};
 use super::crowd;
-use super::duration::parse_ms;
+use super::duration::{now, parse_ahead, parse_ms};
 use super::table::plain;
 use super::{say, say_json, wrong_usage};
 
@@ -68,6 +68,12 @@ pub struct Args {
     /// Takes the place of what still waits for the device with the same key
     #[arg(long, value_name = "KEY")]
     collapse: Option<String>,
+    /// To many: at most so many devices a second get it
+    #[arg(long, value_name = "DEVICES")]
+    per_second: Option<u32>,
+    /// Not now: 2026-11-20T09:48:48Z, or in 10m, 2h, 7d
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<String>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -130,6 +136,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.preview {
         return crowd::preview(&client, order, args.reach.json);
     }
+    if args.at.is_some() {
+        return later(&client, order, args.reach.json);
+    }
     let Some(device) = device else { return crowd::push(&client, "/api/v1/push", order, args.wait, args.reach.json) };
     let waiting = format!("waiting for {}", plain(device));
     let result =
@@ -147,6 +156,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(ending(state, args.wants_answer()) as u8))
+}
+
+/// One that starts later: there is nothing to wait for.
+fn later(client: &Client, mut order: Value, json: bool) -> anyhow::Result<ExitCode> {
+    order["wait_ms"] = 0.into();
+    let push = client.call(Method::POST, "/api/v1/push", Some(&order))?;
+    if json {
+        say_json(&push);
+    } else {
+        let at = plain(push["at"].as_str().unwrap_or_default());
+        say(format_args!(
+            "push {}: to {} devices, starts {at}; espush pushes cancel {0} takes it back",
+            push["id"], push["devices"]
+        ));
+    }
+    Ok(ExitCode::from(Ending::Queued as u8))
 }
 
 fn resend(args: Resend) -> anyhow::Result<ExitCode> {
@@ -221,6 +246,12 @@ fn order(args: &Args, text: Option<&str>, audience: Value) -> anyhow::Result<Val
     }
     if let Some(ms) = args.ttl {
         order["ttl_s"] = ms.div_ceil(1000).into();
+    }
+    if let Some(devices) = args.per_second {
+        order["per_second"] = devices.into();
+    }
+    if let Some(at) = &args.at {
+        order["at"] = serde_json::to_value(parse_ahead(at, now()).map_err(anyhow::Error::msg)?)?;
     }
     if let Some(key) = &args.collapse {
         order["collapse"] = key.as_str().into();

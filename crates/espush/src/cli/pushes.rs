@@ -62,19 +62,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn show(push: &Value) {
     let text = |name: &str| plain(push[name].as_str().unwrap_or("-"));
     if push["remaining"] != 0 {
-        say(format_args!("{:<9} {} devices still get their delivery", "making", push["remaining"]));
+        say(format_args!("{:<10} {} devices still get their delivery", "making", push["remaining"]));
     }
     for name in ["order", "sender", "created", "expires"] {
-        say(format_args!("{name:<9} {}", text(name)));
+        say(format_args!("{name:<10} {}", text(name)));
     }
-    for name in ["collapse", "resend_of"] {
+    for name in ["at", "per_second", "collapse", "resend_of"] {
         match &push[name] {
             Value::Null => {}
-            Value::String(value) => say(format_args!("{name:<9} {}", plain(value))),
-            value => say(format_args!("{name:<9} {value}")),
+            Value::String(value) => say(format_args!("{name:<10} {}", plain(value))),
+            value => say(format_args!("{name:<10} {value}")),
         }
     }
-    say(format_args!("{:<9} {}", "content", plain(&shown(push).unwrap_or_default())));
+    say(format_args!("{:<10} {}", "content", plain(&shown(push).unwrap_or_default())));
     let mut table = Table::new(&["DEVICE", "STATE", "AT", "DETAIL", "ANSWER"]);
     for delivery in push["deliveries"].as_array().into_iter().flatten() {
         let text = |name: &str| delivery[name].as_str().unwrap_or_default().to_owned();

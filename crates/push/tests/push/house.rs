@@ -126,12 +126,22 @@ impl Pushes for World {
         }
         self.result(())
     }
-    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>> {
+    fn make_part(
+        &self,
+        push: PushId,
+        part: u32,
+        at: UnixMs,
+        batch: Vec<FreshDelivery>,
+        rest: Vec<DeviceNumber>,
+    ) -> Later<Vec<Delivery>> {
         let mut made = Vec::new();
         if !self.broken.load(Ordering::Relaxed) {
             self.note(format!("make {push}.{part}"));
-            let (devices, _) = self.unmade.lock().remove(&(push, part)).expect("a batch is made once");
-            assert!(devices.iter().eq(batch.iter().map(|fresh| &fresh.device)));
+            let (devices, cancelled) = self.unmade.lock().remove(&(push, part)).expect("a batch is made once");
+            assert!(devices.iter().eq(batch.iter().map(|fresh| &fresh.device).chain(&rest)));
+            if !rest.is_empty() {
+                self.unmade.lock().insert((push, part), (rest, cancelled));
+            }
             for FreshDelivery { device, state, detail } in batch {
                 let id = DeviceId::parse(&format!("d{device}")).unwrap();
                 made.push(Delivery { push, number: device, device: id, state, at, detail, answer: None });

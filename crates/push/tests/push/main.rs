@@ -5,3 +5,4 @@ mod collapse;
 mod house;
 mod life;
 mod many;
+mod pace;
