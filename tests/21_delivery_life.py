@@ -1,5 +1,8 @@
 """What a sender may say of a push beside its content: a newer one takes the place of an older one; and once more
-for those who did not get it; so many devices a second, or not before a moment."""
+for those who did not get it; so many devices a second, or not before a moment;
+and again and again."""
+
+import json
 
 from mqtt_wire import Client, puback
 
@@ -90,3 +93,33 @@ def test_a_push_may_start_later(fresh):
         client.subscribe("me/push")
         assert messages(client, 1) == ["good morning"]
     assert server.cli("push", device["id"], "x", "--at", "2020-01-01T00:00:00Z").returncode == 1
+
+
+def test_a_schedule_runs_is_paused_and_keeps_its_log_through_a_kill(fresh):
+    server = fresh()
+    app = server.app()
+    device = server.device(app)
+    done = server.cli("schedule", "add", "tick", "tock", "--to-app", str(app["id"]), "--at", "2s")
+    assert done.returncode == 0 and done.stdout.startswith("schedule 1: next run 20"), done.stdout + done.stderr
+    daily = server.cli("schedule", "add", "dawn", "x", "--to-all", "--daily", "07:30", "--zone", "Europe/Berlin", "--json")
+    assert json.loads(daily.stdout)["next"].endswith((":30:00.000Z")), daily.stdout + daily.stderr
+    with Client(server, device) as client:
+        client.subscribe("me/push")
+        assert messages(client, 1) == ["tock"]
+    assert server.cli("schedule", "pause", "2").returncode == 0
+    schedule = server.api("GET", "/api/v1/schedules/1")
+    while not schedule["runs"]:
+        schedule = server.api("GET", "/api/v1/schedules/1")
+    server.kill()
+    server.start()
+    assert server.api("GET", "/api/v1/schedules/1") == schedule and schedule["next"] is None
+    assert [(run["outcome"], run["push"]) for run in schedule["runs"]] == [("pushed", 1)]
+    shown = server.cli("schedule", "show", "1").stdout
+    assert "pushed: push 1" in shown and "none is left" in shown, shown
+    assert "paused" in server.cli("schedule", "list").stdout
+    assert server.cli("schedule", "resume", "2").stdout.startswith("schedule 2: next run 20")
+    assert server.cli("schedule", "remove", "2").returncode == 0
+    problem = server.api("GET", "/api/v1/schedules/2", status=404)
+    assert problem["code"] == "no_such_schedule"
+    done = server.cli("schedule", "add", "n", "x", "--to-all", "--cron", "61 * * * *")
+    assert done.returncode == 1 and "minute" in done.stderr, done.stderr

@@ -231,6 +231,60 @@ pub trait Pushes: Send + Sync {
     fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>>;
 }
 
+/// A push that recurs, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSchedule {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// What is pushed, in JSON as the sender wrote it.
+    pub push: String,
+    /// When, in JSON as the sender wrote it.
+    pub when: String,
+    /// Who made it, for people.
+    pub sender: String,
+    /// It does not run for now.
+    pub paused: bool,
+    /// How late a run may be.
+    pub grace_s: u64,
+    /// When it was made.
+    pub created: UnixMs,
+    /// Up to which moment everything is dealt with.
+    pub done: UnixMs,
+}
+
+/// What became of a moment of a schedule, or of several that were missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRun {
+    /// The moment, or the first of those that were missed.
+    pub at: UnixMs,
+    /// When it was dealt with.
+    pub ran: UnixMs,
+    /// The push that it made.
+    pub push: Option<PushId>,
+    /// How many moments were missed; 0 for a run.
+    pub missed: u64,
+    /// Why there is no push, as a sentence for people.
+    pub detail: String,
+}
+
+/// Schedules and their runs.
+pub trait Schedules: Send + Sync {
+    /// All schedules, and the highest number ever given.
+    fn schedules(&self) -> Later<(Vec<StoredSchedule>, u64)>;
+    /// Writes a schedule, new or changed in its name, whether it is paused, and up to when it is done.
+    fn put_schedule(&self, schedule: StoredSchedule) -> Later<()>;
+    /// Removes a schedule with its runs.
+    fn delete_schedule(&self, id: u64) -> Later<()>;
+    /// Remembers runs, and up to which moment the schedule is done.
+    fn put_runs(&self, schedule: u64, done: UnixMs, runs: Vec<ScheduleRun>) -> Later<()>;
+    /// What became of a moment.
+    fn run_of(&self, schedule: u64, at: UnixMs) -> Later<Option<ScheduleRun>>;
+    /// The runs of a schedule, newest first; `before` is the cursor.
+    fn runs(&self, schedule: u64, before: Option<UnixMs>, limit: usize) -> Later<Page<ScheduleRun>>;
+}
+
 /// A question for points.
 #[derive(Clone, Debug)]
 pub struct PointQuery {

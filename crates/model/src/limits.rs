@@ -165,6 +165,22 @@ pub const PUSH_PER_SECOND_MAX: u32 = 100_000;
 pub const PUSH_STEPS_PER_SECOND: u32 = 10;
 /// How far ahead a push may start, in seconds: a year.
 pub const PUSH_AHEAD_S_MAX: u64 = 366 * 24 * 3600;
+/// Schedules; a further one is refused. Each is in memory, and looked at whenever one of them is due.
+pub const SCHEDULES_MAX: usize = 1_000;
+/// Bytes of all schedules' pushes, which are in memory.
+pub const SCHEDULES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The shortest step of a schedule in seconds: each run is a push that is kept for the record.
+pub const SCHEDULE_EVERY_S_MIN: u64 = 10;
+/// The longest step of a schedule in seconds: a year.
+pub const SCHEDULE_EVERY_S_MAX: u64 = 366 * 24 * 3600;
+/// How late a run may be unless the schedule says otherwise, in seconds: a reboot and an update fit.
+pub const SCHEDULE_GRACE_S_DEFAULT: u64 = 3600;
+/// The latest that a run may be said to be allowed, in seconds: a week.
+pub const SCHEDULE_GRACE_S_MAX: u64 = 7 * 24 * 3600;
+/// Missed runs that are counted; beyond that there are "at least" so many. Two months of every minute.
+pub const SCHEDULE_MISSED_COUNTED_MAX: u64 = 100_000;
+/// Runs of a schedule that are remembered; then the oldest go.
+pub const SCHEDULE_RUNS_KEPT: usize = 1_000;
 /// How long after its delivery an answer to a push is still taken, in seconds: a battery device that
 /// wakes once a day answers on its next turn.
 pub const ANSWER_S_MAX: u64 = 25 * 3600;

@@ -53,7 +53,7 @@ pub struct NewPush {
 
 impl NewPush {
     /// What can be said of it without looking at anything else.
-    fn check(&self) -> Result<(), SubmitError> {
+    pub fn check(&self) -> Result<(), SubmitError> {
         if self.payload.len() > limits::PUSH_PAYLOAD_BYTES_MAX {
             return Err(SubmitError::TooLarge);
         }

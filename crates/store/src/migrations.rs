@@ -16,6 +16,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0005_collapse.sql"),
     include_str!("../migrations/0006_resends.sql"),
     include_str!("../migrations/0007_paces.sql"),
+    include_str!("../migrations/0008_schedules.sql"),
 ];
 
 /// The newest schema of this program.

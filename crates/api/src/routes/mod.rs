@@ -11,6 +11,7 @@ mod messages;
 mod points;
 mod preview;
 mod push;
+mod schedules;
 mod session;
 mod status;
 mod tokens;
@@ -28,8 +29,15 @@ use model::limits;
 use crate::problem::Problem;
 use crate::{Api, App, metrics};
 
+pub use schedules::Sender;
+
+/// What carries out the pushes of schedules.
+pub fn sender(app: &Arc<App>) -> Arc<Sender> {
+    Arc::new(Sender(app.clone()))
+}
+
 /// Every route of the API. The console's router can be merged with it.
-pub fn router(app: App) -> Router {
+pub fn router(app: Arc<App>) -> Router {
     let api = Router::new()
         // Strangers sign in: what they send is short.
         .route("/session", post(session::sign_in).layer(DefaultBodyLimit::max(limits::SIGNIN_BODY_BYTES_MAX)))
@@ -54,6 +62,9 @@ pub fn router(app: App) -> Router {
         .route("/pushes/{id}", get(push::show).delete(push::cancel))
         .route("/pushes/{id}/deliveries", get(push::deliveries))
         .route("/pushes/{id}/resend", post(push::resend))
+        .route("/schedules", get(schedules::list).post(schedules::create))
+        .route("/schedules/{id}", get(schedules::show).patch(schedules::edit).delete(schedules::remove))
+        .route("/schedules/{id}/runs", get(schedules::runs))
         .route("/events", get(events::stream))
         .route("/knocks", get(knocks::list))
         .route("/status", get(status::show))
@@ -70,7 +81,7 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(show_metrics))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(map_response(secure))
-        .with_state(Arc::new(app))
+        .with_state(app)
 }
 
 async fn not_found(request: Request) -> Problem {

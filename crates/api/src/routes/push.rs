@@ -48,10 +48,23 @@ pub(crate) async fn send(
     input::Json(new): input::Json<New>,
 ) -> Result<Json<Push>, Problem> {
     may_wait(new.wait_ms)?;
-    let wanted = audience::read(&api, &new.audience).await?;
+    let wait = Duration::from_millis(new.wait_ms);
+    let key = new.idempotency_key.clone();
+    let (push, is_many) = take(&api, new, caller.name.to_string(), key).await?;
+    if !wait.is_zero() && is_many {
+        api.push.wait_all(push, wait).await?;
+    } else if !wait.is_zero() {
+        api.push.wait(push, WaitFor::Final, wait).await?;
+    }
+    whole(&api, push, true).await
+}
+
+/// Makes a push of what was written. Its number, and whether it is made as those to many are.
+pub(crate) async fn take(api: &Api, new: New, sender: String, key: Option<String>) -> Result<(PushId, bool), Problem> {
+    let wanted = audience::read(api, &new.audience).await?;
     let payload = payload(&new)?;
     let terms = new.terms();
-    may_start(&api, terms.starts)?;
+    may_start(api, terms.starts)?;
     let order = order(new.ask, new.command)?;
     let to = match wanted {
         audience::Wanted::Device(id) => {
@@ -75,20 +88,34 @@ pub(crate) async fn send(
             to,
             payload,
             order,
-            sender: caller.name.to_string(),
+            sender,
             audience: new.audience.to_string(),
             ttl_s: new.ttl_s,
-            idempotency_key: new.idempotency_key,
+            idempotency_key: key,
             terms,
         })
         .await?;
-    let wait = Duration::from_millis(new.wait_ms);
-    if new.wait_ms > 0 && is_many {
-        api.push.wait_all(push, wait).await?;
-    } else if new.wait_ms > 0 {
-        api.push.wait(push, WaitFor::Final, wait).await?;
+    Ok((push, is_many))
+}
+
+/// What is wrong with a push that a schedule is to make, as far as can be said before.
+pub(crate) async fn check_recurring(api: &Api, new: New) -> Result<(), Problem> {
+    if new.wait_ms > 0 || new.at.is_some() || new.idempotency_key.is_some() {
+        let detail = "push: wait_ms, at and idempotency_key are not for a push that recurs";
+        return Err(Problem::bad("bad_schedule", detail).hint("when it is pushed stands in `when`"));
     }
-    whole(&api, push, true).await
+    audience::read(api, &new.audience).await?;
+    let wanted = NewPush {
+        to: To::Many(Vec::new()),
+        payload: payload(&new)?,
+        terms: new.terms(),
+        order: order(new.ask, new.command)?,
+        sender: String::new(),
+        audience: String::new(),
+        ttl_s: new.ttl_s,
+        idempotency_key: None,
+    };
+    Ok(wanted.check()?)
 }
 
 fn may_wait(ms: u64) -> Result<(), Problem> {

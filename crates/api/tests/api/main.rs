@@ -12,3 +12,4 @@ mod house;
 mod misc;
 mod points;
 mod push;
+mod schedules;

@@ -20,6 +20,7 @@ mod push;
 mod pushes;
 mod repair;
 mod restore;
+mod schedule;
 mod secure;
 mod serve;
 mod sim;
@@ -60,6 +61,8 @@ enum Command {
     Push(push::Args),
     /// What was pushed, what became of it, and taking it back
     Pushes(pushes::Args),
+    /// Pushes that recur: by the clock, the calendar or cron
+    Schedule(schedule::Args),
     /// What a device has measured
     Data(data::Args),
     /// What a device said and was told lately
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Account(args) => account::run(args),
         Command::Push(args) => push::run(args),
         Command::Pushes(args) => pushes::run(args),
+        Command::Schedule(args) => schedule::run(args),
         Command::Data(args) => data::run(args),
         Command::Messages(args) => messages::run(args),
         Command::Knocks(args) => knocks::run(args),
