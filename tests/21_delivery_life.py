@@ -1,6 +1,6 @@
 """What a sender may say of a push beside its content: a newer one takes the place of an older one; and once more
 for those who did not get it; so many devices a second, or not before a moment;
-and again and again."""
+again and again; the urgent one first."""
 
 import json
 
@@ -123,3 +123,15 @@ def test_a_schedule_runs_is_paused_and_keeps_its_log_through_a_kill(fresh):
     assert problem["code"] == "no_such_schedule"
     done = server.cli("schedule", "add", "n", "x", "--to-all", "--cron", "61 * * * *")
     assert done.returncode == 1 and "minute" in done.stderr, done.stderr
+
+
+def test_what_waits_goes_out_by_priority_after_a_kill_too(fresh):
+    server = fresh()
+    device = server.device()
+    for priority in ("low", "normal", "high"):
+        assert server.cli("push", device["id"], priority, "--priority", priority).returncode == 2
+    server.kill()
+    server.start()
+    with Client(server, device) as client:
+        client.subscribe("me/push")
+        assert messages(client, 3) == ["high", "normal", "low"]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use contract::store::{Latest, StoredPush};
 use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, TokenView};
 use model::app::ProtocolSettings;
-use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
+use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, Priority, PushId, Role, UnixMs, Value};
 use serde::Serialize;
 use telemetry::Logged;
 
@@ -273,6 +273,8 @@ pub(crate) struct Push {
     per_second: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<Priority>,
     /// The push whose content this is once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     resend_of: Option<PushId>,
@@ -303,6 +305,7 @@ impl Push {
             collapse: push.terms.collapse,
             per_second: push.terms.per_second,
             at: push.terms.starts,
+            priority: Some(push.terms.priority).filter(|priority| *priority != Priority::default()),
             resend_of: push.terms.resend_of,
             devices: counts.iter().map(|(_, count)| count).sum::<u64>() + remaining,
             remaining,

@@ -70,6 +70,21 @@ pub struct Terms {
     pub per_second: Option<u32>,
     /// Not before this moment.
     pub starts: Option<UnixMs>,
+    /// Which of what waits for a device goes first.
+    pub priority: Priority,
+}
+
+/// Which of what waits for a device goes first when it comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// As they came.
+    #[default]
+    Normal,
+    /// After all others.
+    Low,
 }
 
 /// Where a delivery stands.

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use contract::store::StoredPush;
 use contract::{Refusal, Step, Ticket};
 use model::topic::Space;
-use model::{Delivery, DeliveryState, DeviceNumber, Message, Millis, Order, PushId, Qos, Receipt, Topic, UnixMs, limits};
+use model::{
+    Delivery, DeliveryState, DeviceNumber, Message, Millis, Order, Priority, PushId, Qos, Receipt, Topic, UnixMs, limits,
+};
 
 /// Answered receipts that are remembered, so that a device which sends its answer twice (its
 /// acknowledgement was lost with the line) is told that it is kept.
@@ -81,6 +83,7 @@ struct Entry {
     // In which turn the hub was given it last.
     given: u64,
     collapse: Option<Arc<str>>,
+    priority: Priority,
     // A later push with its collapse key, which came when this one was under way already.
     collapsed_by: Option<PushId>,
     due: UnixMs,
@@ -264,11 +267,13 @@ impl Book {
         }
     }
 
-    /// The device listens: everything that rests goes out, oldest first.
+    /// The device listens: everything that rests goes out, by priority, of the same the oldest first.
     pub fn listening(&mut self, device: DeviceNumber, now: Now, todo: &mut Todo) {
         let resting = |entry: &Entry| entry.delivery.state == DeliveryState::Queued && !entry.out;
-        let keys: Vec<Key> = self.of_device(device).filter(|(_, entry)| resting(entry)).map(|(key, _)| *key).collect();
-        for key in keys {
+        let resting = self.of_device(device).filter(|(_, entry)| resting(entry));
+        let mut keys: Vec<(Priority, Key)> = resting.map(|(key, entry)| (entry.priority, *key)).collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
             self.give(key, now, todo);
         }
     }
@@ -277,7 +282,11 @@ impl Book {
     pub fn retry(&mut self, now: Now, todo: &mut Todo) {
         if self.again_at.is_some_and(|at| at <= now.millis) {
             self.again_at = None;
-            for key in std::mem::take(&mut self.again) {
+            let again = std::mem::take(&mut self.again);
+            let of = |key: &Key| self.open.get(key).map(|entry| entry.priority).unwrap_or_default();
+            let mut keys: Vec<(Priority, Key)> = again.into_iter().map(|key| (of(&key), key)).collect();
+            keys.sort_unstable();
+            for (_, key) in keys {
                 match self.open.get_mut(&key) {
                     Some(entry) if entry.collapsed_by.is_some() => {
                         entry.out = false;
@@ -450,6 +459,7 @@ impl Book {
             out: false,
             given: 0,
             collapse: push.terms.collapse.clone(),
+            priority: push.terms.priority,
             collapsed_by: None,
             due,
         };

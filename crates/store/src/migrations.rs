@@ -17,6 +17,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0006_resends.sql"),
     include_str!("../migrations/0007_paces.sql"),
     include_str!("../migrations/0008_schedules.sql"),
+    include_str!("../migrations/0009_priorities.sql"),
 ];
 
 /// The newest schema of this program.

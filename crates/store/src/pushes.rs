@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::store::{FreshDelivery, Later, Page, Pushes, StoredPush, UnmadePush};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, Terms, UnixMs};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, Priority, PushId, Terms, UnixMs};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::Store;
@@ -26,7 +26,7 @@ const STATES: [(DeliveryState, i64); 9] = [
     (DeliveryState::Cancelled, 8),
 ];
 
-const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of, per_second, starts";
+const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of, per_second, starts, priority";
 const DELIVERY: &str = "push, device, devices.id, state, at, detail, answer";
 
 impl Pushes for Store {
@@ -266,8 +266,8 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
     };
     db.prepare_cached(
         "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of,
-             per_second, starts)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             per_second, starts, priority)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         id,
@@ -282,7 +282,12 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         push.terms.collapse,
         push.terms.resend_of.map(|id| signed(id.0)).transpose()?,
         push.terms.per_second,
-        push.terms.starts.map(|at| at.0)
+        push.terms.starts.map(|at| at.0),
+        match push.terms.priority {
+            Priority::High => 0,
+            Priority::Normal => 1,
+            Priority::Low => 2,
+        }
     ])?;
     Ok(id)
 }
@@ -335,6 +340,12 @@ fn stored_push(row: &Row<'_>) -> Outcome<StoredPush> {
             resend_of: row.get::<_, Option<i64>>(10)?.map(push_id).transpose()?,
             per_second: row.get(11)?,
             starts: row.get::<_, Option<i64>>(12)?.map(UnixMs),
+            priority: match row.get(13)? {
+                0 => Priority::High,
+                1 => Priority::Normal,
+                2 => Priority::Low,
+                _ => return Err(damaged(format_args!("push {id} has an unknown priority"))),
+            },
         },
     })
 }

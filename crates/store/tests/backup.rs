@@ -179,7 +179,8 @@ async fn the_state_before_a_migration_is_kept_twice() {
              DROP TABLE messages; DROP TABLE queued; DROP TABLE retained; DROP TABLE audiences; DROP TABLE runs;
              DROP TABLE schedules;
              ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
-             ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;",
+             ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;
+             ALTER TABLE pushes DROP COLUMN priority;",
         )
         .unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();

@@ -4,7 +4,7 @@ mod fixture;
 
 use bytes::Bytes;
 use contract::store::{FreshDelivery, Pushes, Registry, StoredPush};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, Terms, UnixMs};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, Priority, PushId, Terms, UnixMs};
 use store::Store;
 
 async fn with_devices(dir: &std::path::Path, devices: u32) -> Store {
@@ -31,6 +31,7 @@ fn push(id: u64, order: Order) -> StoredPush {
             resend_of: (id == 3).then_some(PushId(1)),
             per_second: (id == 2).then_some(7),
             starts: (id == 3).then_some(UnixMs(150)),
+            priority: [Priority::Normal, Priority::High, Priority::Low][id as usize % 3],
         },
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use contract::store::StoredPush;
 use fleet::FleetError;
 use futures_util::future::try_join_all;
-use model::{DeliveryState, DeviceNumber, Order, PushId, Terms, UnixMs, limits};
+use model::{DeliveryState, DeviceNumber, Order, Priority, PushId, Terms, UnixMs, limits};
 use push::{NewPush, Resend, SubmitError, To, WaitFor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -39,6 +39,8 @@ pub(crate) struct New {
     idempotency_key: Option<String>,
     collapse: Option<String>,
     per_second: Option<u32>,
+    #[serde(default)]
+    priority: Priority,
     at: Option<UnixMs>,
 }
 
@@ -152,6 +154,7 @@ impl New {
             collapse: self.collapse.as_deref().map(Into::into),
             per_second: self.per_second,
             starts: self.at,
+            priority: self.priority,
             ..Terms::default()
         }
     }

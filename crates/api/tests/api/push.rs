@@ -211,3 +211,21 @@ async fn a_push_may_go_slowly_and_start_later() {
         assert_eq!(house.post("push", &to_lamp(&format!(r#""text":"on",{rest}"#))).await.problem(400).0, code, "{rest}");
     }
 }
+
+#[tokio::test]
+async fn what_waits_goes_out_by_priority() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    for priority in ["low", "normal", "high"] {
+        let push =
+            house.post("push", &to_lamp(&format!(r#""text":"{priority}","priority":"{priority}","wait_ms":60000"#))).await.ok();
+        let shown = if priority == "normal" { serde_json::Value::Null } else { priority.into() };
+        assert_eq!(push["priority"], shown, "{push}");
+    }
+    *house.outside.device.lock() = Device::Quiet;
+    house.outside.given.lock().clear();
+    house.push.on_event(&Event::Listening { device: house.lamp() });
+    house.push.flush().await;
+    let given: Vec<_> = house.outside.given.lock().iter().map(|message| message.payload.clone()).collect();
+    assert_eq!(given, [&b"high"[..], b"normal", b"low"]);
+    assert_eq!(house.post("push", &to_lamp(r#""text":"x","priority":"urgent""#)).await.problem(400).0, "bad_field");
+}

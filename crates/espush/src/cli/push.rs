@@ -68,6 +68,9 @@ pub struct Args {
     /// Takes the place of what still waits for the device with the same key
     #[arg(long, value_name = "KEY")]
     collapse: Option<String>,
+    /// high, normal or low: which of what waits goes first when the device is back
+    #[arg(long, value_name = "PRIORITY", value_parser = ["high", "normal", "low"])]
+    priority: Option<String>,
     /// To many: at most so many devices a second get it
     #[arg(long, value_name = "DEVICES")]
     per_second: Option<u32>,
@@ -246,6 +249,9 @@ fn order(args: &Args, text: Option<&str>, audience: Value) -> anyhow::Result<Val
     }
     if let Some(ms) = args.ttl {
         order["ttl_s"] = ms.div_ceil(1000).into();
+    }
+    if let Some(priority) = &args.priority {
+        order["priority"] = priority.as_str().into();
     }
     if let Some(devices) = args.per_second {
         order["per_second"] = devices.into();

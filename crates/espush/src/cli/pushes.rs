@@ -67,7 +67,7 @@ fn show(push: &Value) {
     for name in ["order", "sender", "created", "expires"] {
         say(format_args!("{name:<10} {}", text(name)));
     }
-    for name in ["at", "per_second", "collapse", "resend_of"] {
+    for name in ["at", "per_second", "priority", "collapse", "resend_of"] {
         match &push[name] {
             Value::Null => {}
             Value::String(value) => say(format_args!("{name:<10} {}", plain(value))),

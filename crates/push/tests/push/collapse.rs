@@ -1,5 +1,5 @@
 //! Collapse keys: a newer push takes the place of what still waits, never of what was sent; and what was
-//! under way does not come back after it.
+//! under way does not come back after it. And priorities, by which the rest goes out.
 
 use std::sync::atomic::Ordering;
 
@@ -206,6 +206,38 @@ async fn a_full_queue_takes_what_replaces_something_in_it() {
     }
     room.flush().await;
     assert_eq!(world.stored(batch), "queued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_goes_out_by_priority_when_the_device_is_back_after_a_restart_too() {
+    use model::Priority::*;
+    for restart in [false, true] {
+        let mut world = World::new();
+        let mut room = world.room().await;
+        for priority in [Low, Normal, High, Normal, High] {
+            let terms = Terms { priority, ..Terms::default() };
+            queued(&room, &world, NewPush { terms, ..new(Order::Message) }).await;
+        }
+        if restart {
+            world = world.after_kill();
+            room = world.room().await;
+        }
+        world.take();
+        listening(&room);
+        room.flush().await;
+        let lines: Vec<String> = world.take().into_iter().filter(|line| line.starts_with("line")).collect();
+        let order: Vec<&str> = lines.iter().map(|line| &line[5..6]).collect();
+        assert_eq!(order, ["3", "5", "2", "4", "1"]);
+        // What no line took has its turn again in the same order.
+        for push in 1..=5 {
+            step(&room, &world, PushId(push), Step::Lost);
+        }
+        room.flush().await;
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        room.flush().await;
+        let again: Vec<String> = world.take().into_iter().filter(|line| line.starts_with("line")).collect();
+        assert_eq!(again, lines);
+    }
 }
 
 #[tokio::test(start_paused = true)]
