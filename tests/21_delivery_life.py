@@ -1,6 +1,7 @@
 """What a sender may say of a push beside its content: a newer one takes the place of an older one; and once more
 for those who did not get it; so many devices a second, or not before a moment;
-again and again; the urgent one first."""
+again and again; the urgent one first. And what
+became of it, step by step."""
 
 import json
 
@@ -135,3 +136,19 @@ def test_what_waits_goes_out_by_priority_after_a_kill_too(fresh):
     with Client(server, device) as client:
         client.subscribe("me/push")
         assert messages(client, 3) == ["high", "normal", "low"]
+
+
+def test_a_device_has_a_history_and_each_delivery_its_steps(server):
+    device = server.device()
+    push = server.push(device["id"], "on", wait_ms=5000)["push"]
+    with server.events(device["id"]) as events, Client(server, device) as client:
+        client.subscribe("me/push")
+        assert messages(client, 1) == ["on"]
+        events.until("delivery", push=push, state="delivered")
+    (delivery,) = server.api("GET", f"/api/v1/devices/{device['id']}/deliveries")["items"]
+    states = [step["state"] for step in delivery["steps"]]
+    assert delivery["push"] == push and (states[0], states[-2:]) == ("queued", ["sent", "delivered"]), delivery
+    assert [step["at"] for step in delivery["steps"]] == sorted(step["at"] for step in delivery["steps"])
+    assert [one["id"] for one in server.api("GET", f"/api/v1/pushes?device={device['id']}")["items"]] == [push]
+    shown = server.cli("pushes", "list", "--device", device["id"])
+    assert "queued, " in shown.stdout and shown.stdout.rstrip().endswith("delivered"), shown.stdout + shown.stderr

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::store::{Latest, StoredPush};
+use contract::store::{DeliveryLife, Latest, StoredPush};
 use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, TokenView};
 use model::app::ProtocolSettings;
 use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, Priority, PushId, Role, UnixMs, Value};
@@ -244,11 +244,45 @@ pub(crate) struct Delivery {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Bytes>,
+    /// Every state with its time, the present one last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    state: DeliveryState,
+    at: UnixMs,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+}
+
+/// A delivery among those of a device.
+#[derive(Serialize)]
+pub(crate) struct OfDevice {
+    push: PushId,
+    #[serde(flatten)]
+    delivery: Delivery,
+}
+
+impl From<&DeliveryLife> for OfDevice {
+    fn from(life: &DeliveryLife) -> OfDevice {
+        OfDevice { push: life.delivery.push, delivery: life.into() }
+    }
+}
+
+impl From<&DeliveryLife> for Delivery {
+    fn from(DeliveryLife { delivery, before }: &DeliveryLife) -> Delivery {
+        let now = model::DeliveryStep::from(delivery);
+        let step = |step: &model::DeliveryStep| Step { state: step.state, at: step.at, detail: step.detail.clone() };
+        Delivery { steps: before.iter().chain([&now]).map(step).collect(), ..delivery.into() }
+    }
 }
 
 impl From<&model::Delivery> for Delivery {
     fn from(delivery: &model::Delivery) -> Delivery {
         Delivery {
+            steps: Vec::new(),
             device: delivery.device.clone(),
             state: delivery.state,
             at: delivery.at,
@@ -290,7 +324,7 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    pub fn of(push: StoredPush, standing: (Vec<(DeliveryState, u64)>, u64), deliveries: Option<&[model::Delivery]>) -> Push {
+    pub fn of(push: StoredPush, standing: (Vec<(DeliveryState, u64)>, u64), deliveries: Option<&[DeliveryLife]>) -> Push {
         let (counts, remaining) = standing;
         Push {
             id: push.id,

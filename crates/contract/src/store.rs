@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Account, App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Point, Presence, PushId, Role, Terms, UnixMs,
-    Value,
+    Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Order, Point, Presence, PushId, Role,
+    Terms, UnixMs, Value,
 };
 
 /// A store's answer, later.
@@ -186,6 +186,24 @@ pub struct FreshDelivery {
     pub detail: String,
 }
 
+/// A delivery with the states that it was in before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryLife {
+    /// As it stands.
+    pub delivery: Delivery,
+    /// What was before, oldest first.
+    pub before: Vec<DeliveryStep>,
+}
+
+/// A new state of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryChange {
+    /// As it stands now.
+    pub delivery: Delivery,
+    /// The states that it passed through since it was written last.
+    pub passed: Vec<DeliveryStep>,
+}
+
 /// Pushes and their deliveries.
 pub trait Pushes: Send + Sync {
     /// The highest number ever given.
@@ -214,8 +232,8 @@ pub trait Pushes: Send + Sync {
     /// Which of `devices` have a delivery of a later push with this collapse key that was not refused, and of
     /// which push: the last one.
     fn collapsed_by(&self, key: Arc<str>, push: PushId, devices: Vec<DeviceNumber>) -> Later<Vec<(DeviceNumber, PushId)>>;
-    /// Writes the new state of deliveries.
-    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()>;
+    /// Writes the new state of deliveries. The states before are remembered.
+    fn update_deliveries(&self, batch: Vec<DeliveryChange>) -> Later<()>;
     /// Every delivery that something is still to happen to, with its push, in order of their numbers:
     /// queued, sent, or delivered since `delivered_since` with an answer still wanted.
     fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(Arc<StoredPush>, Delivery)>>;
@@ -228,7 +246,11 @@ pub trait Pushes: Send + Sync {
     /// Pushes, newest first; `before` is the cursor.
     fn pushes(&self, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
     /// Deliveries of a push, by device number; `after` is the cursor.
-    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>>;
+    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<DeliveryLife>>;
+    /// Deliveries of a device, newest push first; `before` is the cursor.
+    fn deliveries_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<DeliveryLife>>;
+    /// Pushes that have a delivery for a device, newest first; `before` is the cursor.
+    fn pushes_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
 }
 
 /// A push that recurs, as it is kept.

@@ -188,6 +188,9 @@ pub const ANSWER_S_MAX: u64 = 25 * 3600;
 pub const DETAIL_BYTES_MAX: usize = 1024;
 /// Longest collapse key in bytes: a topic's name or a setting's. It is in memory once for each push that waits.
 pub const COLLAPSE_BYTES_MAX: usize = 64;
+/// Bytes of the steps that are remembered of a delivery, about: some dozens, since most say nothing but their state.
+/// Then the older half goes; only a device whose line breaks again and again has so many.
+pub const DELIVERY_STEPS_BYTES_MAX: usize = 2048;
 /// Longest idempotency key in bytes: a UUID or a hash with a prefix fits several times.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// Largest answer kept with a delivery.

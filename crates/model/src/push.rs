@@ -183,6 +183,23 @@ pub struct Delivery {
     pub answer: Option<Bytes>,
 }
 
+/// A state that a delivery was in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryStep {
+    /// The state.
+    pub state: DeliveryState,
+    /// Since when.
+    pub at: UnixMs,
+    /// Why, as a sentence for people.
+    pub detail: String,
+}
+
+impl From<&Delivery> for DeliveryStep {
+    fn from(delivery: &Delivery) -> DeliveryStep {
+        DeliveryStep { state: delivery.state, at: delivery.at, detail: delivery.detail.clone() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::store::{Pushes, StoreError, StoredPush, UnmadePush};
+use contract::store::{DeliveryChange, Pushes, StoreError, StoredPush, UnmadePush};
 use contract::{Bus, Clock, Event, Line, Refusal, Step, Ticket};
 use futures_util::future::join_all;
 use model::{Delivery, DeliveryState, DeviceNumber, Millis, PushId, Receipt, UnixMs, limits};
@@ -506,14 +506,20 @@ fn is_met(until: WaitFor, at: Standing) -> bool {
     arrived || at.resting
 }
 
-/// The last change of each delivery: the store needs no others.
-fn last_changes(touched: &[Touched]) -> Vec<Delivery> {
+/// The last change of each delivery, and what it passed through on the way.
+fn last_changes(touched: &[Touched]) -> Vec<DeliveryChange> {
     let mut last = HashMap::new();
-    let mut changes: Vec<Delivery> = Vec::new();
+    let mut changes: Vec<DeliveryChange> = Vec::new();
     for touched in touched.iter().filter(|touched| touched.changed) {
         let delivery = Delivery::clone(&touched.delivery);
         let place = *last.entry((delivery.push, delivery.number)).or_insert(changes.len());
-        if place == changes.len() { changes.push(delivery) } else { changes[place] = delivery }
+        if place == changes.len() {
+            changes.push(DeliveryChange { delivery, passed: Vec::new() });
+        } else {
+            let change = &mut changes[place];
+            change.passed.push((&change.delivery).into());
+            change.delivery = delivery;
+        }
     }
     changes
 }

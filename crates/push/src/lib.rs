@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::store::{Page, Pushes, StoreError, StoredPush};
+use contract::store::{DeliveryLife, Page, Pushes, StoreError, StoredPush};
 use contract::{Bus, Clock, Consumer, Event, Line, Refusal, Ticket};
 use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Order, PushId, Terms, UnixMs, limits};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -261,7 +261,7 @@ impl Push {
             Ok(Ok(Some(delivery))) => Ok(Some(delivery)),
             Ok(Err(_)) => Err(StoreError::Closed),
             // Not open any more, or not in time: the store knows how it stands.
-            Ok(Ok(None)) | Err(_) => Ok(self.store.deliveries(push, None, 1).await?.items.pop()),
+            Ok(Ok(None)) | Err(_) => Ok(self.store.deliveries(push, None, 1).await?.items.pop().map(|life| life.delivery)),
         }
     }
 
@@ -310,8 +310,28 @@ impl Push {
         push: PushId,
         after: Option<DeviceNumber>,
         limit: usize,
-    ) -> Result<Page<Delivery>, StoreError> {
+    ) -> Result<Page<DeliveryLife>, StoreError> {
         self.store.deliveries(push, after, limit).await
+    }
+
+    /// The deliveries of a device, newest push first.
+    pub async fn deliveries_of(
+        &self,
+        device: DeviceNumber,
+        before: Option<PushId>,
+        limit: usize,
+    ) -> Result<Page<DeliveryLife>, StoreError> {
+        self.store.deliveries_of(device, before, limit).await
+    }
+
+    /// The pushes that have a delivery for a device, newest first.
+    pub async fn list_of(
+        &self,
+        device: DeviceNumber,
+        before: Option<PushId>,
+        limit: usize,
+    ) -> Result<Page<StoredPush>, StoreError> {
+        self.store.pushes_of(device, before, limit).await
     }
 
     /// How many deliveries of a push are in which state, and how many of its devices have none yet because

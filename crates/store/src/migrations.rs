@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0007_paces.sql"),
     include_str!("../migrations/0008_schedules.sql"),
     include_str!("../migrations/0009_priorities.sql"),
+    include_str!("../migrations/0010_steps.sql"),
 ];
 
 /// The newest schema of this program.

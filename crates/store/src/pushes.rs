@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::store::{FreshDelivery, Later, Page, Pushes, StoredPush, UnmadePush};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, Priority, PushId, Terms, UnixMs};
+use contract::store::{DeliveryChange, DeliveryLife, FreshDelivery, Later, Page, Pushes, StoredPush, UnmadePush};
+use model::{Delivery, DeliveryState, DeliveryStep, DeviceId, DeviceNumber, Order, Priority, PushId, Terms, UnixMs, limits};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::Store;
@@ -149,20 +149,31 @@ impl Pushes for Store {
         })
     }
 
-    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()> {
+    fn update_deliveries(&self, batch: Vec<DeliveryChange>) -> Later<()> {
         self.writer.write(move |db| {
-            // One that is gone with its device stays gone.
+            // One that is gone with its device stays gone. What it was becomes a line of its steps; of too many the
+            // older half goes.
             let mut update = db.prepare_cached(
-                "UPDATE deliveries SET state = ?3, at = ?4, detail = ?5, answer = ?6 WHERE push = ?1 AND device = ?2",
+                "UPDATE deliveries SET
+                     steps = CASE WHEN length(steps) > ?8
+                             THEN substr(substr(steps, ?8 / 2), instr(substr(steps, ?8 / 2), char(10)) + 1)
+                             ELSE coalesce(steps, '') END
+                         || state || ' ' || at || ' ' || replace(detail, char(10), ' ') || char(10) || ?7,
+                     state = ?3, at = ?4, detail = ?5, answer = ?6
+                 WHERE push = ?1 AND device = ?2",
             )?;
-            for delivery in &batch {
+            for DeliveryChange { delivery, passed } in &batch {
+                let line =
+                    |step: &DeliveryStep| format!("{} {} {}\n", number_of(step.state), step.at.0, step.detail.replace('\n', " "));
                 update.execute(params![
                     signed(delivery.push.0)?,
                     delivery.number.0,
                     number_of(delivery.state),
                     delivery.at.0,
                     delivery.detail,
-                    delivery.answer.as_deref()
+                    delivery.answer.as_deref(),
+                    passed.iter().map(line).collect::<String>(),
+                    limits::DELIVERY_STEPS_BYTES_MAX as i64
                 ])?;
             }
             Ok(())
@@ -231,15 +242,39 @@ impl Pushes for Store {
         })
     }
 
-    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>> {
+    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<DeliveryLife>> {
         self.reader.read(move |db| {
             let after = after.map_or(-1, |number| i64::from(number.0));
             let sql = format!(
-                "SELECT {DELIVERY} FROM deliveries JOIN devices ON number = device
+                "SELECT {DELIVERY}, steps FROM deliveries JOIN devices ON number = device
                  WHERE push = ?1 AND device > ?2 ORDER BY device LIMIT ?3"
             );
-            let items = list(db, &sql, &[&signed(push.0)?, &after, &one_more(limit)], delivery)?;
-            Ok(page(items, limit, |delivery| delivery.number.to_string()))
+            let items = list(db, &sql, &[&signed(push.0)?, &after, &one_more(limit)], life)?;
+            Ok(page(items, limit, |life| life.delivery.number.to_string()))
+        })
+    }
+
+    fn deliveries_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<DeliveryLife>> {
+        self.reader.read(move |db| {
+            let before = before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
+            let sql = format!(
+                "SELECT {DELIVERY}, steps FROM deliveries JOIN devices ON number = device
+                 WHERE device = ?1 AND push < ?2 ORDER BY push DESC LIMIT ?3"
+            );
+            let items = list(db, &sql, &[&device.0, &before, &one_more(limit)], life)?;
+            Ok(page(items, limit, |life| life.delivery.push.to_string()))
+        })
+    }
+
+    fn pushes_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>> {
+        self.reader.read(move |db| {
+            let before = before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
+            let sql = format!(
+                "SELECT {PUSH} FROM deliveries JOIN pushes ON pushes.id = push
+                 WHERE device = ?1 AND push < ?2 ORDER BY push DESC LIMIT ?3"
+            );
+            let items = list(db, &sql, &[&device.0, &before, &one_more(limit)], stored_push)?;
+            Ok(page(items, limit, |push| push.id.to_string()))
         })
     }
 
@@ -363,6 +398,21 @@ fn delivery(row: &Row<'_>) -> Outcome<Delivery> {
         detail: row.get(5)?,
         answer: row.get::<_, Option<Vec<u8>>>(6)?.map(Bytes::from),
     })
+}
+
+/// A delivery with its steps, which stand behind its other columns.
+fn life(row: &Row<'_>) -> Outcome<DeliveryLife> {
+    let delivery = delivery(row)?;
+    let steps: Option<String> = row.get(7)?;
+    let step = |line: &str| {
+        let (state, rest) = line.split_once(' ')?;
+        let (at, detail) = rest.split_once(' ')?;
+        let state = state_of(state.parse().ok()?).ok()?;
+        Some(DeliveryStep { state, at: UnixMs(at.parse().ok()?), detail: detail.to_owned() })
+    };
+    let read = |line: &str| step(line).ok_or_else(|| damaged(format_args!("a step of push {} is unreadable", delivery.push)));
+    let before = steps.as_deref().unwrap_or_default().lines().map(read).collect::<Outcome<_>>()?;
+    Ok(DeliveryLife { delivery, before })
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ async fn the_state_before_a_migration_is_kept_twice() {
              DROP TABLE schedules;
              ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
              ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;
-             ALTER TABLE pushes DROP COLUMN priority;",
+             ALTER TABLE pushes DROP COLUMN priority; ALTER TABLE deliveries DROP COLUMN steps;",
         )
         .unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();

@@ -87,6 +87,11 @@ async fn pushes_of_an_older_schema_are_as_they_were() {
     let [(push, delivery)] = &open[..] else { panic!("{open:?}") };
     assert_eq!((push.id, &push.payload[..], &push.terms), (model::PushId(3), &b"on"[..], &model::Terms::default()));
     assert_eq!((delivery.device.as_str(), delivery.detail.as_str()), ("lamp", "the device is away"));
+    let sent = model::Delivery { state: model::DeliveryState::Sent, at: model::UnixMs(9), ..delivery.clone() };
+    let change = contract::store::DeliveryChange { delivery: sent, passed: Vec::new() };
+    store.update_deliveries(vec![change]).await.unwrap();
+    let life = store.deliveries(model::PushId(3), None, 1).await.unwrap().items.remove(0);
+    assert_eq!((life.before.len(), life.before[0].at, life.delivery.at), (1, model::UnixMs(6), model::UnixMs(9)));
     assert_eq!(store.unmade_pushes().await.unwrap()[0].parts, [(0, vec![model::DeviceNumber(7)])]);
     store.close().await;
     Store::open(dir.path()).unwrap();

@@ -56,6 +56,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/devices/{id}/latest", get(points::latest))
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))
+        .route("/devices/{id}/deliveries", get(push::of_device))
         .route("/push", post(push::send))
         .route("/push/preview", post(preview::preview))
         .route("/pushes", get(push::list))

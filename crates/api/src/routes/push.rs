@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use crate::auth::{Operator, Viewer};
 use crate::problem::Problem;
-use crate::shown::{Delivery, List, Push};
+use crate::shown::{Delivery, List, OfDevice, Push};
 use crate::{Api, audience, input};
 
 #[derive(Deserialize)]
@@ -208,13 +208,26 @@ pub(crate) struct Page {
     cursor: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listed {
+    device: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// Pushes, newest first; all, or those that have a delivery for a device.
 pub(crate) async fn list(
     State(api): State<Api>,
     _: Viewer,
-    input::Query(page): input::Query<Page>,
+    input::Query(page): input::Query<Listed>,
 ) -> Result<Json<List<Push>>, Problem> {
     let before = input::cursor(page.cursor.as_deref())?.map(PushId);
-    let page = api.push.list(before, input::rows(page.limit)?).await?;
+    let rows = input::rows(page.limit)?;
+    let page = match &page.device {
+        Some(id) => api.push.list_of(super::devices::device(&api, id)?.device.number, before, rows).await?,
+        None => api.push.list(before, rows).await?,
+    };
     let shown = page.items.into_iter().map(|push: StoredPush| async {
         let standing = api.push.standing(push.id).await?;
         Ok::<_, Problem>(Push::of(push, standing, None))
@@ -289,6 +302,19 @@ pub(crate) async fn resend(
         api.push.wait_all(push, Duration::from_millis(again.wait_ms)).await?;
     }
     whole(&api, push, true).await
+}
+
+/// What was pushed to a device and what became of it, newest first.
+pub(crate) async fn of_device(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Path(id): input::Path<String>,
+    input::Query(page): input::Query<Page>,
+) -> Result<Json<List<OfDevice>>, Problem> {
+    let before = input::cursor(page.cursor.as_deref())?.map(PushId);
+    let device = super::devices::device(&api, &id)?.device.number;
+    let page = api.push.deliveries_of(device, before, input::rows(page.limit)?).await?;
+    Ok(Json(List { items: page.items.iter().map(OfDevice::from).collect(), next: page.next }))
 }
 
 /// Takes back what is not yet acknowledged. The push itself stays, for the record.

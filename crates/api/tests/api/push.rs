@@ -229,3 +229,28 @@ async fn what_waits_goes_out_by_priority() {
     assert_eq!(given, [&b"high"[..], b"normal", b"low"]);
     assert_eq!(house.post("push", &to_lamp(r#""text":"x","priority":"urgent""#)).await.problem(400).0, "bad_field");
 }
+
+#[tokio::test]
+async fn a_device_has_its_pushes_and_each_delivery_its_steps() {
+    let (house, _) = House::with_lamp(Device::Answers(b"ok")).await;
+    house.post("devices", r#"{"app":1,"id":"other"}"#).await.ok();
+    house.post("push", &to_lamp(r#""text":"on","ask":true,"wait_ms":60000"#)).await.ok();
+    house.post("push", r#"{"audience":{"device":"other"},"text":"x","wait_ms":60000}"#).await.ok();
+    *house.outside.device.lock() = Device::Away;
+    house.post("push", &to_lamp(r#""text":"off","wait_ms":60000"#)).await.ok();
+    let items = house.get("devices/lamp/deliveries").await.ok()["items"].clone();
+    assert_eq!((&items[0]["push"], &items[0]["state"], &items[1]["push"]), (&3.into(), &"queued".into(), &1.into()));
+    let steps: Vec<_> = items[1]["steps"].as_array().unwrap().iter().map(|step| step["state"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["queued", "sent", "delivered", "applied"]);
+    assert_eq!(items[0]["steps"][1]["detail"], "the device is away");
+    assert_eq!(house.get("pushes/1").await.ok()["deliveries"][0]["steps"], items[1]["steps"]);
+    let page = house.get("devices/lamp/deliveries?limit=1").await.ok();
+    assert_eq!(page["next"], "3");
+    assert_eq!(house.get("devices/lamp/deliveries?limit=1&cursor=3").await.ok()["items"][0], items[1]);
+    let pushes = house.get("pushes?device=lamp").await.ok();
+    let ids: Vec<_> = pushes["items"].as_array().unwrap().iter().map(|push| push["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [3, 1]);
+    for path in ["devices/ghost/deliveries", "pushes?device=ghost"] {
+        assert_eq!(house.get(path).await.problem(404).0, "no_such_device");
+    }
+}

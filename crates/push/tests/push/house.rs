@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use contract::store::{FreshDelivery, Later, Page, Pushes, StoreError, StoredPush, UnmadePush};
+use contract::store::{DeliveryChange, DeliveryLife, FreshDelivery, Later, Page, Pushes, StoreError, StoredPush, UnmadePush};
 use contract::{Bus, Clock, Close, ConnId, Consumer, Event, Line, Refusal, Step, Ticket, Verdict};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Millis, Order, PushId, Receipt, Terms, Topic, UnixMs};
+use model::{
+    Delivery, DeliveryState, DeliveryStep, DeviceId, DeviceNumber, Message, Millis, Order, PushId, Receipt, Terms, Topic, UnixMs,
+};
 use parking_lot::Mutex;
 use push::{NewPush, Push, To};
 use tokio::sync::Semaphore;
@@ -27,6 +29,8 @@ pub struct World {
     /// Batches of pushes to many that have no deliveries yet, and whether those are cancelled.
     pub unmade: Mutex<Batches>,
     pub lines: Mutex<Vec<Message>>,
+    /// What deliveries passed through within a turn.
+    pub passed: Mutex<Vec<(PushId, DeliveryStep)>>,
     /// How many batches the store may still make; it waits with the next.
     pub batches: Arc<Semaphore>,
     pub broken: AtomicBool,
@@ -41,6 +45,7 @@ impl World {
             deliveries: Mutex::default(),
             unmade: Mutex::default(),
             lines: Mutex::default(),
+            passed: Mutex::default(),
             batches: Arc::new(Semaphore::new(1_000_000)),
             broken: AtomicBool::new(false),
             started: Instant::now(),
@@ -181,9 +186,10 @@ impl Pushes for World {
         let last = |device| deliveries.values().filter(|d| d.number == device).filter(is_later).map(|d| d.push).max();
         self.result(devices.into_iter().filter_map(|device| Some((device, last(device)?))).collect())
     }
-    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()> {
+    fn update_deliveries(&self, batch: Vec<DeliveryChange>) -> Later<()> {
         if !self.broken.load(Ordering::Relaxed) {
-            for delivery in batch {
+            for DeliveryChange { delivery, passed } in batch {
+                self.passed.lock().extend(passed.into_iter().map(|step| (delivery.push, step)));
                 self.note(format!("store {} {}", delivery.push, shown(&delivery)));
                 self.deliveries.lock().insert((delivery.push, delivery.number), delivery);
             }
@@ -210,9 +216,16 @@ impl Pushes for World {
     fn pushes(&self, _: Option<PushId>, _: usize) -> Later<Page<StoredPush>> {
         self.result(Page { items: self.pushes.lock().values().rev().cloned().collect(), next: None })
     }
-    fn deliveries(&self, push: PushId, _: Option<DeviceNumber>, _: usize) -> Later<Page<Delivery>> {
+    fn deliveries(&self, push: PushId, _: Option<DeviceNumber>, _: usize) -> Later<Page<DeliveryLife>> {
         let deliveries = self.deliveries.lock();
-        self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).cloned().collect(), next: None })
+        let life = |delivery: &Delivery| DeliveryLife { delivery: delivery.clone(), before: Vec::new() };
+        self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).map(life).collect(), next: None })
+    }
+    fn deliveries_of(&self, _: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<DeliveryLife>> {
+        unimplemented!("the room only passes it on")
+    }
+    fn pushes_of(&self, _: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<StoredPush>> {
+        unimplemented!("the room only passes it on")
     }
     fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         let (deliveries, unmade) = (self.deliveries.lock(), self.unmade.lock());
