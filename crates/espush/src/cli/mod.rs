@@ -58,7 +58,7 @@ enum Command {
     /// Accounts: MQTT clients that are no devices, and what each may do
     Account(account::Args),
     /// Push to a device, or to many, and tell what became of it
-    Push(push::Args),
+    Push(Box<push::Args>),
     /// What was pushed, what became of it, and taking it back
     Pushes(pushes::Args),
     /// Pushes that recur: by the clock, the calendar or cron
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
         Command::App(args) => app::run(args),
         Command::Device(args) => device::run(args),
         Command::Account(args) => account::run(args),
-        Command::Push(args) => push::run(args),
+        Command::Push(args) => push::run(*args),
         Command::Pushes(args) => pushes::run(args),
         Command::Schedule(args) => schedule::run(args),
         Command::Data(args) => data::run(args),

@@ -169,7 +169,7 @@ fn order(add: Add) -> anyhow::Result<Value> {
 
 fn next(schedule: &Value) -> String {
     match schedule["next"].as_str() {
-        Some(next) => plain(next).into(),
+        Some(next) => plain(next),
         None if schedule["paused"] == true => "paused".to_owned(),
         None => "none is left".to_owned(),
     }
@@ -177,7 +177,7 @@ fn next(schedule: &Value) -> String {
 
 /// `pushed: push 12`, `missed: 3 moments …`.
 fn outcome(run: &Value) -> String {
-    let detail = run["detail"].as_str().map(|detail| plain(detail).to_string());
+    let detail = run["detail"].as_str().map(plain);
     let push = run["push"].as_u64().map(|push| format!("push {push}"));
     format!("{}: {}", run["outcome"].as_str().unwrap_or("-"), push.or(detail).unwrap_or_default())
 }
