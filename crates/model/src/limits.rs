@@ -147,7 +147,7 @@ pub const PENDING_PER_DEVICE_MAX: usize = 100;
 /// to many counts once.
 pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Deliveries that may be open, in memory as well as on disk, those still to be made included: one push to
-/// each of a million devices. About 600 bytes each (measured: `cargo run --release -p push --example crowd`).
+/// each of a million devices. About 640 bytes each (measured: `cargo run --release -p push --example crowd`).
 pub const PENDING_DELIVERIES_MAX: usize = 1_000_000;
 /// Devices of one batch of a push to many: one transaction of some milliseconds, so that nobody waits long
 /// for a disk that is busy with others' pushes.

@@ -81,12 +81,18 @@ struct Entry {
     // The hub has it: it must not be given a second time.
     out: bool,
     // In which turn the hub was given it last.
-    given: u64,
-    collapse: Option<Arc<str>>,
+    given: u32,
     priority: Priority,
-    // A later push with its collapse key, which came when this one was under way already.
-    collapsed_by: Option<PushId>,
+    // Apart: most have none, and there may be a million entries.
+    collapse: Option<Box<Collapse>>,
     due: UnixMs,
+}
+
+/// What is to be known of a delivery with a collapse key.
+struct Collapse {
+    key: Arc<str>,
+    // A later push with the same key.
+    by: Option<PushId>,
 }
 
 /// The word for a push that a device has, or has not, got: it subscribed at QoS 0.
@@ -98,8 +104,13 @@ impl Entry {
         self.delivery.state == DeliveryState::Sent && self.delivery.detail == AT_MOST_ONCE && !self.order.wants_answer()
     }
 
+    /// The later push that it gives way to.
+    fn overtaken_by(&self) -> Option<PushId> {
+        self.collapse.as_ref().and_then(|collapse| collapse.by)
+    }
+
     fn standing(&self) -> Standing {
-        let waits = self.delivery.state == DeliveryState::Queued && !self.out && self.collapsed_by.is_none();
+        let waits = self.delivery.state == DeliveryState::Queued && !self.out && self.overtaken_by().is_none();
         let resting = waits || self.is_let_go();
         Standing { state: self.delivery.state, resting, wants_answer: self.order.wants_answer() }
     }
@@ -133,7 +144,7 @@ pub(crate) struct Book {
     // What gives way to a later push in the next turn: that this one does is on disk already.
     giving_way: Vec<Key>,
     // Counted up when what was given has left for the hub.
-    turn: u64,
+    turn: u32,
 }
 
 impl Book {
@@ -210,7 +221,7 @@ impl Book {
 
     /// What was given has left for the hub.
     pub fn handed_over(&mut self) {
-        self.turn += 1;
+        self.turn = self.turn.wrapping_add(1);
     }
 
     /// What the hub reports of a push's message.
@@ -248,7 +259,7 @@ impl Book {
                 // It never left: a line broke before its turn came, or its queue was full. Another line may be
                 // open, of which no `Listening` would come.
                 DeliveryState::Queued => {
-                    if entry.collapsed_by.is_some() {
+                    if entry.overtaken_by().is_some() {
                         entry.out = false;
                         return self.replace_overtaken(key, at, todo);
                     }
@@ -257,7 +268,7 @@ impl Book {
                 }
                 DeliveryState::Sent => {
                     entry.out = false;
-                    if entry.collapsed_by.is_none() {
+                    if entry.overtaken_by().is_none() {
                         self.give(key, now, todo);
                     }
                     self.requeue(key, at, "the line broke before the device acknowledged it; it is sent again", todo);
@@ -288,7 +299,7 @@ impl Book {
             keys.sort_unstable();
             for (_, key) in keys {
                 match self.open.get_mut(&key) {
-                    Some(entry) if entry.collapsed_by.is_some() => {
+                    Some(entry) if entry.overtaken_by().is_some() => {
                         entry.out = false;
                         self.replace_overtaken(key, now.unix, todo);
                     }
@@ -458,9 +469,8 @@ impl Book {
             online_only,
             out: false,
             given: 0,
-            collapse: push.terms.collapse.clone(),
             priority: push.terms.priority,
-            collapsed_by: None,
+            collapse: push.terms.collapse.clone().map(|key| Box::new(Collapse { key, by: None })),
             due,
         };
         self.open.insert(key, entry);
@@ -468,13 +478,13 @@ impl Book {
 
     /// Whether the hub has it, so that it may be on its way to the device.
     fn has_left(&self, entry: &Entry) -> bool {
-        entry.out && entry.given < self.turn
+        entry.out && entry.given != self.turn
     }
 
     /// Of an open delivery and the newest with the same collapse key so far, the older one is overtaken.
     fn collapse(&mut self, key: Key) {
-        let Some(collapse) = self.open.get(&key).and_then(|entry| entry.collapse.clone()) else { return };
-        let newest = self.newest.entry((key.0, collapse)).or_insert(key.1);
+        let Some(collapse) = self.open.get(&key).and_then(|entry| entry.collapse.as_ref()) else { return };
+        let newest = self.newest.entry((key.0, collapse.key.clone())).or_insert(key.1);
         let (older, newer) = (key.1.min(*newest), key.1.max(*newest));
         *newest = newer;
         if older != newer {
@@ -486,8 +496,9 @@ impl Book {
     fn overtake(&mut self, key: Key, by: PushId) {
         let turn = self.turn;
         let Some(entry) = self.open.get_mut(&key) else { return };
-        entry.collapsed_by = Some(by);
-        if entry.delivery.state == DeliveryState::Queued && !(entry.out && entry.given < turn) {
+        let Some(collapse) = &mut entry.collapse else { return };
+        collapse.by = Some(by);
+        if entry.delivery.state == DeliveryState::Queued && !(entry.out && entry.given != turn) {
             // Given in this very turn, it is still ours, and goes nowhere.
             entry.out = false;
             self.giving_way.push(key);
@@ -496,10 +507,12 @@ impl Book {
 
     /// Ends an overtaken delivery that is back in the queue.
     fn replace_overtaken(&mut self, key: Key, at: UnixMs, todo: &mut Todo) {
-        if let Some(Entry { collapsed_by: Some(by), out: false, delivery, .. }) = self.open.get(&key)
-            && delivery.state == DeliveryState::Queued
+        if let Some(entry) = self.open.get(&key)
+            && let Some(by) = entry.overtaken_by()
+            && entry.delivery.state == DeliveryState::Queued
+            && !entry.out
         {
-            let why = replaced_by(*by);
+            let why = replaced_by(by);
             self.step(key, DeliveryState::Replaced, at, &why, None, todo);
         }
     }
@@ -631,7 +644,7 @@ impl Book {
             self.due.remove(&(entry.due, key.0, key.1));
             self.of_push.remove(&(key.1, key.0));
             if let Some(collapse) = entry.collapse
-                && let hash_map::Entry::Occupied(newest) = self.newest.entry((key.0, collapse))
+                && let hash_map::Entry::Occupied(newest) = self.newest.entry((key.0, collapse.key))
                 && *newest.get() == key.1
             {
                 newest.remove();
