@@ -20,13 +20,14 @@ use contract::Clock;
 use fleet::Fleet;
 use model::UnixMs;
 use push::Push;
+use schedule::Schedules;
 use schemars::JsonSchema;
 use telemetry::Telemetry;
 
 use crate::openapi::shape;
 
 pub use feed::Feed;
-pub use routes::router;
+pub use routes::{Sender, router, sender};
 
 /// Writes some lines of `/metrics`.
 pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
@@ -83,6 +84,8 @@ pub struct App {
     pub fleet: Arc<Fleet>,
     /// Pushes.
     pub push: Arc<Push>,
+    /// Pushes that recur.
+    pub schedules: Arc<Schedules>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
     /// Live events.

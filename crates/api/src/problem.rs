@@ -10,6 +10,7 @@ use contract::Refusal;
 use contract::store::StoreError;
 use fleet::{FleetError, Kind};
 use push::SubmitError;
+use schedule::ScheduleError;
 use serde::Serialize;
 use telemetry::IngestError;
 
@@ -122,12 +123,29 @@ impl From<SubmitError> for Problem {
             SubmitError::BadVerb => (StatusCode::BAD_REQUEST, "bad_command"),
             SubmitError::BadTtl => (StatusCode::BAD_REQUEST, "bad_ttl"),
             SubmitError::BadKey => (StatusCode::BAD_REQUEST, "bad_idempotency_key"),
+            SubmitError::BadCollapse => (StatusCode::BAD_REQUEST, "bad_collapse"),
+            SubmitError::BadPace => (StatusCode::BAD_REQUEST, "bad_per_second"),
             SubmitError::DeviceFull => (StatusCode::CONFLICT, "device_queue_full"),
             SubmitError::Nobody => {
                 return Problem::new(StatusCode::NOT_FOUND, "audience_empty", error.to_string())
                     .hint("POST /api/v1/push/preview tells who is in an audience");
             }
             SubmitError::Full => (StatusCode::SERVICE_UNAVAILABLE, "queues_full"),
+        };
+        Problem::new(status, code, error.to_string())
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Problem {
+        let when = r#"one of {"at": TIME}, {"every_s": 600}, {"daily": "07:30"}, {"weekly": {"days": ["mon"], "time": "07:30"}}, {"cron": "*/5 * * * *"}, the last three with "time_zone": "Europe/Berlin""#;
+        let (status, code) = match error {
+            ScheduleError::Store(error) => return error.into(),
+            ScheduleError::BadWhen(_) => return Problem::bad("bad_when", error.to_string()).hint(when),
+            ScheduleError::Missing(_) => (StatusCode::NOT_FOUND, "no_such_schedule"),
+            ScheduleError::BadName => (StatusCode::BAD_REQUEST, "bad_name"),
+            ScheduleError::BadGrace => (StatusCode::BAD_REQUEST, "bad_grace"),
+            ScheduleError::Full => (StatusCode::CONFLICT, "schedules_full"),
         };
         Problem::new(status, code, error.to_string())
     }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use contract::store::{Latest, StoredPush};
+use contract::store::{DeliveryLife, Latest, StoredPush};
 use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, TokenView};
 use model::app::ProtocolSettings;
-use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
+use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, Priority, PushId, Role, UnixMs, Value};
 use schemars::JsonSchema;
 use serde::Serialize;
 use telemetry::Logged;
@@ -274,11 +274,50 @@ pub(crate) struct Delivery {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Bytes>,
+    /// Every state with its time, the present one last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
+}
+
+/// A state that a delivery has come to.
+#[derive(Serialize, JsonSchema)]
+struct Step {
+    #[schemars(with = "shape::State")]
+    state: DeliveryState,
+    #[schemars(with = "shape::Time")]
+    at: UnixMs,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+}
+
+/// A delivery among those of a device.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeviceDelivery")]
+pub(crate) struct OfDevice {
+    #[schemars(with = "u64")]
+    push: PushId,
+    #[serde(flatten)]
+    delivery: Delivery,
+}
+
+impl From<&DeliveryLife> for OfDevice {
+    fn from(life: &DeliveryLife) -> OfDevice {
+        OfDevice { push: life.delivery.push, delivery: life.into() }
+    }
+}
+
+impl From<&DeliveryLife> for Delivery {
+    fn from(DeliveryLife { delivery, before }: &DeliveryLife) -> Delivery {
+        let now = model::DeliveryStep::from(delivery);
+        let step = |step: &model::DeliveryStep| Step { state: step.state, at: step.at, detail: step.detail.clone() };
+        Delivery { steps: before.iter().chain([&now]).map(step).collect(), ..delivery.into() }
+    }
 }
 
 impl From<&model::Delivery> for Delivery {
     fn from(delivery: &model::Delivery) -> Delivery {
         Delivery {
+            steps: Vec::new(),
             device: delivery.device.clone(),
             state: delivery.state,
             at: delivery.at,
@@ -300,6 +339,22 @@ pub(crate) struct Push {
     #[serde(flatten)]
     payload: Bytes,
     sender: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    collapse: Option<std::sync::Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_second: Option<u32>,
+    /// When it begins or began, if that was not at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Time>")]
+    at: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Priority>")]
+    priority: Option<Priority>,
+    /// The push whose content this is once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u64>")]
+    resend_of: Option<PushId>,
     /// In the audience, as far as they are still registered.
     devices: u64,
     /// Of them, those whose delivery is still to be made.
@@ -314,7 +369,7 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    pub fn of(push: StoredPush, standing: (Vec<(DeliveryState, u64)>, u64), deliveries: Option<&[model::Delivery]>) -> Push {
+    pub fn of(push: StoredPush, standing: (Vec<(DeliveryState, u64)>, u64), deliveries: Option<&[DeliveryLife]>) -> Push {
         let (counts, remaining) = standing;
         Push {
             id: push.id,
@@ -326,6 +381,11 @@ impl Push {
             audience: serde_json::from_str(&push.audience).unwrap_or_default(),
             payload: Bytes::of(&push.payload),
             sender: push.sender,
+            collapse: push.terms.collapse,
+            per_second: push.terms.per_second,
+            at: push.terms.starts,
+            priority: Some(push.terms.priority).filter(|priority| *priority != Priority::default()),
+            resend_of: push.terms.resend_of,
             devices: counts.iter().map(|(_, count)| count).sum::<u64>() + remaining,
             remaining,
             counts: counts.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),

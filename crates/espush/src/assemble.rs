@@ -11,6 +11,7 @@ use contract::{Bus, Clock, Consumer, Event, Gate, Line, Protocol, Vault};
 use fleet::Fleet;
 use net::{Listener, Running, Shards, Surroundings, SystemClock, TlsServer, Transport};
 use push::Push;
+use schedule::Schedules;
 use store::{Budget, Standing, Store};
 use telemetry::Telemetry;
 use tokio::sync::{oneshot, watch};
@@ -32,6 +33,7 @@ pub struct House {
     pub fleet: Arc<Fleet>,
     store: Arc<Store>,
     push: Arc<Push>,
+    schedules: Arc<Schedules>,
     telemetry: Arc<Telemetry>,
     feed: Arc<api::Feed>,
     running: Running,
@@ -82,6 +84,7 @@ impl House {
             server.set_keys(Box::new(move |device| runtime.block_on(fleet.secret_of(device)).map(String::into_bytes)));
         }
         let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
+        let schedules = Schedules::open(store.clone(), clock.clone()).await.context("cannot load the schedules")?;
         let telemetry = Telemetry::open(store.clone(), line, bus.clone());
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
 
@@ -114,9 +117,10 @@ impl House {
         let of_bridges = bridges.clone();
         let metrics: Vec<api::MetricsSource> =
             vec![metrics::source(shards.clone(), events.clone(), store.clone()), Box::new(move |out| of_bridges.metrics(out))];
-        let app = api::App {
+        let app = Arc::new(api::App {
             fleet: fleet.clone(),
             push: push.clone(),
+            schedules: schedules.clone(),
             telemetry: telemetry.clone(),
             feed: feed.clone(),
             clock,
@@ -125,7 +129,8 @@ impl House {
             metrics,
             bridges: Box::new(move || bridges.status()),
             store: Box::new(move || status_of(&of_store)),
-        };
+        });
+        schedules.start(api::sender(&app));
         let mut router = api::router(app).fallback_service(console::router());
         if let Some(mqtt) = protocols.iter().find(|p| p.name == "mqtt").copied() {
             let upgrade = move |request| websocket::upgrade(shards.clone(), mqtt, request);
@@ -143,6 +148,7 @@ impl House {
             fleet,
             store,
             push,
+            schedules,
             telemetry,
             feed,
             running,
@@ -175,6 +181,7 @@ impl House {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.feed.close();
         let _ = self.http_stop.send(true);
+        self.schedules.close().await;
         if let Some(sys) = self.sys {
             sys.abort();
         }

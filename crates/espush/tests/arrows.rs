@@ -23,7 +23,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("fleet", &["model", "contract"]),
     ("push", &["model", "contract"]),
     ("telemetry", &["model", "contract"]),
-    ("api", &["model", "contract", "fleet", "push", "telemetry"]),
+    ("schedule", &["model", "contract"]),
+    ("api", &["model", "contract", "fleet", "push", "schedule", "telemetry"]),
     ("console", &[]),
     // For other people's programs: it knows the API from outside.
     ("espush-client", &[]),
@@ -31,7 +32,22 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("load", &["model", "protocols"]),
     (
         "espush",
-        &["model", "contract", "protocols", "hub", "net", "store", "fleet", "push", "telemetry", "api", "console", "sim", "load"],
+        &[
+            "model",
+            "contract",
+            "protocols",
+            "hub",
+            "net",
+            "store",
+            "fleet",
+            "push",
+            "schedule",
+            "telemetry",
+            "api",
+            "console",
+            "sim",
+            "load",
+        ],
     ),
 ];
 

@@ -176,7 +176,11 @@ async fn the_state_before_a_migration_is_kept_twice() {
         let db = rusqlite::Connection::open_with_flags_and_vfs(dir.join("espush.db"), how, c"espush").unwrap();
         db.execute_batch(
             "DROP TABLE accounts; DROP TABLE sessions; DROP TABLE wishes; DROP TABLE claims; DROP TABLE wills;
-             DROP TABLE messages; DROP TABLE queued; DROP TABLE retained; DROP TABLE audiences",
+             DROP TABLE messages; DROP TABLE queued; DROP TABLE retained; DROP TABLE audiences; DROP TABLE runs;
+             DROP TABLE schedules;
+             ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
+             ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;
+             ALTER TABLE pushes DROP COLUMN priority; ALTER TABLE deliveries DROP COLUMN steps;",
         )
         .unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();

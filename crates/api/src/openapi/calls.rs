@@ -17,8 +17,9 @@ pub(crate) struct Calls {
 }
 
 /// What the parts of the document are called.
-pub(crate) const SECTIONS: [(&str, &str); 7] = [
+pub(crate) const SECTIONS: [(&str, &str); 8] = [
     ("Pushing", "Send something to devices, and see what became of it."),
+    ("Schedules", "Pushes that recur."),
     ("Devices", "Devices and their secrets."),
     ("Apps", "Device types."),
     ("Data", "What devices uploaded."),
@@ -96,6 +97,7 @@ fn text() -> Value {
 pub(crate) fn all(makers: Makers) -> Calls {
     let mut all = Calls { calls: Vec::new(), makers, section: "" };
     pushing(&mut all);
+    schedules(&mut all);
     devices_and_apps(&mut all);
     data(&mut all);
     watching(&mut all);
@@ -113,17 +115,37 @@ fn pushing(all: &mut Calls) {
         .fails(OF_AUDIENCE)
         .fails(OF_PAYLOAD)
         .fails(["audience_empty", "bad_idempotency_key", "bad_wait", "device_queue_full", "payload_missing", "queues_full"])
-        .fails(["no_such_push"]);
+        .fails(["bad_at", "bad_collapse", "bad_per_second", "no_such_push"]);
     all.call("post", "/api/v1/push/preview", "preview", preview::preview, "What a push would do. Nothing is pushed.")
         .fails(OF_AUDIENCE)
         .fails(OF_PAYLOAD)
         .fails(["bad_cursor", "bad_limit"]);
-    all.call("get", "/api/v1/pushes", "pushes", push::list, "Pushes, newest first.").fails(["bad_cursor", "bad_limit"]);
+    all.call("get", "/api/v1/pushes", "pushes", push::list, "Pushes, newest first.").fails([
+        "no_such_device",
+        "bad_cursor",
+        "bad_limit",
+    ]);
     all.call("get", "/api/v1/pushes/{id}", "getPush", push::show, "One push.").fails(["no_such_push"]);
     all.call("get", "/api/v1/pushes/{id}/deliveries", "deliveries", push::deliveries, "The fate of a push at each device.")
         .fails(["no_such_push", "bad_cursor", "bad_limit"]);
     all.call("delete", "/api/v1/pushes/{id}", "cancelPush", push::cancel, "Take back what is not acknowledged yet.")
         .fails(["no_such_push"]);
+    all.call(
+        "post",
+        "/api/v1/pushes/{id}/resend",
+        "resend",
+        push::resend,
+        "The same once more, for the devices that did not get it.",
+    )
+    .fails(["no_such_push", "nothing_to_resend", "bad_states", "bad_ttl", "bad_wait", "bad_idempotency_key", "queues_full"]);
+    all.call(
+        "get",
+        "/api/v1/devices/{id}/deliveries",
+        "deviceDeliveries",
+        push::of_device,
+        "What was pushed to a device, newest first.",
+    )
+    .fails(["no_such_device", "bad_cursor", "bad_limit"]);
     let direct = all
         .call("post", "/d/{device}", "pushDirectly", direct::push, "The body goes to the device as it is; errors are plain text.")
         .takes("application/octet-stream", json!({ "type": "string", "format": "binary" }))
@@ -137,6 +159,25 @@ fn pushing(all: &mut Calls) {
     for success in &mut direct.successes {
         success.headers = vec![("Espush-Push", "The number of the push."), ("Espush-State", "Where its delivery stands.")];
     }
+}
+
+fn schedules(all: &mut Calls) {
+    all.section("Schedules");
+    all.call("post", "/api/v1/schedules", "addSchedule", schedules::create, "Push again and again.")
+        .fails(OF_AUDIENCE)
+        .fails(OF_PAYLOAD)
+        .fails(["bad_collapse", "bad_grace", "bad_name", "bad_per_second", "bad_schedule", "bad_when", "payload_missing"])
+        .fails(["schedules_full"]);
+    all.call("get", "/api/v1/schedules", "schedules", schedules::list, "Schedules, each with its last run.")
+        .fails(["bad_cursor", "bad_limit"]);
+    all.call("get", "/api/v1/schedules/{id}", "getSchedule", schedules::show, "One schedule, with its last runs.")
+        .fails(["no_such_schedule"]);
+    all.call("get", "/api/v1/schedules/{id}/runs", "scheduleRuns", schedules::runs, "What became of each moment, newest first.")
+        .fails(["no_such_schedule", "bad_cursor", "bad_limit"]);
+    all.call("patch", "/api/v1/schedules/{id}", "changeSchedule", schedules::edit, "Rename it, or have it pause.")
+        .fails(["no_such_schedule", "bad_name"]);
+    all.call("delete", "/api/v1/schedules/{id}", "removeSchedule", schedules::remove, "Remove it with its log. Its pushes stay.")
+        .fails(["no_such_schedule"]);
 }
 
 fn devices_and_apps(all: &mut Calls) {

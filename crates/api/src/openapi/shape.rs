@@ -30,6 +30,25 @@ shapes! {
     Time = { "type": "string", "format": "date-time", "examples": ["2026-11-20T09:48:48.123Z"] };
     /// A moment, as callers may write it.
     AnyTime = { "type": ["string", "integer"], "format": "date-time" };
+    /// How urgent a push is.
+    Priority = { "type": "string", "enum": ["high", "normal", "low"] };
+    /// When a schedule runs.
+    When = {
+        "examples": [{ "daily": "07:30", "time_zone": "Europe/Berlin" }, { "every_s": 600 }, { "cron": "*/5 * * * *" }],
+        "type": "object",
+        "properties": {
+            "at": { "type": ["string", "integer"], "format": "date-time" },
+            "every_s": { "type": "integer" },
+            "daily": { "type": "string" },
+            "weekly": {
+                "type": "object",
+                "properties": { "days": { "type": "array", "items": { "type": "string" } }, "time": { "type": "string" } },
+            },
+            "cron": { "type": "string" },
+            "time_zone": { "type": "string" },
+        },
+        "additionalProperties": false,
+    };
     /// A device's text id.
     DeviceId = { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" };
     /// What a token may do.

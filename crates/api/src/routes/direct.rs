@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use model::{Delivery, DeliveryState, Order, Role, limits};
+use model::{Delivery, DeliveryState, Order, Role, Terms, limits};
 use push::{NewPush, To, WaitFor};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -73,6 +73,7 @@ async fn send(
             audience: serde_json::json!({ "device": id }).to_string(),
             ttl_s: None,
             idempotency_key: None,
+            terms: Terms::default(),
         })
         .await?;
     // Who does not wait is told what is certain, not what may have happened meanwhile.

@@ -11,6 +11,7 @@ pub(crate) mod messages;
 pub(crate) mod points;
 pub(crate) mod preview;
 pub(crate) mod push;
+pub(crate) mod schedules;
 pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod status;
@@ -30,8 +31,15 @@ pub(crate) use crate::openapi;
 use crate::problem::Problem;
 use crate::{Api, App, metrics};
 
+pub use schedules::Sender;
+
+/// What carries out the pushes of schedules.
+pub fn sender(app: &Arc<App>) -> Arc<Sender> {
+    Arc::new(Sender(app.clone()))
+}
+
 /// Every route of the API. The console's router can be merged with it.
-pub fn router(app: App) -> Router {
+pub fn router(app: Arc<App>) -> Router {
     let api = Router::new()
         // Strangers sign in: what they send is short.
         .route("/session", post(session::sign_in).layer(DefaultBodyLimit::max(limits::SIGNIN_BODY_BYTES_MAX)))
@@ -50,11 +58,16 @@ pub fn router(app: App) -> Router {
         .route("/devices/{id}/latest", get(points::latest))
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))
+        .route("/devices/{id}/deliveries", get(push::of_device))
         .route("/push", post(push::send))
         .route("/push/preview", post(preview::preview))
         .route("/pushes", get(push::list))
         .route("/pushes/{id}", get(push::show).delete(push::cancel))
         .route("/pushes/{id}/deliveries", get(push::deliveries))
+        .route("/pushes/{id}/resend", post(push::resend))
+        .route("/schedules", get(schedules::list).post(schedules::create))
+        .route("/schedules/{id}", get(schedules::show).patch(schedules::edit).delete(schedules::remove))
+        .route("/schedules/{id}/runs", get(schedules::runs))
         .route("/events", get(events::stream))
         .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
@@ -73,7 +86,7 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(show_metrics))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(map_response(secure))
-        .with_state(Arc::new(app))
+        .with_state(app)
 }
 
 async fn not_found(request: Request) -> Problem {

@@ -104,6 +104,7 @@ pub(crate) async fn preview(
         audience: String::new(),
         ttl_s: new.ttl_s,
         idempotency_key: None,
+        terms: new.terms(),
     };
     let crowded = match api.push.preview(&wanted).await {
         Err(SubmitError::Nobody) => BTreeSet::new(),

@@ -13,3 +13,4 @@ mod house;
 mod misc;
 mod points;
 mod push;
+mod schedules;
