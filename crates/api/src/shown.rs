@@ -334,7 +334,8 @@ pub(crate) struct Push {
     id: PushId,
     /// `message`, `ask`, or the verb of a command.
     order: String,
-    #[schemars(with = "shape::Audience")]
+    /// As it was written; of a push that was sent again, which one and for which states.
+    #[schemars(with = "shape::Any")]
     audience: serde_json::Value,
     #[serde(flatten)]
     payload: Bytes,
