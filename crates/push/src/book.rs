@@ -141,6 +141,8 @@ pub(crate) struct Book {
     newest: HashMap<(DeviceNumber, Arc<str>), PushId>,
     // What was so before a restart: deliveries and the later pushes of their collapse keys.
     collapsed: HashMap<Key, PushId>,
+    // New deliveries that wait behind an older one, and why: told when they are stored.
+    behind: Vec<(Key, String)>,
     // What gives way to a later push in the next turn: that this one does is on disk already.
     giving_way: Vec<Key>,
     // Counted up when what was given has left for the hub.
@@ -200,15 +202,41 @@ impl Book {
     pub fn add(&mut self, push: &StoredPush, delivery: Delivery, now: Now, todo: &mut Todo) {
         let key = (delivery.number, delivery.push);
         self.insert(push, delivery);
-        self.give(key, now, todo);
+        let behind = self.rests_behind(key);
+        if behind.is_none() {
+            self.give(key, now, todo);
+        }
         if let Some(entry) = self.open.get(&key) {
             todo.touched.push(Touched { created: true, ..entry.touched(false) });
+        }
+        if let Some((older, why)) = behind {
+            if self.again.contains(&older) {
+                self.again.insert(key);
+            }
+            self.behind.push((key, why));
         }
         self.collapse(key);
     }
 
-    /// Ends what gives way to a later push that was taken in the turn before.
+    /// An older delivery that no line takes and this one is not to overtake, and why it waits. The hub would
+    /// refuse this one too, or the device begins to listen in this very moment and both go out in order.
+    fn rests_behind(&self, key: Key) -> Option<(Key, String)> {
+        let new = self.open.get(&key).filter(|new| !new.online_only)?;
+        let waits = |key: &Key, older: &Entry| {
+            let rests = !older.out || self.again.contains(key);
+            rests && older.delivery.state == DeliveryState::Queued && heard_on(&older.order) == heard_on(&new.order)
+        };
+        let mut older = self.of_device(key.0).filter(|(other, _)| **other != key);
+        older.find(|(key, older)| waits(key, older)).map(|(key, older)| (*key, older.delivery.detail.clone()))
+    }
+
+    /// Ends what gives way to a later push that was taken in the turn before, and says why such a push waits.
     pub fn give_way(&mut self, now: Now, todo: &mut Todo) {
+        for (key, why) in std::mem::take(&mut self.behind) {
+            if self.open.get(&key).is_some_and(|entry| !entry.out) {
+                self.requeue(key, now.unix, &why, todo);
+            }
+        }
         for key in std::mem::take(&mut self.giving_way) {
             self.replace_overtaken(key, now.unix, todo);
         }
@@ -216,7 +244,7 @@ impl Book {
 
     /// Whether [`give_way`](Book::give_way) has something to do.
     pub fn gives_way(&self) -> bool {
-        !self.giving_way.is_empty()
+        !self.giving_way.is_empty() || !self.behind.is_empty()
     }
 
     /// What was given has left for the hub.

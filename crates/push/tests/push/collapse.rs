@@ -164,7 +164,7 @@ async fn of_many_each_device_has_the_newest() {
     room.submit(many("colour", [6, LAMP.0])).await.unwrap();
     made(&room, &world).await;
     assert_eq!(world.stored(P1), "replaced: push 2 took its place");
-    assert_eq!(world.stored(P2), "queued");
+    assert_eq!(world.stored(P2), "queued: the device is away");
     assert_eq!(shown(&world.deliveries.lock()[&(P1, DeviceNumber(8))]), "queued");
 }
 
@@ -205,7 +205,7 @@ async fn a_full_queue_takes_what_replaces_something_in_it() {
         room.flush().await;
     }
     room.flush().await;
-    assert_eq!(world.stored(batch), "queued");
+    assert_eq!(world.stored(batch), "queued: the device is away");
 }
 
 #[tokio::test(start_paused = true)]

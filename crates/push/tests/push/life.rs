@@ -509,3 +509,24 @@ async fn a_store_in_trouble_delays_the_news_and_loses_none() {
     room.flush().await;
     assert_eq!(world.take(), ["store 1 applied = yes", "tell 1 sent", "tell 1 applied = yes"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_push_does_not_overtake_one_that_waits() {
+    let world = World::new();
+    let room = world.room().await;
+    room.submit(new(Order::Message)).await.unwrap();
+    step(&room, &world, P1, Step::Nobody { online: false });
+    room.flush().await;
+    world.take();
+    // It waits behind the first, for the same reason; a question is heard elsewhere, and may be sent.
+    let second = room.submit(new(Order::Message)).await.unwrap();
+    room.submit(new(Order::Ask)).await.unwrap();
+    room.flush().await;
+    let lines = |journal: Vec<String>| journal.into_iter().filter(|line| line.starts_with("line ")).collect::<Vec<_>>();
+    assert_eq!(lines(world.take()), ["line 3 dev/lamp/ask/3 on"]);
+    assert_eq!(world.stored(second), "queued: the device is away");
+    step(&room, &world, PushId(3), Step::Nobody { online: false });
+    listening(&room);
+    room.flush().await;
+    assert_eq!(lines(world.take()), ["line 1 dev/lamp/push on", "line 2 dev/lamp/push on", "line 3 dev/lamp/ask/3 on"]);
+}
