@@ -109,6 +109,7 @@ pub(crate) struct Device {
     tags: Vec<String>,
     firmware: String,
     open: bool,
+    blocked: bool,
     created: UnixMs,
     #[serde(flatten)]
     line: Line,
@@ -127,7 +128,20 @@ impl Device {
 impl From<DeviceView> for Device {
     fn from(view: DeviceView) -> Device {
         let model::Device { number, id, app, name, alias, tags, firmware, open, created } = view.device;
-        Device { id, number, app, name, alias, tags, firmware, open, created, line: view.presence.into(), secret: None }
+        Device {
+            id,
+            number,
+            app,
+            name,
+            alias,
+            tags,
+            firmware,
+            open,
+            blocked: view.blocked,
+            created,
+            line: view.presence.into(),
+            secret: None,
+        }
     }
 }
 

@@ -96,6 +96,8 @@ pub struct Admission {
     pub settings: Arc<ProtocolSettings>,
     /// Set for [`Login::Single`]: the app and key that the device is to use from now on.
     pub enrolled: Option<(AppId, AppKey)>,
+    /// How many changes of credentials the gate had seen when it said so, for [`Gate::stands`].
+    pub stamp: u64,
 }
 
 /// Why something was refused. One list for logins and for what parties ask later; each protocol has one
@@ -108,6 +110,9 @@ pub enum Refusal {
     /// A device id that is not registered, or a wrong secret. One answer for both, so that ids cannot be probed.
     #[error("unknown device id or wrong secret")]
     BadCredentials,
+    /// The device's owner has blocked it. Said only to one who has shown its secret.
+    #[error("the device is blocked; `espush device unblock` lets it in again")]
+    Blocked,
     /// Too many wrong passwords for an account from one address: for a while none is looked at.
     #[error("too many wrong passwords for this account from this address; wait a minute")]
     TooManyGuesses,
@@ -173,6 +178,12 @@ pub trait Gate: Send + Sync {
     /// `Some` when memory suffices. `None` when the gate must write first; it then answers by
     /// [`Line::decide`](crate::Line::decide) with the same ticket. Called on a shard: must not block.
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict>;
+
+    /// Whether an admission still counts, asked where its connection ends up: between the two it may have
+    /// been on its way to another shard while its device was blocked or removed, or given a new secret.
+    fn stands(&self, _: &Admission) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// Who the owner of a session that was kept is now; `None` when there is no such party any more.
     fn party(&self, key: PartyKey) -> Option<Arc<Party>>;

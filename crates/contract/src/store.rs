@@ -95,6 +95,8 @@ pub struct RegistrySnapshot {
     pub tokens: Vec<StoredToken>,
     /// All broker accounts.
     pub accounts: Vec<StoredAccount>,
+    /// The devices that are not let in.
+    pub blocked: Vec<DeviceNumber>,
     /// The highest app number ever given.
     pub app_last: u32,
     /// The highest device number ever given.
@@ -115,6 +117,8 @@ pub trait Registry: Send + Sync {
     fn delete_app(&self, app: AppId) -> Later<()>;
     /// Writes a device, new or changed; `secret` when it is new or given anew (sealed and hashed).
     fn put_device(&self, device: Device, secret: Option<String>) -> Later<()>;
+    /// Blocks a device, or lets it in again.
+    fn block_device(&self, device: DeviceNumber, blocked: bool) -> Later<()>;
     /// A device's secret, unsealed; `None` for a device that there is not.
     fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>>;
     /// Removes a device with its points, deliveries and presence.

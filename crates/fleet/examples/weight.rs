@@ -58,6 +58,9 @@ impl Registry for Nobody {
     fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
         Box::pin(async { Ok(()) })
     }
+    fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
+        unreachable!("nobody is blocked here")
+    }
     fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
         unreachable!("nobody proves anything here")
     }

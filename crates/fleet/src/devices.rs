@@ -52,6 +52,8 @@ pub struct DeviceEdit {
     pub tags: Option<Vec<String>>,
     /// Whether it may be pushed to without a token.
     pub open: Option<bool>,
+    /// Whether it is not let in. Blocking ends its lines; what waits for it goes on waiting.
+    pub blocked: Option<bool>,
 }
 
 /// A device as it is shown.
@@ -61,6 +63,8 @@ pub struct DeviceView {
     pub device: Device,
     /// Whether it is there.
     pub presence: Presence,
+    /// Whether it is not let in.
+    pub blocked: bool,
 }
 
 /// Which devices a list is to have; empty takes all.
@@ -108,6 +112,10 @@ impl Fleet {
             device.tags = edit.tags.unwrap_or(device.tags);
             device.open = edit.open.unwrap_or(device.open);
             check(&device.name, &device.alias, &mut device.tags)?;
+            // Before the rest: whoever is to be kept out is, also when the rest cannot be written.
+            if let Some(blocked) = edit.blocked {
+                fleet.block(device.number, blocked).await?;
+            }
             fleet.registry.put_device(device.clone(), None).await?;
             let shown = {
                 let mut roster = fleet.roster.write();
@@ -125,6 +133,19 @@ impl Fleet {
         .await
     }
 
+    /// With `edits` held.
+    async fn block(&self, number: DeviceNumber, blocked: bool) -> Result<(), FleetError> {
+        self.registry.block_device(number, blocked).await?;
+        if let Some(record) = self.roster.write().devices.get_mut(number) {
+            record.blocked = blocked;
+        }
+        if blocked {
+            // Its session stays, for when it is let in again.
+            self.line.kick(PartyKey::Device(number), BLOCKED, false);
+        }
+        Ok(())
+    }
+
     /// Gives a device a new secret and ends the lines that came in with the old one.
     pub async fn rotate_secret(&self, id: &str) -> Result<String, FleetError> {
         let id = id.to_owned();
@@ -134,8 +155,12 @@ impl Fleet {
             let number = device.number;
             let secret = secrets::new_device_secret();
             fleet.registry.put_device(device, Some(secret.clone())).await?;
-            if let Some(record) = fleet.roster.write().devices.get_mut(number) {
-                record.secret_hash = secrets::hash(secret.as_bytes());
+            {
+                let mut roster = fleet.roster.write();
+                if let Some(record) = roster.devices.get_mut(number) {
+                    record.secret_hash = secrets::hash(secret.as_bytes());
+                }
+                roster.turned.note(number, fleet.clock.millis());
             }
             fleet.line.kick(PartyKey::Device(number), refused("the device was given a new secret"), false);
             fleet.tell_change(number, Change::Edited);
@@ -221,12 +246,12 @@ impl Fleet {
         Counts { apps: roster.apps.len(), devices: roster.devices.len(), online: roster.online }
     }
 
-    /// Whether `secret` is the secret of device `id` (a device that speaks HTTP). One answer for an
-    /// unknown id and a wrong secret.
+    /// Whether `secret` is the secret of device `id` (a device that speaks HTTP) and it is not blocked. One
+    /// answer for an unknown id and a wrong secret.
     pub fn check_secret(&self, id: &str, secret: &str) -> Option<DeviceNumber> {
         let given = secrets::hash(secret.as_bytes());
         let roster = self.roster.read();
-        roster.find(id).filter(|record| secrets::same(&record.secret_hash, &given)).map(|record| record.number)
+        roster.find(id).filter(|record| !record.blocked && secrets::same(&record.secret_hash, &given)).map(|record| record.number)
     }
 
     /// The virtual lamp: app `demo`, device `lamp`, open to pushes without a token. Made when missing;
@@ -277,7 +302,7 @@ impl Fleet {
             open: new.open,
             created: self.clock.unix(),
         };
-        let shown = DeviceView { device: device.clone(), presence: Presence::default() };
+        let shown = DeviceView { device: device.clone(), presence: Presence::default(), blocked: false };
         self.register(device, secret.clone()).await?;
         Ok((shown, secret))
     }
@@ -288,13 +313,15 @@ impl Fleet {
 }
 
 fn view(record: &Record) -> DeviceView {
-    DeviceView { device: record.device(), presence: record.presence() }
+    DeviceView { device: record.device(), presence: record.presence(), blocked: record.blocked }
 }
 
 const fn refused(why: &'static str) -> Close {
     Close { fault: Fault::Refused, why: Cow::Borrowed(why) }
 }
 
+/// Why the lines of a blocked device end.
+const BLOCKED: Close = refused("the device was blocked");
 /// Why the lines of a removed device end.
 pub(crate) const REMOVED: Close = refused("the device was deleted");
 

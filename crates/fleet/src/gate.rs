@@ -23,6 +23,14 @@ impl Gate for Fleet {
         self.scram_keys(device, ticket);
     }
 
+    fn stands(&self, admission: &Admission) -> Result<(), Refusal> {
+        let Some(number) = admission.party.device() else { return Ok(()) };
+        let roster = self.roster.read();
+        let record = roster.devices.get(number).ok_or(Refusal::BadCredentials)?;
+        roster.let_in(record)?;
+        if roster.turned.after(number, admission.stamp) { Err(Refusal::BadCredentials) } else { Ok(()) }
+    }
+
     fn party(&self, key: PartyKey) -> Option<Arc<Party>> {
         match key {
             PartyKey::Device(number) => {
@@ -63,7 +71,7 @@ impl Gate for Fleet {
 /// becomes this login (see [`Login::Bridge`]), and what one carries is bounded by its configured topics.
 fn bridge(name: &str) -> Admission {
     let party = Party::Token { id: BRIDGE_TOKEN, name: format!("bridge {name}").into(), role: Role::Owner };
-    Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None }
+    Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None, stamp: 0 }
 }
 
 impl Fleet {
@@ -73,19 +81,19 @@ impl Fleet {
         }
         let ruled = self.accounts.read().find(ANONYMOUS).map(|kept| kept.party());
         let party = ruled.unwrap_or_else(|| Arc::new(Party::Anonymous));
-        Ok(Admission { party, settings: Arc::default(), enrolled: None })
+        Ok(Admission { party, settings: Arc::default(), enrolled: None, stamp: 0 })
     }
 
     fn by_token(&self, token: &[u8]) -> Verdict {
         let caller = std::str::from_utf8(token).ok().and_then(|token| self.check_token(token));
         let caller = caller.ok_or(Refusal::BadCredentials)?;
         let party = Party::Token { id: caller.token.unwrap_or(0), name: caller.name, role: caller.role };
-        Ok(Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None })
+        Ok(Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None, stamp: 0 })
     }
 
     fn by_certificate(&self, id: &str) -> Verdict {
         let roster = self.roster.read();
-        roster.find(id).map(|record| roster.admission(record)).ok_or(Refusal::BadCredentials)
+        roster.admit(roster.find(id).ok_or(Refusal::BadCredentials)?)
     }
 
     /// `None` when there is no device of that id.
@@ -94,7 +102,7 @@ impl Fleet {
         let roster = self.roster.read();
         let record = roster.find(id)?;
         let known = secrets::same(&record.secret_hash, &given);
-        Some(if known { Ok(roster.admission(record)) } else { Err(Refusal::BadCredentials) })
+        Some(if known { roster.admit(record) } else { Err(Refusal::BadCredentials) })
     }
 
     fn by_app_key(&self, app: u32, key: &[u8], chip: &str, ticket: Ticket) -> Option<Verdict> {
@@ -157,5 +165,5 @@ fn known_chip(roster: &Roster, app: AppId, id: &DeviceId) -> Option<Verdict> {
     let record = roster.find(id.as_str())?;
     // Cannot be otherwise, since `7-…` is given to devices of app 7 only; checked because a key of one
     // app must never open a device of another.
-    Some(if record.app == app { Ok(roster.admission(record)) } else { Err(Refusal::BadAppKey) })
+    Some(if record.app == app { roster.admit(record) } else { Err(Refusal::BadAppKey) })
 }

@@ -20,6 +20,7 @@ mod roster;
 mod secrets;
 mod signin;
 mod tokens;
+mod turned;
 mod words;
 
 use std::sync::{Arc, Weak};

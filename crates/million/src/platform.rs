@@ -84,6 +84,9 @@ impl Registry for Nobody {
     fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
         done(())
     }
+    fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
+        done(())
+    }
     fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
         done(None)
     }

@@ -234,6 +234,9 @@ pub const REGISTRATIONS_OPEN_MAX: usize = 4_096;
 pub const REGISTRATION_WAITERS_MAX: usize = 16;
 /// Bytes of a knock's claim that are kept.
 pub const KNOCK_CLAIM_BYTES_MAX: usize = 256;
+/// Seconds that a change of a device's credentials is remembered for logins that were checked before it and
+/// are still on their way: far longer than any login may take.
+pub const CREDENTIALS_TURNED_S: u64 = 600;
 /// Broker accounts in all. An account may be shared by many clients; whoever has more of them than this
 /// has devices, and those are registered as such.
 pub const ACCOUNTS_MAX: usize = 100_000;

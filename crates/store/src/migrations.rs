@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0002_accounts.sql"),
     include_str!("../migrations/0003_sessions.sql"),
     include_str!("../migrations/0004_audiences.sql"),
+    include_str!("../migrations/0007_fleet.sql"),
 ];
 
 /// The newest schema of this program.

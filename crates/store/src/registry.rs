@@ -25,6 +25,7 @@ impl Registry for Store {
                 devices: list(db, "SELECT * FROM devices LEFT JOIN presence ON device = number ORDER BY number", &[], device)?,
                 tokens: list(db, "SELECT * FROM tokens ORDER BY id", &[], token)?,
                 accounts: list(db, "SELECT * FROM accounts ORDER BY id", &[], account)?,
+                blocked: list(db, "SELECT device FROM blocked", &[], |row| Ok(DeviceNumber(row.get(0)?)))?,
                 app_last: last_given(db, "app")?,
                 device_last: last_given(db, "device")?,
                 token_last: last_given(db, "token")?,
@@ -100,6 +101,18 @@ impl Registry for Store {
         };
         // A new one, or a new secret.
         if grows { self.writer.grow(work) } else { self.writer.write(work) }
+    }
+
+    fn block_device(&self, device: DeviceNumber, blocked: bool) -> Later<()> {
+        self.writer.write(move |db| {
+            let sql = if blocked {
+                "INSERT OR IGNORE INTO blocked SELECT number FROM devices WHERE number = ?1"
+            } else {
+                "DELETE FROM blocked WHERE device = ?1"
+            };
+            db.prepare_cached(sql)?.execute([device.0])?;
+            Ok(())
+        })
     }
 
     fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {

@@ -86,7 +86,7 @@ impl Inner {
         let (_, number, app) = self.devices.get(id)?;
         let settings = self.apps.get(&app.0).map(|a| a.settings.clone()).unwrap_or_default();
         let party = Party::Device { number: *number, id: DeviceId::parse(id)?, app: *app };
-        Some(Admission { party: Arc::new(party), settings, enrolled: None })
+        Some(Admission { party: Arc::new(party), settings, enrolled: None, stamp: 0 })
     }
 
     fn by_app_key(&mut self, app: u32, key: &str, chip: &str) -> Verdict {
@@ -126,7 +126,7 @@ impl Gate for TestGate {
         let mut inner = self.inner();
         Some(match login {
             Login::Anonymous if inner.anonymous => {
-                Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None })
+                Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None, stamp: 0 })
             }
             Login::Anonymous => Err(Refusal::NoCredentials),
             Login::Password { user, password, client } => {
@@ -137,12 +137,13 @@ impl Gate for TestGate {
                             party: Arc::new(Party::Token { id: 1, name: name.as_str().into(), role: *role }),
                             settings: Arc::default(),
                             enrolled: None,
+                            stamp: 0,
                         }),
                         None => Err(Refusal::BadCredentials),
                     }
                 } else if let Some((known, party)) = inner.accounts.get(user) {
                     match *known == password {
-                        true => Ok(Admission { party: party.clone(), settings: Arc::default(), enrolled: None }),
+                        true => Ok(Admission { party: party.clone(), settings: Arc::default(), enrolled: None, stamp: 0 }),
                         false => Err(Refusal::BadCredentials),
                     }
                 } else if let Ok(app) = user.parse() {
@@ -162,6 +163,7 @@ impl Gate for TestGate {
                 party: Arc::new(Party::Token { id: u64::MAX, name: name.as_str().into(), role: Role::Owner }),
                 settings: Arc::default(),
                 enrolled: None,
+                stamp: 0,
             }),
             Login::Single { chip } => match inner.apps.iter().find(|(_, app)| app.single).map(|(id, app)| (*id, app.key.clone()))
             {

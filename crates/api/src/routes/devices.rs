@@ -89,15 +89,16 @@ pub(crate) struct Edit {
     alias: Option<String>,
     tags: Option<Vec<String>>,
     open: Option<bool>,
+    blocked: Option<bool>,
 }
 
 pub(crate) async fn edit(
     State(api): State<Api>,
     _: Operator,
     input::Path(id): input::Path<String>,
-    input::Json(Edit { name, alias, tags, open }): input::Json<Edit>,
+    input::Json(Edit { name, alias, tags, open, blocked }): input::Json<Edit>,
 ) -> Result<Json<Device>, Problem> {
-    Ok(Json(api.fleet.edit_device(&id, DeviceEdit { name, alias, tags, open }).await?.into()))
+    Ok(Json(api.fleet.edit_device(&id, DeviceEdit { name, alias, tags, open, blocked }).await?.into()))
 }
 
 pub(crate) async fn remove(

@@ -19,6 +19,10 @@ async fn a_device_is_made_edited_and_removed() {
     assert_eq!(shown["tags"], serde_json::json!(["floor 1"]));
     let edited = house.patch("devices/lamp", r#"{"alias":"light","open":true}"#).await.ok();
     assert_eq!((&edited["name"], &edited["alias"], &edited["open"]), (&"Kitchen".into(), &"light".into(), &true.into()));
+    let blocked = house.patch("devices/lamp", r#"{"blocked":true}"#).await.ok();
+    assert_eq!((&blocked["blocked"], &blocked["name"]), (&true.into(), &"Kitchen".into()));
+    assert_eq!(house.get("devices?where=blocked").await.ok()["items"][0]["id"], "lamp");
+    assert_eq!(house.get("devices?where=not+blocked").await.ok()["items"], serde_json::json!([]));
     let renewed = house.post("devices/lamp/secret", "{}").await.ok();
     assert_ne!(renewed["secret"], made["secret"]);
     assert_eq!(house.delete("devices/lamp").await.status, 204);

@@ -1,4 +1,4 @@
-//! `espush device`: register, look, change, remove, give a new secret.
+//! `espush device`: register, look, change, block, remove, give a new secret.
 
 use std::process::ExitCode;
 
@@ -61,6 +61,16 @@ enum Verb {
         id: String,
         #[command(flatten)]
         about: About,
+    },
+    /// Keep a device out: its lines end now, its logins are refused, what waits for it goes on waiting
+    Block {
+        /// Its id
+        id: String,
+    },
+    /// Let a blocked device in again
+    Unblock {
+        /// Its id
+        id: String,
     },
     /// Remove a device and everything kept for it
     Delete {
@@ -129,6 +139,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Show { id } => show(&client.get(&path(&id))?, json),
         Verb::Edit { id, about } => show(&client.call(Method::PATCH, &path(&id), Some(&about.into_body().into()))?, json),
+        Verb::Block { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": true })))?, json),
+        Verb::Unblock { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": false })))?, json),
         Verb::Delete { id } => {
             client.call(Method::DELETE, &path(&id), None)?;
             say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });
@@ -157,7 +169,7 @@ fn show(device: &Value, json: bool) {
         Value::Array(items) => plain(&items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
     };
-    for name in ["id", "number", "app", "name", "alias", "tags", "firmware", "open", "created"] {
+    for name in ["id", "number", "app", "name", "alias", "tags", "firmware", "open", "blocked", "created"] {
         say(format_args!("{name:<9} {}", text(name)));
     }
     let state = if device["online"] == true { "online" } else { "offline" };
@@ -174,7 +186,11 @@ fn table(list: &Value) -> String {
     for device in list["items"].as_array().into_iter().flatten() {
         let text = |name: &str| device[name].as_str().unwrap_or_default().to_owned();
         let tags = device["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
-        let state = if device["online"] == true { "online" } else { "offline" };
+        let state = match () {
+            () if device["blocked"] == true => "blocked",
+            () if device["online"] == true => "online",
+            () => "offline",
+        };
         let row = [text("id"), device["app"].to_string(), text("name"), state.into(), text("since"), text("protocol"), tags];
         table.row(row.to_vec());
     }

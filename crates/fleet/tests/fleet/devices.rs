@@ -2,7 +2,7 @@
 
 use contract::event::Change;
 use contract::store::Registry;
-use contract::{Close, Consumer, Event, Fault, Gate};
+use contract::{Close, Consumer, Event, Fault, Gate, Refusal};
 use fleet::{Counts, DeviceEdit, DeviceFilter, FleetError, NewDevice};
 use model::{AppId, DeviceNumber, PartyKey};
 
@@ -90,7 +90,11 @@ async fn a_new_secret_ends_what_came_in_with_the_old_one() {
     let mut house = House::new().await;
     let app = house.app("lamps", false).await;
     let (number, old) = house.device(&app, "lamp").await;
+    let login = |house: &House, secret: &str| house.fleet.admit(&password("lamp", secret, ""), remote(1), ticket(0)).unwrap();
+    let on_its_way = login(&house, &old).unwrap();
     let new = house.fleet.rotate_secret("lamp").await.unwrap();
+    assert_eq!(house.fleet.stands(&on_its_way), Err(Refusal::BadCredentials), "checked before, arrived after");
+    assert_eq!(house.fleet.stands(&login(&house, &new).unwrap()), Ok(()));
     assert_ne!(new, old);
     assert!(
         matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), why, false)) if device == number && why.fault == Fault::Refused)
@@ -98,6 +102,36 @@ async fn a_new_secret_ends_what_came_in_with_the_old_one() {
     let house = house.restart().await;
     assert_eq!((house.fleet.check_secret("lamp", &old), house.fleet.check_secret("lamp", &new)), (None, Some(number)));
     assert_eq!(house.store.reveal_secret(number).await.unwrap(), Some(new));
+}
+
+#[tokio::test]
+async fn a_blocked_device_is_sent_away_and_stays_out() {
+    let mut house = House::new().await;
+    let app = house.app("lamps", true).await;
+    let (number, secret) = house.device(&app, "lamp").await;
+    let login = |house: &House, secret: &str| house.fleet.admit(&password("lamp", secret, ""), remote(1), ticket(0)).unwrap();
+    let blocked = |blocked| DeviceEdit { blocked: Some(blocked), ..DeviceEdit::default() };
+    let on_its_way = login(&house, &secret).unwrap();
+    assert_eq!(house.fleet.stands(&on_its_way), Ok(()));
+    assert!(house.fleet.edit_device("lamp", blocked(true)).await.unwrap().blocked);
+    assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), _, false)) if device == number));
+    // Also where it has been let in a moment ago and has not arrived.
+    assert_eq!(house.fleet.stands(&on_its_way), Err(Refusal::Blocked));
+    assert_eq!(login(&house, &secret).unwrap_err(), Refusal::Blocked);
+    assert_eq!(login(&house, "guessed").unwrap_err(), Refusal::BadCredentials, "a stranger learns nothing");
+    assert_eq!(house.fleet.check_secret("lamp", &secret), None);
+    let certified = contract::Login::Certified { device: "lamp".into() };
+    assert_eq!(house.fleet.admit(&certified, remote(1), ticket(0)).unwrap().unwrap_err(), Refusal::Blocked);
+    let house = house.restart().await;
+    assert_eq!(login(&house, &secret).unwrap_err(), Refusal::Blocked);
+    assert!(house.fleet.device("lamp").unwrap().blocked);
+    house.fleet.edit_device("lamp", blocked(false)).await.unwrap();
+    assert!(login(&house, &secret).is_ok());
+    // Blocked and removed: what comes under its name is another device.
+    house.fleet.edit_device("lamp", blocked(true)).await.unwrap();
+    house.fleet.delete_device("lamp").await.unwrap();
+    let (_, secret) = house.device(&app, "lamp").await;
+    assert!(login(&house, &secret).is_ok());
 }
 
 #[tokio::test]

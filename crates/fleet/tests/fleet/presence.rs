@@ -127,6 +127,9 @@ impl Registry for Watched {
     fn put_device(&self, device: Device, secret: Option<String>) -> Later<()> {
         self.0.put_device(device, secret)
     }
+    fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
+        unreachable!("nobody is blocked here")
+    }
     fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
         unreachable!("nobody proves anything here")
     }

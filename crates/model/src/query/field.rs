@@ -34,6 +34,15 @@ pub enum TimeField {
     Since,
 }
 
+/// A field that is true or false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TruthField {
+    /// Whether it holds a line.
+    Online,
+    /// Whether it is not let in.
+    Blocked,
+}
+
 /// Any field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Field<'a> {
@@ -42,7 +51,7 @@ pub(crate) enum Field<'a> {
     Tags,
     Firmware,
     Time(TimeField),
-    Online,
+    Truth(TruthField),
     Data(&'a str),
 }
 
@@ -51,7 +60,7 @@ pub(crate) const DATA: &str = "data.";
 /// What will stand before a value of the twin.
 pub(crate) const TWIN: &str = "twin.";
 
-const FIELDS: [(&str, Field<'static>); 11] = [
+const FIELDS: [(&str, Field<'static>); 12] = [
     ("id", Field::Text(TextField::Id)),
     ("number", Field::Whole(WholeField::Number)),
     ("app", Field::Whole(WholeField::App)),
@@ -60,14 +69,14 @@ const FIELDS: [(&str, Field<'static>); 11] = [
     ("tags", Field::Tags),
     ("firmware", Field::Firmware),
     ("created", Field::Time(TimeField::Created)),
-    ("online", Field::Online),
+    ("online", Field::Truth(TruthField::Online)),
+    ("blocked", Field::Truth(TruthField::Blocked)),
     ("since", Field::Time(TimeField::Since)),
     ("protocol", Field::Text(TextField::Protocol)),
 ];
 
 /// The names of all fields, for sentences.
-pub(crate) const NAMES: &str =
-    "id, number, app, name, alias, tags, firmware, created, online, since, protocol, and data. with the name of a stream";
+pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, created, online, blocked, since, protocol, and data. with the name of a stream";
 
 impl Field<'_> {
     /// The field of a name that is not a stream's.
@@ -83,7 +92,7 @@ impl Field<'_> {
             Field::Tags => "has",
             Field::Firmware | Field::Data(_) => "= != < <= > >= in starts contains",
             Field::Time(_) => "= != < <= > >=",
-            Field::Online => "= !=, or stands alone",
+            Field::Truth(_) => "= !=, or stands alone",
         }
     }
 }
@@ -104,6 +113,15 @@ impl TextField {
             TextField::Name => "name",
             TextField::Alias => "alias",
             TextField::Protocol => "protocol",
+        }
+    }
+}
+
+impl TruthField {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            TruthField::Online => "online",
+            TruthField::Blocked => "blocked",
         }
     }
 }

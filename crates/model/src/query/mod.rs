@@ -19,7 +19,7 @@ mod tests;
 
 pub use error::QueryError;
 pub use eval::{Latest, NoPoints, Subject};
-pub use field::{TextField, TimeField, WholeField};
+pub use field::{TextField, TimeField, TruthField, WholeField};
 pub use print::quoted;
 pub use version::compare as compare_versions;
 
@@ -49,7 +49,7 @@ pub(crate) enum Expr {
 /// One condition, typed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Test {
-    Online,
+    Truth(TruthField),
     Whole(WholeField, Whole),
     Text(TextField, Words),
     Tag(Box<str>),

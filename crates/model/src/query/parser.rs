@@ -167,8 +167,10 @@ impl Parser {
         };
         self.values += 1;
         self.count(start.at)?;
-        if field == Field::Online && !matches!(self.here().kind, Kind::Compare(_)) {
-            return Ok(Expr::Test(Test::Online));
+        if let Field::Truth(truth) = field
+            && !matches!(self.here().kind, Kind::Compare(_))
+        {
+            return Ok(Expr::Test(Test::Truth(truth)));
         }
         let at = self.here().at;
         let negated = self.keyword("not");
@@ -230,7 +232,7 @@ impl Parser {
         };
         let suits = match (field, found) {
             (Field::Whole(_) | Field::Time(_), Operator::Compare(_)) | (Field::Whole(_), Operator::In) => true,
-            (Field::Text(_) | Field::Online, Operator::Compare(compare)) => compare.is_equality(),
+            (Field::Text(_) | Field::Truth(_), Operator::Compare(compare)) => compare.is_equality(),
             (Field::Text(_), Operator::In | Operator::Starts | Operator::Contains) => true,
             (Field::Firmware | Field::Data(_), found) => found != Operator::Has,
             (Field::Tags, found) => found == Operator::Has,
@@ -264,17 +266,18 @@ impl Parser {
                 let Operator::Compare(compare) = operator else { return Err(QueryError::new(at, "not an operator of times")) };
                 Test::Time(*time, compare, self.moment(name)?)
             }
-            Field::Online => {
+            Field::Truth(of) => {
                 let literal = self.literal(name)?;
                 let truth = truth(&literal).ok_or_else(|| {
-                    QueryError::new(literal.at, "`online` is true or false").hint("write `online` or `not online`")
+                    QueryError::new(literal.at, format!("`{name}` is true or false"))
+                        .hint(format!("write `{name}` or `not {name}`"))
                 })?;
                 if truth == (operator == Operator::Compare(Compare::Equal)) {
-                    return Ok(Expr::Test(Test::Online));
+                    return Ok(Expr::Test(Test::Truth(*of)));
                 }
                 self.deeper(at)?;
                 self.depth -= 1;
-                return Ok(Expr::Not(Box::new(Expr::Test(Test::Online))));
+                return Ok(Expr::Not(Box::new(Expr::Test(Test::Truth(*of)))));
             }
             Field::Data(stream) => {
                 let place = self.stream(stream, at)?;

@@ -60,7 +60,7 @@ impl Query {
 
     fn test(&self, out: &mut fmt::Formatter<'_>, test: &Test) -> fmt::Result {
         match test {
-            Test::Online => out.write_str("online"),
+            Test::Truth(field) => out.write_str(field.name()),
             Test::Whole(field, Whole::Is(compare, number)) => write!(out, "{} {compare} {number}", field.name()),
             Test::Whole(field, Whole::In(numbers)) => list(out, field.name(), numbers.iter()),
             Test::Text(field, words) => write_words(out, field.name(), words),

@@ -43,6 +43,8 @@ export interface Device extends Presence {
 	tags: string[];
 	firmware: string;
 	open: boolean;
+	/** Not let in. */
+	blocked: boolean;
 	created: string;
 }
 

@@ -169,6 +169,7 @@ export const en = {
 		alias: 'Alias',
 		tags: 'Tags',
 		openBadge: 'open to pushes without a token',
+		blockedBadge: 'blocked',
 		edit: 'Edit',
 		newSecret: 'New secret',
 		delete: 'Delete',
@@ -182,7 +183,8 @@ export const en = {
 		aliasHint: 'A second name that pushes may use.',
 		tags: 'Tags',
 		tagsHint: 'Separated by commas.',
-		open: 'Open: anyone who reaches this server may push to it without a token'
+		open: 'Open: anyone who reaches this server may push to it without a token',
+		blocked: 'Blocked: its connection ends now and it is not let in; what waits for it goes on waiting'
 	},
 	secret: {
 		title: 'Give a new secret',

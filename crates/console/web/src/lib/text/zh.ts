@@ -168,6 +168,7 @@ export const zh: Text = {
 		alias: '别名',
 		tags: '标签',
 		openBadge: '无需令牌即可推送',
+		blockedBadge: '已封禁',
 		edit: '编辑',
 		newSecret: '更换密钥',
 		delete: '删除',
@@ -181,7 +182,8 @@ export const zh: Text = {
 		aliasHint: '推送时可用的第二个名字。',
 		tags: '标签',
 		tagsHint: '用逗号分隔。',
-		open: '开放：任何能访问本服务器的人无需令牌即可向它推送'
+		open: '开放：任何能访问本服务器的人无需令牌即可向它推送',
+		blocked: '封禁：立即断开连接并拒绝登录；等待它的推送继续等待'
 	},
 	secret: {
 		title: '更换密钥',

@@ -1,0 +1,30 @@
+"""Looking after a fleet: keeping a device out, giving it a new secret, groups, lists of devices in and out, and who
+changed what."""
+
+from harness import unique
+from mqtt_wire import Client
+
+REFUSED = bytes.fromhex("20 02 00 05")
+
+
+def test_a_blocked_device_is_sent_away_and_its_pushes_wait(server):
+    device = server.device()
+    name = device["id"]
+    with Client(server, device) as line:
+        line.subscribe(("me/push", 1))
+        server.until_online(name)
+        shown = server.cli("device", "block", name)
+        assert shown.returncode == 0 and "blocked   true" in shown.stdout, shown
+        line.expect_end()
+    with server.events() as events, Client(server, device, greet=False) as refused:
+        refused.expect(REFUSED)
+        knock = events.until("knock")
+        assert name in knock["claim"] and "blocked" in knock["reason"], knock
+    push = server.push(name, "later")
+    assert push["state"] == "queued", push
+    listed = server.api("GET", "/api/v1/devices?where=blocked")["items"]
+    assert [(item["id"], item["blocked"]) for item in listed] == [(name, True)]
+    assert server.cli("device", "unblock", name).returncode == 0
+    with Client(server, device) as line:
+        line.subscribe(("me/push", 1))
+        assert line.message()[1] == b"later"
