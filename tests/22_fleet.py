@@ -28,3 +28,27 @@ def test_a_blocked_device_is_sent_away_and_its_pushes_wait(server):
     with Client(server, device) as line:
         line.subscribe(("me/push", 1))
         assert line.message()[1] == b"later"
+
+
+def test_an_old_secret_works_until_the_device_has_the_new_one(server):
+    device = server.device()
+    name = device["id"]
+    made = server.cli("device", "secret", name, "--overlap", "1h")
+    assert made.returncode == 0 and "The old one works until" in made.stderr, made
+    new = {**device, "secret": made.stdout.strip()}
+    for known, used in [(device, "old"), (new, "new")]:
+        with Client(server, known) as line:
+            line.goodbye()
+        assert server.api("GET", f"/api/v1/devices/{name}")["old_secret"]["used"] == used
+    server.stop()
+    server.start()
+    with Client(server, device) as old:
+        server.until_online(name)
+        last = server.cli("device", "secret", name)
+        assert last.returncode == 0, last
+        old.expect_end()
+    for known in (device, new):
+        with Client(server, known, greet=False) as refused:
+            refused.expect(bytes.fromhex("20 02 00 04"))
+    with Client(server, {**device, "secret": last.stdout.strip()}) as line:
+        line.goodbye()

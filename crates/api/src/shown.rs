@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use contract::store::{Latest, StoredPush};
-use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, TokenView};
+use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, OldSecretView, TokenView};
 use model::app::ProtocolSettings;
 use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
 use serde::Serialize;
@@ -110,12 +110,29 @@ pub(crate) struct Device {
     firmware: String,
     open: bool,
     blocked: bool,
+    /// While it works beside the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_secret: Option<OldSecret>,
     created: UnixMs,
     #[serde(flatten)]
     line: Line,
     /// Shown once, to the one who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+}
+
+#[derive(Serialize)]
+struct OldSecret {
+    until: UnixMs,
+    /// Which of the two was shown last, `old` or `new`, and when.
+    used: Option<&'static str>,
+    used_at: Option<UnixMs>,
+}
+
+impl From<OldSecretView> for OldSecret {
+    fn from(OldSecretView { until, used }: OldSecretView) -> OldSecret {
+        OldSecret { until, used: used.map(|(which, _)| which.as_str()), used_at: used.map(|(_, at)| at) }
+    }
 }
 
 impl Device {
@@ -138,6 +155,7 @@ impl From<DeviceView> for Device {
             firmware,
             open,
             blocked: view.blocked,
+            old_secret: view.old_secret.map(OldSecret::from),
             created,
             line: view.presence.into(),
             secret: None,

@@ -48,6 +48,16 @@ pub enum Login {
         /// The device's id, as the certificate's common name tells it.
         device: String,
     },
+    /// The peer has proved that it knows the device's secret (SCRAM), against keys that the gate gave. No
+    /// bytes of any peer ever become this login.
+    Proved {
+        /// The device's id.
+        device: String,
+        /// Its secret before the newest was proved.
+        older: bool,
+        /// Of the keys, see [`ScramKeys::stamp`].
+        stamp: u64,
+    },
     /// The house itself, at the inner end of a connection that the configuration told it to make. It needs
     /// no credentials, and so only a machine that was made for an outgoing connection may present it: no
     /// bytes of any peer ever become this login.
@@ -76,6 +86,7 @@ impl Login {
             Login::AppKey { app, chip, .. } => format!("app {app}, chip {chip:?}"),
             Login::Single { chip } => format!("chip {chip:?}"),
             Login::Certified { device } => format!("certificate of {device:?}"),
+            Login::Proved { device, .. } => format!("proof of {device:?}"),
             Login::Bridge { name } => format!("bridge {name:?}"),
         }
     }
@@ -163,8 +174,13 @@ pub struct ScramKeys {
     pub stored_key: [u8; 32],
     /// The server's key.
     pub server_key: [u8; 32],
+    /// The same two keys of the secret before the newest, while that works.
+    pub older: Option<([u8; 32], [u8; 32])>,
     /// Our part of the nonce, fresh for each exchange.
     pub nonce: [u8; 18],
+    /// How many changes of credentials the gate had seen when it made them: a proof of a secret that was replaced
+    /// meanwhile counts for nothing.
+    pub stamp: u64,
 }
 
 impl std::fmt::Debug for ScramKeys {

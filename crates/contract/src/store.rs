@@ -50,6 +50,17 @@ pub struct StoredDevice {
     pub presence: Presence,
 }
 
+/// The secret that a device had before its newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredOldSecret {
+    /// The device.
+    pub device: DeviceNumber,
+    /// The secret's hash.
+    pub hash: SecretHash,
+    /// Until when it works.
+    pub until: UnixMs,
+}
+
 /// An API token as it is kept: never the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredToken {
@@ -95,6 +106,8 @@ pub struct RegistrySnapshot {
     pub tokens: Vec<StoredToken>,
     /// All broker accounts.
     pub accounts: Vec<StoredAccount>,
+    /// Secrets that still work beside newer ones.
+    pub old_secrets: Vec<StoredOldSecret>,
     /// The devices that are not let in.
     pub blocked: Vec<DeviceNumber>,
     /// The highest app number ever given.
@@ -117,6 +130,13 @@ pub trait Registry: Send + Sync {
     fn delete_app(&self, app: AppId) -> Later<()>;
     /// Writes a device, new or changed; `secret` when it is new or given anew (sealed and hashed).
     fn put_device(&self, device: Device, secret: Option<String>) -> Later<()>;
+    /// Gives a device a new secret (sealed and hashed). The one before is kept until a time, or forgotten; one
+    /// from before that is forgotten in any case.
+    fn rotate_secret(&self, device: DeviceNumber, secret: String, old_until: Option<UnixMs>) -> Later<()>;
+    /// Forgets the secret before a device's newest.
+    fn drop_old_secret(&self, device: DeviceNumber) -> Later<()>;
+    /// The secret before a device's newest, unsealed.
+    fn reveal_old_secret(&self, device: DeviceNumber) -> Later<Option<String>>;
     /// Blocks a device, or lets it in again.
     fn block_device(&self, device: DeviceNumber, blocked: bool) -> Later<()>;
     /// A device's secret, unsealed; `None` for a device that there is not.

@@ -13,6 +13,7 @@ use crate::audience::Asked;
 use crate::gate::TOKEN_USER;
 use crate::registration::{Arriving, has_room};
 use crate::roster::{Record, Roster};
+use crate::rotation::OldSecretView;
 use crate::{Fleet, FleetError, secrets};
 
 /// What a new device is to be.
@@ -65,6 +66,8 @@ pub struct DeviceView {
     pub presence: Presence,
     /// Whether it is not let in.
     pub blocked: bool,
+    /// The secret before its newest, while it works.
+    pub old_secret: Option<OldSecretView>,
 }
 
 /// Which devices a list is to have; empty takes all.
@@ -120,12 +123,12 @@ impl Fleet {
             let shown = {
                 let mut roster = fleet.roster.write();
                 let roster = &mut *roster;
-                let record = roster.devices.get_mut(device.number).ok_or(FleetError::NoSuchDevice(id))?;
+                let record = roster.devices.get_mut(device.number).ok_or_else(|| FleetError::NoSuchDevice(id.clone()))?;
                 // Not the firmware: the device may have told a newer one meanwhile.
                 record.set_names(device.name, device.alias);
                 record.tags = roster.texts.share_all(&device.tags);
                 record.open = device.open;
-                view(record)
+                roster.devices.get(device.number).map(|record| view(roster, record)).ok_or(FleetError::NoSuchDevice(id))?
             };
             fleet.tell_change(device.number, Change::Edited);
             Ok(shown)
@@ -146,29 +149,6 @@ impl Fleet {
         Ok(())
     }
 
-    /// Gives a device a new secret and ends the lines that came in with the old one.
-    pub async fn rotate_secret(&self, id: &str) -> Result<String, FleetError> {
-        let id = id.to_owned();
-        self.to_its_end(|fleet| async move {
-            let _turn = fleet.edits.lock().await;
-            let device = fleet.known(&id)?;
-            let number = device.number;
-            let secret = secrets::new_device_secret();
-            fleet.registry.put_device(device, Some(secret.clone())).await?;
-            {
-                let mut roster = fleet.roster.write();
-                if let Some(record) = roster.devices.get_mut(number) {
-                    record.secret_hash = secrets::hash(secret.as_bytes());
-                }
-                roster.turned.note(number, fleet.clock.millis());
-            }
-            fleet.line.kick(PartyKey::Device(number), refused("the device was given a new secret"), false);
-            fleet.tell_change(number, Change::Edited);
-            Ok(secret)
-        })
-        .await
-    }
-
     /// Removes a device with everything that was kept for it, and ends its lines.
     pub async fn delete_device(&self, id: &str) -> Result<(), FleetError> {
         let id = id.to_owned();
@@ -187,12 +167,14 @@ impl Fleet {
 
     /// One device.
     pub fn device(&self, id: &str) -> Option<DeviceView> {
-        self.roster.read().find(id).map(view)
+        let roster = self.roster.read();
+        roster.find(id).map(|record| view(&roster, record))
     }
 
     /// One device by its address.
     pub fn device_by_number(&self, number: DeviceNumber) -> Option<DeviceView> {
-        self.roster.read().devices.get(number).map(view)
+        let roster = self.roster.read();
+        roster.devices.get(number).map(|record| view(&roster, record))
     }
 
     /// A device's address.
@@ -232,7 +214,7 @@ impl Fleet {
                     let next = items.last().map(|last| last.device.number.to_string());
                     return Ok(Page { items, next });
                 }
-                items.push(view(record));
+                items.push(view(&roster, record));
             }
             if rest.next().is_none() {
                 return Ok(Page { items, next: None });
@@ -251,7 +233,8 @@ impl Fleet {
     pub fn check_secret(&self, id: &str, secret: &str) -> Option<DeviceNumber> {
         let given = secrets::hash(secret.as_bytes());
         let roster = self.roster.read();
-        roster.find(id).filter(|record| !record.blocked && secrets::same(&record.secret_hash, &given)).map(|record| record.number)
+        let record = roster.find(id).filter(|record| !record.blocked)?;
+        roster.which_secret(record, &given, self.clock.unix()).map(|_| record.number)
     }
 
     /// The virtual lamp: app `demo`, device `lamp`, open to pushes without a token. Made when missing;
@@ -262,7 +245,7 @@ impl Fleet {
         let app = self.ensure_app(NewApp { name: "demo".to_owned(), ..NewApp::default() }).await?.app.id;
         match self.device(LAMP) {
             Some(lamp) if lamp.device.app == app => {
-                let secret = self.rotate_secret(LAMP).await?;
+                let secret = self.rotate_secret(LAMP, 0).await?.secret;
                 Ok((lamp, secret))
             }
             Some(other) => Err(FleetError::DeviceIdTaken(other.device.id)),
@@ -302,7 +285,7 @@ impl Fleet {
             open: new.open,
             created: self.clock.unix(),
         };
-        let shown = DeviceView { device: device.clone(), presence: Presence::default(), blocked: false };
+        let shown = DeviceView { device: device.clone(), presence: Presence::default(), blocked: false, old_secret: None };
         self.register(device, secret.clone()).await?;
         Ok((shown, secret))
     }
@@ -312,11 +295,12 @@ impl Fleet {
     }
 }
 
-fn view(record: &Record) -> DeviceView {
-    DeviceView { device: record.device(), presence: record.presence(), blocked: record.blocked }
+fn view(roster: &Roster, record: &Record) -> DeviceView {
+    let old_secret = roster.old_secret(record.number);
+    DeviceView { device: record.device(), presence: record.presence(), blocked: record.blocked, old_secret }
 }
 
-const fn refused(why: &'static str) -> Close {
+pub(crate) const fn refused(why: &'static str) -> Close {
     Close { fault: Fault::Refused, why: Cow::Borrowed(why) }
 }
 

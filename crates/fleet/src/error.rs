@@ -72,6 +72,9 @@ pub enum FleetError {
     /// A secret given by the caller that is too short or too long.
     #[error("a secret has 8 to 64 printable ASCII characters without blanks; leave it out and one is made")]
     BadSecret,
+    /// An old secret that would work for too long.
+    #[error("an old secret works beside the new one for at most {} days", limits::SECRET_OVERLAP_S_MAX / 86_400)]
+    BadOverlap,
     /// A token that would be dead when it is born.
     #[error("the token would expire before now; give a later time")]
     BadExpiry,
@@ -144,6 +147,7 @@ impl FleetError {
             FleetError::BadTags => "bad_tags",
             FleetError::BadSetting(_) => "bad_setting",
             FleetError::BadSecret => "bad_secret",
+            FleetError::BadOverlap => "bad_overlap",
             FleetError::BadExpiry => "bad_expiry",
             FleetError::BadCursor => "bad_cursor",
             FleetError::AppHasDevices { .. } => "app_has_devices",

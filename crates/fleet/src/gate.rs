@@ -10,6 +10,7 @@ use model::{AppId, AppKey, DeviceId, Party, PartyKey, Role, limits};
 
 use crate::registration::{Waiter, has_room};
 use crate::roster::Roster;
+use crate::rotation::Which;
 use crate::{Fleet, secrets};
 
 /// The user name that says that the password is an API token. No device may be called so.
@@ -19,8 +20,11 @@ const BRIDGE_TOKEN: u64 = u64::MAX;
 
 impl Gate for Fleet {
     fn scram(&self, user: &str, _: SocketAddr, ticket: Ticket) {
-        let device = self.roster.read().find(user).map(|record| record.number);
-        self.scram_keys(device, ticket);
+        let (device, stamp) = {
+            let roster = self.roster.read();
+            (roster.find(user).map(|record| record.number), roster.turned.stamp())
+        };
+        self.scram_keys(device, stamp, ticket);
     }
 
     fn stands(&self, admission: &Admission) -> Result<(), Refusal> {
@@ -62,6 +66,7 @@ impl Gate for Fleet {
             Login::AppKey { app, key, chip } => self.by_app_key(*app, key.as_bytes(), chip, ticket),
             Login::Single { chip } => self.by_chip_alone(chip, ticket),
             Login::Certified { device } => Some(self.by_certificate(device)),
+            Login::Proved { device, older, stamp } => Some(self.by_proof(device, *older, *stamp)),
             Login::Bridge { name } => Some(Ok(bridge(name))),
         }
     }
@@ -96,12 +101,23 @@ impl Fleet {
         roster.admit(roster.find(id).ok_or(Refusal::BadCredentials)?)
     }
 
+    /// The proof is of a secret as it was at `stamp`.
+    fn by_proof(&self, id: &str, older: bool, stamp: u64) -> Verdict {
+        let roster = self.roster.read();
+        let record = roster.find(id).ok_or(Refusal::BadCredentials)?;
+        if roster.turned.after(record.number, stamp) {
+            return Err(Refusal::BadCredentials);
+        }
+        roster.secret_used(record.number, if older { Which::Old } else { Which::New }, self.clock.unix());
+        roster.admit(record)
+    }
+
     /// `None` when there is no device of that id.
     fn by_secret(&self, id: &str, secret: &[u8]) -> Option<Verdict> {
         let given = secrets::hash(secret);
         let roster = self.roster.read();
         let record = roster.find(id)?;
-        let known = secrets::same(&record.secret_hash, &given);
+        let known = roster.which_secret(record, &given, self.clock.unix()).is_some();
         Some(if known { roster.admit(record) } else { Err(Refusal::BadCredentials) })
     }
 

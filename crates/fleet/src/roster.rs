@@ -11,6 +11,7 @@ use model::app::ProtocolSettings;
 use model::{App, AppId, Device, DeviceId, DeviceNumber, Party, Presence, Remote, UnixMs};
 
 use crate::records::Records;
+use crate::rotation::OldSecret;
 use crate::secrets;
 use crate::turned::Turned;
 use crate::words::{Texts, Word, WordList};
@@ -146,6 +147,7 @@ pub(crate) struct Roster {
     pub(crate) device_last: u32,
     pub(crate) texts: Texts,
     pub(crate) turned: Turned,
+    pub(crate) old_secrets: BTreeMap<DeviceNumber, OldSecret>,
 }
 
 /// Why a device that the store says is online is not: its line did not survive us.
@@ -162,6 +164,7 @@ impl Roster {
             device_last: snapshot.device_last,
             texts: Texts::default(),
             turned: Turned::default(),
+            old_secrets: BTreeMap::new(),
         };
         for mut stored in snapshot.devices {
             if stored.presence.online {
@@ -170,6 +173,9 @@ impl Roster {
                 stored.presence.why = RESTARTED.to_owned();
             }
             roster.insert(stored);
+        }
+        for old in snapshot.old_secrets {
+            roster.old_secrets.insert(old.device, OldSecret::new(old.hash, old.until));
         }
         for number in snapshot.blocked {
             if let Some(record) = roster.devices.get_mut(number) {
@@ -191,6 +197,7 @@ impl Roster {
     /// Forgets a device. Whether it was there.
     pub(crate) fn remove(&mut self, number: DeviceNumber) -> bool {
         let Some(record) = self.devices.remove(number) else { return false };
+        self.old_secrets.remove(&number);
         self.online -= usize::from(record.lines > 0);
         if let Some(app) = self.apps.get_mut(&record.app) {
             app.devices -= 1;

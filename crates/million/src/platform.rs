@@ -84,6 +84,15 @@ impl Registry for Nobody {
     fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
         done(())
     }
+    fn rotate_secret(&self, _: DeviceNumber, _: String, _: Option<UnixMs>) -> Later<()> {
+        done(())
+    }
+    fn drop_old_secret(&self, _: DeviceNumber) -> Later<()> {
+        done(())
+    }
+    fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
+        done(None)
+    }
     fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
         done(())
     }

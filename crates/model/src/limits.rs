@@ -234,6 +234,9 @@ pub const REGISTRATIONS_OPEN_MAX: usize = 4_096;
 pub const REGISTRATION_WAITERS_MAX: usize = 16;
 /// Bytes of a knock's claim that are kept.
 pub const KNOCK_CLAIM_BYTES_MAX: usize = 256;
+/// How long a device's old secret may work beside the new one, in seconds: a quarter, for devices that are
+/// switched on once a season. A secret that should end must not be forgotten about.
+pub const SECRET_OVERLAP_S_MAX: u64 = 92 * 24 * 3600;
 /// Seconds that a change of a device's credentials is remembered for logins that were checked before it and
 /// are still on their way: far longer than any login may take.
 pub const CREDENTIALS_TURNED_S: u64 = 600;

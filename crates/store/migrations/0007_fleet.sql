@@ -4,3 +4,11 @@
 CREATE TABLE blocked (
     device INTEGER PRIMARY KEY REFERENCES devices (number) ON DELETE CASCADE
 ) STRICT;
+
+-- The secret that a device had before its newest, while it still works.
+CREATE TABLE old_secrets (
+    device      INTEGER PRIMARY KEY REFERENCES devices (number) ON DELETE CASCADE,
+    secret      BLOB NOT NULL, -- sealed, as in devices
+    secret_hash BLOB NOT NULL,
+    until       INTEGER NOT NULL
+) STRICT;

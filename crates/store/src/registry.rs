@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredOldSecret, StoredToken};
 use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, Rules, UnixMs};
 use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -25,6 +25,7 @@ impl Registry for Store {
                 devices: list(db, "SELECT * FROM devices LEFT JOIN presence ON device = number ORDER BY number", &[], device)?,
                 tokens: list(db, "SELECT * FROM tokens ORDER BY id", &[], token)?,
                 accounts: list(db, "SELECT * FROM accounts ORDER BY id", &[], account)?,
+                old_secrets: list(db, "SELECT device, secret_hash, until FROM old_secrets", &[], old_secret)?,
                 blocked: list(db, "SELECT device FROM blocked", &[], |row| Ok(DeviceNumber(row.get(0)?)))?,
                 app_last: last_given(db, "app")?,
                 device_last: last_given(db, "device")?,
@@ -103,6 +104,33 @@ impl Registry for Store {
         if grows { self.writer.grow(work) } else { self.writer.write(work) }
     }
 
+    fn rotate_secret(&self, device: DeviceNumber, secret: String, old_until: Option<UnixMs>) -> Later<()> {
+        let Some(sealed) = self.seal.seal(DEVICE_SECRET, device.0, &secret) else { return no_randomness() };
+        let hash = digest(&SHA256, secret.as_bytes());
+        self.writer.grow(move |db| {
+            match old_until {
+                None => db.prepare_cached("DELETE FROM old_secrets WHERE device = ?1")?.execute([device.0])?,
+                Some(until) => db
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO old_secrets (device, secret, secret_hash, until)
+                         SELECT number, secret, secret_hash, ?2 FROM devices WHERE number = ?1",
+                    )?
+                    .execute(params![device.0, until.0])?,
+            };
+            let changed = db
+                .prepare_cached("UPDATE devices SET secret = ?2, secret_hash = ?3 WHERE number = ?1")?
+                .execute(params![device.0, sealed, hash.as_ref()])?;
+            if changed == 1 { Ok(()) } else { Err(no_such_device(device)) }
+        })
+    }
+
+    fn drop_old_secret(&self, device: DeviceNumber) -> Later<()> {
+        self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM old_secrets WHERE device = ?1")?.execute([device.0])?;
+            Ok(())
+        })
+    }
+
     fn block_device(&self, device: DeviceNumber, blocked: bool) -> Later<()> {
         self.writer.write(move |db| {
             let sql = if blocked {
@@ -116,18 +144,11 @@ impl Registry for Store {
     }
 
     fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
-        let seal = Arc::clone(&self.seal);
-        self.reader.read(move |db| {
-            let sealed: Option<Vec<u8>> = db
-                .prepare_cached("SELECT secret FROM devices WHERE number = ?1")?
-                .query_row([device.0], |row| row.get(0))
-                .optional()?;
-            let Some(sealed) = sealed else { return Ok(None) };
-            let secret = seal.open(DEVICE_SECRET, device.0, &sealed);
-            secret
-                .map(Some)
-                .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
-        })
+        self.reveal(device, "SELECT secret FROM devices WHERE number = ?1")
+    }
+
+    fn reveal_old_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
+        self.reveal(device, "SELECT secret FROM old_secrets WHERE device = ?1")
     }
 
     fn delete_device(&self, device: DeviceNumber) -> Later<()> {
@@ -206,6 +227,21 @@ impl Registry for Store {
     }
 }
 
+impl Store {
+    /// A device's sealed secret, unsealed.
+    fn reveal(&self, device: DeviceNumber, sql: &'static str) -> Later<Option<String>> {
+        let seal = Arc::clone(&self.seal);
+        self.reader.read(move |db| {
+            let sealed: Option<Vec<u8>> = db.prepare_cached(sql)?.query_row([device.0], |row| row.get(0)).optional()?;
+            let Some(sealed) = sealed else { return Ok(None) };
+            let secret = seal.open(DEVICE_SECRET, device.0, &sealed);
+            secret
+                .map(Some)
+                .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
+        })
+    }
+}
+
 fn no_such_device(device: DeviceNumber) -> Trouble {
     Trouble(StoreError::Engine(format!("device {device} is not in the registry")))
 }
@@ -264,6 +300,14 @@ fn device(row: &Row<'_>) -> Outcome<StoredDevice> {
         },
         secret_hash: row.get("secret_hash")?,
         presence,
+    })
+}
+
+fn old_secret(row: &Row<'_>) -> Outcome<StoredOldSecret> {
+    Ok(StoredOldSecret {
+        device: DeviceNumber(row.get("device")?),
+        hash: row.get("secret_hash")?,
+        until: UnixMs(row.get("until")?),
     })
 }
 

@@ -1,6 +1,6 @@
 //! A gate that knows what the test told it, and answers at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +20,7 @@ struct Inner {
     tokens: BTreeMap<String, (String, Role)>,
     accounts: BTreeMap<String, (String, Arc<Party>)>,
     number_last: u32,
+    turned_away: BTreeSet<DeviceNumber>,
 }
 
 #[derive(Default)]
@@ -46,6 +47,11 @@ impl TestGate {
     /// Adds a device and returns its number.
     pub fn add_device(&self, id: &str, secret: &str, app: u32) -> DeviceNumber {
         self.inner().add_device(id, secret, app)
+    }
+
+    /// Takes back what was said of a device that is on its way in.
+    pub fn turn_away(&self, device: DeviceNumber) {
+        self.inner().turned_away.insert(device);
     }
 
     /// Adds an API token.
@@ -122,6 +128,11 @@ impl Gate for TestGate {
         }
     }
 
+    fn stands(&self, admission: &Admission) -> Result<(), Refusal> {
+        let gone = admission.party.device().is_some_and(|device| self.inner().turned_away.contains(&device));
+        if gone { Err(Refusal::BadCredentials) } else { Ok(()) }
+    }
+
     fn admit(&self, login: &Login, _: SocketAddr, _: Ticket) -> Option<Verdict> {
         let mut inner = self.inner();
         Some(match login {
@@ -158,7 +169,7 @@ impl Gate for TestGate {
                 }
             }
             Login::AppKey { app, key, chip } => inner.by_app_key(*app, key, chip),
-            Login::Certified { device } => inner.device(device).ok_or(Refusal::BadCredentials),
+            Login::Certified { device } | Login::Proved { device, .. } => inner.device(device).ok_or(Refusal::BadCredentials),
             Login::Bridge { name } => Ok(Admission {
                 party: Arc::new(Party::Token { id: u64::MAX, name: name.as_str().into(), role: Role::Owner }),
                 settings: Arc::default(),

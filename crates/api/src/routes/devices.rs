@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice};
-use model::AppId;
+use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
+use model::{AppId, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Operator, Viewer};
@@ -120,12 +120,23 @@ pub(crate) async fn remove(
 #[derive(Serialize)]
 pub(crate) struct Secret {
     secret: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_until: Option<UnixMs>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rotation {
+    #[serde(default)]
+    overlap_s: u64,
 }
 
 pub(crate) async fn new_secret(
     State(api): State<Api>,
     _: Operator,
     input::Path(id): input::Path<String>,
+    input::Json(Rotation { overlap_s }): input::Json<Rotation>,
 ) -> Result<Json<Secret>, Problem> {
-    Ok(Json(Secret { secret: api.fleet.rotate_secret(&id).await? }))
+    let NewSecret { secret, old_until } = api.fleet.rotate_secret(&id, overlap_s).await?;
+    Ok(Json(Secret { secret, old_until }))
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use super::client::{Client, Reach, encoded, with_query};
+use super::duration::parse_ms;
 use super::table::{Table, plain};
 use super::{say, say_json};
 
@@ -77,10 +78,13 @@ enum Verb {
         /// Its id
         id: String,
     },
-    /// Give a device a new secret; the old one ends now
+    /// Give a device a new secret; the old one ends now, or after a while
     Secret {
         /// Its id
         id: String,
+        /// How long the old one works beside the new one: 10m, 24h, 7d
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_ms)]
+        overlap: u64,
     },
 }
 
@@ -145,14 +149,21 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             client.call(Method::DELETE, &path(&id), None)?;
             say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });
         }
-        Verb::Secret { id } => {
-            let answer = client.call(Method::POST, &format!("{}/secret", path(&id)), Some(&json!({})))?;
+        Verb::Secret { id, overlap } => {
+            let answer = client.call(
+                Method::POST,
+                &format!("{}/secret", path(&id)),
+                Some(&json!({ "overlap_s": overlap.div_ceil(1000) })),
+            )?;
             if json {
                 say_json(&answer);
             } else {
                 // The bare secret, so that SECRET=$(espush device secret ID) works.
                 say(answer["secret"].as_str().unwrap_or_default());
                 eprintln!("{KEEP}");
+                if let Some(until) = answer["old_until"].as_str() {
+                    eprintln!("The old one works until {until}.");
+                }
             }
         }
     }
@@ -175,6 +186,11 @@ fn show(device: &Value, json: bool) {
     let state = if device["online"] == true { "online" } else { "offline" };
     say(format_args!("{state:<9} since {}: {}", text("since"), text("why")));
     say(format_args!("{:<9} {} from {}", "line", text("protocol"), text("remote")));
+    if let Some(old) = device["old_secret"].as_object() {
+        let used =
+            old["used"].as_str().map_or("neither was used since".to_owned(), |used| format!("the {used} one was used last"));
+        say(format_args!("{:<9} the one before works until {}; {used}", "secret", old["until"].as_str().unwrap_or_default()));
+    }
     if let Some(secret) = device["secret"].as_str() {
         say(format_args!("{:<9} {secret}", "secret"));
         eprintln!("{KEEP}");

@@ -127,6 +127,15 @@ impl Registry for Watched {
     fn put_device(&self, device: Device, secret: Option<String>) -> Later<()> {
         self.0.put_device(device, secret)
     }
+    fn rotate_secret(&self, _: DeviceNumber, _: String, _: Option<UnixMs>) -> Later<()> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn drop_old_secret(&self, _: DeviceNumber) -> Later<()> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
+        unreachable!("nobody gets a secret here")
+    }
     fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
         unreachable!("nobody is blocked here")
     }
