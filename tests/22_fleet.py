@@ -52,3 +52,23 @@ def test_an_old_secret_works_until_the_device_has_the_new_one(server):
             refused.expect(bytes.fromhex("20 02 00 04"))
     with Client(server, {**device, "secret": last.stdout.strip()}) as line:
         line.goodbye()
+
+
+def test_a_group_is_a_query_under_a_name(server):
+    app = server.app()
+    lamp, fan = server.device(app), server.device(app)
+    name = unique("kitchen boards ")
+    added = server.cli("group", "add", name, f"app = {app['id']} and id = {lamp['id']}")
+    assert added.returncode == 0 and name in added.stdout, added
+    rest = unique("rest")
+    assert server.cli("group", "add", rest, f"app = {app['id']} and group != '{name}'").returncode == 0
+    listed = server.cli("device", "list", "--group", rest)
+    assert fan["id"] in listed.stdout and lamp["id"] not in listed.stdout, listed
+    preview = server.cli("push", "--preview", "--to-group", name, "on")
+    assert preview.returncode == 0 and lamp["id"] in preview.stdout + preview.stderr, preview
+    kept = server.cli("group", "delete", name)
+    assert kept.returncode == 1 and rest in kept.stderr, kept
+    for group in (rest, name):
+        assert server.cli("group", "delete", group).returncode == 0
+    gone = server.cli("device", "list", "--query", f"group = {rest}")
+    assert gone.returncode == 1 and "no group" in gone.stderr, gone

@@ -61,6 +61,17 @@ pub struct StoredOldSecret {
     pub until: UnixMs,
 }
 
+/// A query under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGroup {
+    /// The name.
+    pub name: String,
+    /// The query as its owner wrote it.
+    pub query: String,
+    /// When it was made.
+    pub created: UnixMs,
+}
+
 /// An API token as it is kept: never the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredToken {
@@ -108,6 +119,8 @@ pub struct RegistrySnapshot {
     pub accounts: Vec<StoredAccount>,
     /// Secrets that still work beside newer ones.
     pub old_secrets: Vec<StoredOldSecret>,
+    /// All groups, by name.
+    pub groups: Vec<StoredGroup>,
     /// The devices that are not let in.
     pub blocked: Vec<DeviceNumber>,
     /// The highest app number ever given.
@@ -145,6 +158,10 @@ pub trait Registry: Send + Sync {
     fn delete_device(&self, device: DeviceNumber) -> Later<()>;
     /// Remembers presence; a batch, because it changes often.
     fn put_presence(&self, batch: Vec<(DeviceNumber, Presence)>) -> Later<()>;
+    /// Writes a group, new or changed; `before` is its name until now, if that was another.
+    fn put_group(&self, group: StoredGroup, before: Option<String>) -> Later<()>;
+    /// Removes a group.
+    fn delete_group(&self, name: String) -> Later<()>;
     /// Writes a token.
     fn put_token(&self, token: StoredToken) -> Later<()>;
     /// Removes a token.

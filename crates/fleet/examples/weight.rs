@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use contract::event::Event;
-use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredGroup, StoredToken};
 use contract::{Bus, Clock, Close, Consumer, Line, Refusal, Ticket, Verdict};
 use fleet::{Asked, Audience, Fleet, Settings};
 use model::query::Latest;
@@ -66,6 +66,12 @@ impl Registry for Nobody {
     }
     fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
         unreachable!("nobody gets a secret here")
+    }
+    fn put_group(&self, _: StoredGroup, _: Option<String>) -> Later<()> {
+        unreachable!("nobody makes groups here")
+    }
+    fn delete_group(&self, _: String) -> Later<()> {
+        unreachable!("nobody makes groups here")
     }
     fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
         unreachable!("nobody is blocked here")

@@ -9,6 +9,7 @@ mod audience;
 mod devices;
 mod error;
 mod gate;
+mod groups;
 mod knocks;
 mod logins;
 mod passwords;
@@ -38,6 +39,7 @@ pub use apps::{AppEdit, AppView, NewApp};
 pub use audience::{Asked, Audience, Reach, Selected};
 pub use devices::{Counts, DeviceEdit, DeviceFilter, DeviceView, NewDevice};
 pub use error::{FleetError, Kind};
+pub use groups::GroupView;
 pub use knocks::Knock;
 pub use rotation::{NewSecret, OldSecretView, Which};
 pub use signin::SigninCode;
@@ -75,6 +77,7 @@ pub struct Fleet {
     roster: RwLock<roster::Roster>,
     tokens: RwLock<tokens::Tokens>,
     accounts: RwLock<accounts::Accounts>,
+    groups: RwLock<groups::Groups>,
     logins: logins::Logins,
     /// Turns at making SCRAM keys.
     proofs: Arc<tokio::sync::Semaphore>,
@@ -97,6 +100,7 @@ impl Fleet {
         let now = settings.clock.unix();
         let tokens = tokens::Tokens::new(std::mem::take(&mut snapshot.tokens), snapshot.token_last, settings.bootstrap_token);
         let accounts = accounts::Accounts::new(std::mem::take(&mut snapshot.accounts), snapshot.account_last);
+        let groups = groups::Groups::new(std::mem::take(&mut snapshot.groups));
         let roster = roster::Roster::new(snapshot, now);
         let fleet = Arc::new_cyclic(|me| Fleet {
             me: me.clone(),
@@ -111,6 +115,7 @@ impl Fleet {
             roster: RwLock::new(roster),
             tokens: RwLock::new(tokens),
             accounts: RwLock::new(accounts),
+            groups: RwLock::new(groups),
             logins: logins::Logins::new(),
             proofs: Arc::new(tokio::sync::Semaphore::new(model::limits::PASSWORD_CHECKS_AT_ONCE_MAX)),
             queries: audience::turns(),

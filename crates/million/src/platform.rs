@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredGroup, StoredToken};
 use contract::{Bus, Clock, Close, Event, Line, Refusal, ScramKeys, Ticket, Verdict};
 use fleet::{Fleet, Settings};
 use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, PartyKey, Presence, UnixMs};
@@ -92,6 +92,12 @@ impl Registry for Nobody {
     }
     fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
         done(None)
+    }
+    fn put_group(&self, _: StoredGroup, _: Option<String>) -> Later<()> {
+        done(())
+    }
+    fn delete_group(&self, _: String) -> Later<()> {
+        done(())
     }
     fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
         done(())

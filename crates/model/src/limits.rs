@@ -134,6 +134,13 @@ pub const QUERY_DEPTH_MAX: usize = 32;
 pub const QUERY_VALUES_MAX: usize = 256;
 /// Streams that one query may name: the newest values of each are held in memory for all devices.
 pub const QUERY_STREAMS_MAX: usize = 8;
+/// Conditions of a query once the groups that it names are put in their place: sixteen full ones. Each is
+/// looked at for each device.
+pub const QUERY_EXPANDED_MAX: usize = 4_096;
+/// How deep groups may name groups.
+pub const GROUP_LEVELS_MAX: usize = 8;
+/// Groups in all: they are people's, and a list that they can read.
+pub const GROUPS_MAX: usize = 1_000;
 /// Queries that are carried out at once, each on a thread of its own; a further one waits. More would only
 /// take the cores from each other, and from the devices.
 pub const QUERIES_AT_ONCE_MAX: usize = 2;

@@ -12,3 +12,10 @@ CREATE TABLE old_secrets (
     secret_hash BLOB NOT NULL,
     until       INTEGER NOT NULL
 ) STRICT;
+
+-- Queries under a name.
+CREATE TABLE device_groups (
+    name    TEXT PRIMARY KEY,
+    query   TEXT NOT NULL, -- as its owner wrote it
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

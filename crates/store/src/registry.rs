@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredOldSecret, StoredToken};
+use contract::store::{
+    Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredGroup, StoredOldSecret, StoredToken,
+};
 use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, Rules, UnixMs};
 use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -26,6 +28,7 @@ impl Registry for Store {
                 tokens: list(db, "SELECT * FROM tokens ORDER BY id", &[], token)?,
                 accounts: list(db, "SELECT * FROM accounts ORDER BY id", &[], account)?,
                 old_secrets: list(db, "SELECT device, secret_hash, until FROM old_secrets", &[], old_secret)?,
+                groups: list(db, "SELECT * FROM device_groups ORDER BY name", &[], group)?,
                 blocked: list(db, "SELECT device FROM blocked", &[], |row| Ok(DeviceNumber(row.get(0)?)))?,
                 app_last: last_given(db, "app")?,
                 device_last: last_given(db, "device")?,
@@ -178,6 +181,24 @@ impl Registry for Store {
         })
     }
 
+    fn put_group(&self, group: StoredGroup, before: Option<String>) -> Later<()> {
+        self.writer.grow(move |db| {
+            if let Some(before) = before {
+                db.prepare_cached("DELETE FROM device_groups WHERE name = ?1")?.execute([before])?;
+            }
+            db.prepare_cached("INSERT OR REPLACE INTO device_groups (name, query, created) VALUES (?1, ?2, ?3)")?
+                .execute(params![group.name, group.query, group.created.0])?;
+            Ok(())
+        })
+    }
+
+    fn delete_group(&self, name: String) -> Later<()> {
+        self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM device_groups WHERE name = ?1")?.execute([name])?;
+            Ok(())
+        })
+    }
+
     fn put_token(&self, token: StoredToken) -> Later<()> {
         self.writer.write(move |db| {
             let id = signed(token.id)?;
@@ -309,6 +330,10 @@ fn old_secret(row: &Row<'_>) -> Outcome<StoredOldSecret> {
         hash: row.get("secret_hash")?,
         until: UnixMs(row.get("until")?),
     })
+}
+
+fn group(row: &Row<'_>) -> Outcome<StoredGroup> {
+    Ok(StoredGroup { name: row.get("name")?, query: row.get("query")?, created: UnixMs(row.get("created")?) })
 }
 
 fn token(row: &Row<'_>) -> Outcome<StoredToken> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
-use model::{AppId, UnixMs};
+use model::{AppId, Query, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Operator, Viewer};
@@ -25,6 +25,7 @@ pub(crate) struct Wanted {
     q: Option<String>,
     #[serde(rename = "where", alias = "query")]
     query: Option<String>,
+    group: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -35,9 +36,16 @@ pub(crate) async fn list(
     input::Query(wanted): input::Query<Wanted>,
 ) -> Result<Json<List<Device>>, Problem> {
     let rows = input::rows(wanted.limit)?;
-    let asked = match wanted.query.as_deref().filter(|query| !query.trim().is_empty()) {
-        Some(query) => Some(audience::asked(&api, query).await?),
-        None => None,
+    let query = wanted.query.as_deref().filter(|query| !query.trim().is_empty());
+    let asked = match (query, wanted.group.as_deref().map(audience::of_group)) {
+        (Some(query), None) => Some(audience::asked(&api, query).await?),
+        (Some(query), Some(group)) => {
+            // Read alone first, so that the place of a mistake is that in what was written.
+            let query = Query::parse(query)?;
+            Some(audience::asked(&api, &format!("({query}) and {group}")).await?)
+        }
+        (None, Some(group)) => Some(audience::asked(&api, &group).await?),
+        (None, None) => None,
     };
     let is_search = asked.is_some();
     let filter = DeviceFilter { app: wanted.app, online: wanted.online, q: wanted.q.filter(|q| !q.is_empty()), asked };

@@ -6,6 +6,7 @@ mod apps;
 mod devices;
 mod direct;
 mod events;
+mod groups;
 mod knocks;
 mod messages;
 mod points;
@@ -48,6 +49,8 @@ pub fn router(app: App) -> Router {
         .route("/devices/{id}/latest", get(points::latest))
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))
+        .route("/groups", get(groups::list).post(groups::create))
+        .route("/groups/{name}", get(groups::show).patch(groups::edit).delete(groups::remove))
         .route("/push", post(push::send))
         .route("/push/preview", post(preview::preview))
         .route("/pushes", get(push::list))

@@ -47,6 +47,9 @@ enum Verb {
         /// Only those that a query fits: 'app = 7 and firmware < "1.4.0" and data.temp > 30'
         #[arg(long, alias = "where", value_name = "QUERY")]
         query: Option<String>,
+        /// Only those of a group
+        #[arg(long, value_name = "NAME")]
+        group: Option<String>,
         /// At most so many
         #[arg(long, default_value_t = 1000)]
         limit: usize,
@@ -135,9 +138,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             show(&client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?, json);
         }
-        Verb::List { app, online, q, query, limit } => {
-            let query =
-                [("app", app.map(|a| a.to_string())), ("online", online.map(|o| o.to_string())), ("q", q), ("where", query)];
+        Verb::List { app, online, q, query, group, limit } => {
+            let query = [
+                ("app", app.map(|a| a.to_string())),
+                ("online", online.map(|o| o.to_string())),
+                ("q", q),
+                ("where", query),
+                ("group", group),
+            ];
             let list = client.all_pages(&with_query("/api/v1/devices", &query), limit)?;
             if json { say_json(&list) } else { say(table(&list)) }
         }

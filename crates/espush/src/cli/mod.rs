@@ -12,6 +12,7 @@ mod data;
 mod device;
 mod doctor;
 mod duration;
+mod group;
 mod knocks;
 mod messages;
 mod migrate;
@@ -54,6 +55,8 @@ enum Command {
     App(app::Args),
     /// Devices: register, look, change, remove
     Device(device::Args),
+    /// Groups: queries under a name
+    Group(group::Args),
     /// Accounts: MQTT clients that are no devices, and what each may do
     Account(account::Args),
     /// Push to a device, or to many, and tell what became of it
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::App(args) => app::run(args),
         Command::Device(args) => device::run(args),
+        Command::Group(args) => group::run(args),
         Command::Account(args) => account::run(args),
         Command::Push(args) => push::run(args),
         Command::Pushes(args) => pushes::run(args),

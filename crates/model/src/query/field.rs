@@ -50,6 +50,7 @@ pub(crate) enum Field<'a> {
     Text(TextField),
     Tags,
     Firmware,
+    Group,
     Time(TimeField),
     Truth(TruthField),
     Data(&'a str),
@@ -60,7 +61,7 @@ pub(crate) const DATA: &str = "data.";
 /// What will stand before a value of the twin.
 pub(crate) const TWIN: &str = "twin.";
 
-const FIELDS: [(&str, Field<'static>); 12] = [
+const FIELDS: [(&str, Field<'static>); 13] = [
     ("id", Field::Text(TextField::Id)),
     ("number", Field::Whole(WholeField::Number)),
     ("app", Field::Whole(WholeField::App)),
@@ -68,6 +69,7 @@ const FIELDS: [(&str, Field<'static>); 12] = [
     ("alias", Field::Text(TextField::Alias)),
     ("tags", Field::Tags),
     ("firmware", Field::Firmware),
+    ("group", Field::Group),
     ("created", Field::Time(TimeField::Created)),
     ("online", Field::Truth(TruthField::Online)),
     ("blocked", Field::Truth(TruthField::Blocked)),
@@ -76,7 +78,7 @@ const FIELDS: [(&str, Field<'static>); 12] = [
 ];
 
 /// The names of all fields, for sentences.
-pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, created, online, blocked, since, protocol, and data. with the name of a stream";
+pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, and data. with the name of a stream";
 
 impl Field<'_> {
     /// The field of a name that is not a stream's.
@@ -90,6 +92,7 @@ impl Field<'_> {
             Field::Whole(_) => "= != < <= > >= in",
             Field::Text(_) => "= != in starts contains",
             Field::Tags => "has",
+            Field::Group => "= != in",
             Field::Firmware | Field::Data(_) => "= != < <= > >= in starts contains",
             Field::Time(_) => "= != < <= > >=",
             Field::Truth(_) => "= !=, or stands alone",

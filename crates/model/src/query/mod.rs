@@ -7,6 +7,7 @@
 
 mod error;
 mod eval;
+mod expand;
 mod field;
 pub mod fuzz;
 mod lexer;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use error::QueryError;
 pub use eval::{Latest, NoPoints, Subject};
+pub use expand::{GroupError, Groups};
 pub use field::{TextField, TimeField, TruthField, WholeField};
 pub use print::quoted;
 pub use version::compare as compare_versions;
@@ -56,6 +58,8 @@ pub(crate) enum Test {
     Firmware(Words),
     Time(TimeField, Compare, Moment),
     Data(usize, Reading),
+    // One of ours that has another query behind it; see `expand`.
+    Group(Box<str>),
 }
 
 /// What a whole number is compared with.

@@ -65,6 +65,7 @@ impl Query {
             Test::Whole(field, Whole::In(numbers)) => list(out, field.name(), numbers.iter()),
             Test::Text(field, words) => write_words(out, field.name(), words),
             Test::Tag(tag) => write!(out, "tags has {}", quoted(tag)),
+            Test::Group(name) => write!(out, "group = {}", quoted(name)),
             Test::Firmware(words) => write_words(out, "firmware", words),
             Test::Time(field, compare, moment) => write!(out, "{} {compare} {moment}", field.name()),
             Test::Data(stream, reading) => {

@@ -428,6 +428,7 @@ mod oracle {
 
     fn test(query: &Query, test: &Test, device: &Device) -> bool {
         match test {
+            Test::Group(_) => false,
             Test::Truth(TruthField::Online) => device.online,
             Test::Truth(TruthField::Blocked) => device.blocked,
             Test::Whole(field, whole) => {
