@@ -72,3 +72,24 @@ def test_a_group_is_a_query_under_a_name(server):
         assert server.cli("group", "delete", group).returncode == 0
     gone = server.cli("device", "list", "--query", f"group = {rest}")
     assert gone.returncode == 1 and "no group" in gone.stderr, gone
+
+
+def test_devices_come_from_a_file_and_go_into_one(server, tmp_path):
+    app, name = server.app()["id"], unique("board")
+    rows = [f"{name}-{number},{app},Board {number},first;hall" for number in range(1200)]
+    file = tmp_path / "boards.csv"
+    file.write_text("id,app,name,tags\n" + "\n".join(rows) + f"\nno id,{app},,\n")
+    dry = server.cli("device", "import", str(file), "--dry-run")
+    assert dry.returncode == 1 and "1200 would be created" in dry.stderr and not dry.stdout, dry
+    made = server.cli("device", "import", str(file))
+    assert made.returncode == 1 and "line 1202 (no id)" in made.stderr and "1200 created, 0 updated, 1 wrong" in made.stderr, made
+    secrets = dict(line.split(",") for line in made.stdout.splitlines())
+    assert len(secrets) == 1201 and secrets.pop("id") == "secret"
+    with Client(server, {"id": f"{name}-7", "secret": secrets[f"{name}-7"]}) as line:
+        line.goodbye()
+    out = tmp_path / "out.csv"
+    assert server.cli("device", "export", "--query", f"app = {app} and tags has hall", "--out", str(out)).returncode == 0
+    lines = out.read_text().splitlines()
+    assert len(lines) == 1201 and lines[8].startswith(f"{name}-7,{app},Board 7,,\"first;hall\",false,"), lines[:9]
+    back = server.cli("device", "import", "-", "--mode", "update", stdin=out.read_text())
+    assert back.returncode == 0 and "0 created, 1200 updated, 0 wrong" in back.stderr, back

@@ -4,6 +4,7 @@
 
 mod audience;
 mod auth;
+mod csv;
 mod feed;
 mod input;
 pub mod metrics;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use contract::event::Change;
-use contract::store::Page;
+use contract::store::{Later, Page};
 use contract::{Close, Fault};
 use model::{AppId, Device, DeviceId, DeviceNumber, PartyKey, Presence, UnixMs, limits, text};
 
@@ -106,39 +106,89 @@ impl Fleet {
 
     /// Changes what its owner wrote about a device.
     pub async fn edit_device(&self, id: &str, edit: DeviceEdit) -> Result<DeviceView, FleetError> {
-        let id = id.to_owned();
-        self.to_its_end(|fleet| async move {
-            let _turn = fleet.edits.lock().await;
-            let mut device = fleet.known(&id)?;
-            device.name = edit.name.unwrap_or(device.name);
-            device.alias = edit.alias.unwrap_or(device.alias);
-            device.tags = edit.tags.unwrap_or(device.tags);
-            device.open = edit.open.unwrap_or(device.open);
-            check(&device.name, &device.alias, &mut device.tags)?;
-            // Before the rest: whoever is to be kept out is, also when the rest cannot be written.
-            if let Some(blocked) = edit.blocked {
-                fleet.block(device.number, blocked).await?;
-            }
-            fleet.registry.put_device(device.clone(), None).await?;
-            let shown = {
-                let mut roster = fleet.roster.write();
-                let roster = &mut *roster;
-                let record = roster.devices.get_mut(device.number).ok_or_else(|| FleetError::NoSuchDevice(id.clone()))?;
-                // Not the firmware: the device may have told a newer one meanwhile.
-                record.set_names(device.name, device.alias);
-                record.tags = roster.texts.share_all(&device.tags);
-                record.open = device.open;
-                roster.devices.get(device.number).map(|record| view(roster, record)).ok_or(FleetError::NoSuchDevice(id))?
-            };
-            fleet.tell_change(device.number, Change::Edited);
-            Ok(shown)
-        })
-        .await
+        self.edit_devices(vec![(id.to_owned(), edit)]).await.pop().unwrap_or_else(|| Err(FleetError::NoSuchDevice(id.to_owned())))
     }
 
-    /// With `edits` held.
-    async fn block(&self, number: DeviceNumber, blocked: bool) -> Result<(), FleetError> {
-        self.registry.block_device(number, blocked).await?;
+    /// Changes many devices with one wait for the disk; each by itself, and answered in their order.
+    pub async fn edit_devices(&self, edits: Vec<(String, DeviceEdit)>) -> Vec<Result<DeviceView, FleetError>> {
+        let count = edits.len();
+        let edited = self.to_its_end(|fleet| async move {
+            let _turn = fleet.edits.lock().await;
+            let mut begun = Vec::with_capacity(count);
+            for (id, edit) in edits {
+                begun.push(fleet.begin_edit(&id, edit));
+            }
+            let mut edited = Vec::with_capacity(count);
+            for begun in begun {
+                edited.push(match begun {
+                    Ok((device, blocked, writes)) => fleet.end_edit(device, blocked, writes).await,
+                    Err(error) => Err(error),
+                });
+            }
+            Ok(edited)
+        });
+        edited.await.unwrap_or_else(|error| vec![Err(error); count])
+    }
+
+    /// With `edits` held. What is to be written is on its way to the store when this returns.
+    fn begin_edit(&self, id: &str, edit: DeviceEdit) -> Result<(Device, Option<bool>, Vec<Later<()>>), FleetError> {
+        let (device, blocked) = self.edited(id, edit)?;
+        // Whoever is to be kept out is, also when the rest cannot be written.
+        let block = blocked.map(|blocked| self.registry.block_device(device.number, blocked));
+        let put = self.registry.put_device(device.clone(), None);
+        Ok((device, blocked, block.into_iter().chain([put]).collect()))
+    }
+
+    async fn end_edit(&self, device: Device, blocked: Option<bool>, writes: Vec<Later<()>>) -> Result<DeviceView, FleetError> {
+        let mut writes = writes.into_iter();
+        if let (Some(blocked), Some(write)) = (blocked, writes.next()) {
+            write.await?;
+            self.block(device.number, blocked);
+        }
+        for write in writes {
+            write.await?;
+        }
+        let number = device.number;
+        let shown = {
+            let mut roster = self.roster.write();
+            let roster = &mut *roster;
+            let gone = || FleetError::NoSuchDevice(device.id.to_string());
+            let record = roster.devices.get_mut(number).ok_or_else(gone)?;
+            // Not the firmware: the device may have told a newer one meanwhile.
+            record.set_names(device.name, device.alias);
+            record.tags = roster.texts.share_all(&device.tags);
+            record.open = device.open;
+            roster.devices.get(number).map(|record| view(roster, record)).ok_or_else(gone)?
+        };
+        self.tell_change(number, Change::Edited);
+        Ok(shown)
+    }
+
+    /// A device as it would be, and whether it is to be blocked.
+    fn edited(&self, id: &str, edit: DeviceEdit) -> Result<(Device, Option<bool>), FleetError> {
+        let mut device = self.known(id)?;
+        device.name = edit.name.unwrap_or(device.name);
+        device.alias = edit.alias.unwrap_or(device.alias);
+        device.tags = edit.tags.unwrap_or(device.tags);
+        device.open = edit.open.unwrap_or(device.open);
+        check(&device.name, &device.alias, &mut device.tags)?;
+        Ok((device, edit.blocked))
+    }
+
+    /// Whether a device could be registered so, now.
+    pub fn check_new(&self, new: &NewDevice) -> Result<(), FleetError> {
+        self.check_made(&mut new.clone())?;
+        let arriving = self.arriving.lock();
+        choose_id(&self.roster.read(), &arriving, new.app, new.id.as_deref()).map(drop)
+    }
+
+    /// Whether a device could be changed so, now.
+    pub fn check_edit(&self, id: &str, edit: &DeviceEdit) -> Result<(), FleetError> {
+        self.edited(id, edit.clone()).map(drop)
+    }
+
+    /// With `edits` held, when it is on disk.
+    fn block(&self, number: DeviceNumber, blocked: bool) {
         if let Some(record) = self.roster.write().devices.get_mut(number) {
             record.blocked = blocked;
         }
@@ -146,7 +196,6 @@ impl Fleet {
             // Its session stays, for when it is let in again.
             self.line.kick(PartyKey::Device(number), BLOCKED, false);
         }
-        Ok(())
     }
 
     /// Removes a device with everything that was kept for it, and ends its lines.
@@ -256,17 +305,22 @@ impl Fleet {
         }
     }
 
-    async fn make_device(self: Arc<Self>, mut new: NewDevice) -> Result<(DeviceView, String), FleetError> {
+    /// What can be said of a new device without looking for its place.
+    fn check_made(&self, new: &mut NewDevice) -> Result<(), FleetError> {
         check(&new.name, &new.alias, &mut new.tags)?;
-        let secret = match new.secret {
-            Some(secret) if !is_secret(&secret) => return Err(FleetError::BadSecret),
-            Some(secret) => secret,
-            None => secrets::new_device_secret(),
-        };
-        if let Some(id) = new.id.as_deref().filter(|id| self.accounts.read().find(id).is_some()) {
-            // The device would be asked for first, and the account behind it could not be logged in to.
-            return Err(FleetError::AccountNameTaken(id.to_owned()));
+        if new.secret.as_deref().is_some_and(|secret| !is_secret(secret)) {
+            return Err(FleetError::BadSecret);
         }
+        match new.id.as_deref().filter(|id| self.accounts.read().find(id).is_some()) {
+            // The device would be asked for first, and the account behind it could not be logged in to.
+            Some(id) => Err(FleetError::AccountNameTaken(id.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    async fn make_device(self: Arc<Self>, mut new: NewDevice) -> Result<(DeviceView, String), FleetError> {
+        self.check_made(&mut new)?;
+        let secret = new.secret.unwrap_or_else(secrets::new_device_secret);
         let (id, number) = {
             let mut arriving = self.arriving.lock();
             let id = choose_id(&self.roster.read(), &arriving, new.app, new.id.as_deref())?;

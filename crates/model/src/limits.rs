@@ -247,6 +247,12 @@ pub const SECRET_OVERLAP_S_MAX: u64 = 92 * 24 * 3600;
 /// Seconds that a change of a device's credentials is remembered for logins that were checked before it and
 /// are still on their way: far longer than any login may take.
 pub const CREDENTIALS_TURNED_S: u64 = 600;
+/// Rows of one file of devices: a large delivery of boards, and some seconds of writing.
+pub const IMPORT_ROWS_MAX: usize = 100_000;
+/// Bytes of such a file: 300 a row. One at a time is held in memory.
+pub const IMPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long it may take to arrive, in seconds: from a phone's line.
+pub const IMPORT_BODY_S_MAX: u64 = 600;
 /// Broker accounts in all. An account may be shared by many clients; whoever has more of them than this
 /// has devices, and those are registered as such.
 pub const ACCOUNTS_MAX: usize = 100_000;

@@ -30,25 +30,31 @@ pub(crate) struct Wanted {
     cursor: Option<String>,
 }
 
+/// Which devices a list or an export is to have.
+pub(crate) async fn filter(api: &Api, wanted: &Wanted) -> Result<DeviceFilter, Problem> {
+    let query = wanted.query.as_deref().filter(|query| !query.trim().is_empty());
+    let asked = match (query, wanted.group.as_deref().map(audience::of_group)) {
+        (Some(query), None) => Some(audience::asked(api, query).await?),
+        (Some(query), Some(group)) => {
+            // Read alone first, so that the place of a mistake is that in what was written.
+            let query = Query::parse(query)?;
+            Some(audience::asked(api, &format!("({query}) and {group}")).await?)
+        }
+        (None, Some(group)) => Some(audience::asked(api, &group).await?),
+        (None, None) => None,
+    };
+    let q = wanted.q.clone().filter(|q| !q.is_empty());
+    Ok(DeviceFilter { app: wanted.app, online: wanted.online, q, asked })
+}
+
 pub(crate) async fn list(
     State(api): State<Api>,
     _: Viewer,
     input::Query(wanted): input::Query<Wanted>,
 ) -> Result<Json<List<Device>>, Problem> {
     let rows = input::rows(wanted.limit)?;
-    let query = wanted.query.as_deref().filter(|query| !query.trim().is_empty());
-    let asked = match (query, wanted.group.as_deref().map(audience::of_group)) {
-        (Some(query), None) => Some(audience::asked(&api, query).await?),
-        (Some(query), Some(group)) => {
-            // Read alone first, so that the place of a mistake is that in what was written.
-            let query = Query::parse(query)?;
-            Some(audience::asked(&api, &format!("({query}) and {group}")).await?)
-        }
-        (None, Some(group)) => Some(audience::asked(&api, &group).await?),
-        (None, None) => None,
-    };
-    let is_search = asked.is_some();
-    let filter = DeviceFilter { app: wanted.app, online: wanted.online, q: wanted.q.filter(|q| !q.is_empty()), asked };
+    let filter = filter(&api, &wanted).await?;
+    let is_search = filter.asked.is_some();
     let page = if is_search {
         api.fleet.devices_apart(filter, wanted.cursor, rows).await?
     } else {

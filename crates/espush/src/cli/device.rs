@@ -76,6 +76,10 @@ enum Verb {
         /// Its id
         id: String,
     },
+    /// Register and change devices from a CSV file; prints the secrets that were made, as CSV
+    Import(super::bulk::Import),
+    /// Write devices as CSV
+    Export(super::bulk::Export),
     /// Remove a device and everything kept for it
     Delete {
         /// Its id
@@ -153,6 +157,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Edit { id, about } => show(&client.call(Method::PATCH, &path(&id), Some(&about.into_body().into()))?, json),
         Verb::Block { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": true })))?, json),
         Verb::Unblock { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": false })))?, json),
+        Verb::Import(import) => return super::bulk::import(&client, &import, json),
+        Verb::Export(export) => return super::bulk::export(&client, export),
         Verb::Delete { id } => {
             client.call(Method::DELETE, &path(&id), None)?;
             say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });

@@ -6,6 +6,7 @@ mod app;
 mod audience;
 mod backup;
 mod bench;
+mod bulk;
 mod client;
 mod crowd;
 mod data;
