@@ -93,3 +93,16 @@ def test_devices_come_from_a_file_and_go_into_one(server, tmp_path):
     assert len(lines) == 1201 and lines[8].startswith(f"{name}-7,{app},Board 7,,\"first;hall\",false,"), lines[:9]
     back = server.cli("device", "import", "-", "--mode", "update", stdin=out.read_text())
     assert back.returncode == 0 and "0 created, 1200 updated, 0 wrong" in back.stderr, back
+
+
+def test_the_audit_log_tells_who_changed_what(server):
+    device = server.device()["id"]
+    token = server.api("POST", "/api/v1/tokens", {"name": unique("ci"), "role": "operator"})
+    server.api("PATCH", f"/api/v1/devices/{device}", {"open": True}, token=token["token"])
+    server.stop()
+    server.start()
+    (change,) = server.api("GET", f"/api/v1/audit?who={token['name']}")["items"]
+    assert change["target"] == device and change["fields"] == ["open=true"] and change["remote"].startswith("127.0.0.1:"), change
+    shown = server.cli("audit", "--target", device)
+    assert shown.returncode == 0 and "PATCH /api/v1/devices/{id}" in shown.stdout and token["name"] in shown.stdout, shown
+    assert token["token"] not in server.cli("audit", "--json").stdout

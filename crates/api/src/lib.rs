@@ -3,6 +3,7 @@
 //! by the rooms behind it. Deliberately absent: sockets, TLS, the console, and any rule about devices.
 
 mod audience;
+mod audit;
 mod auth;
 mod csv;
 mod feed;
@@ -15,6 +16,7 @@ mod shown;
 use std::sync::Arc;
 
 use contract::Clock;
+use contract::store::Audit;
 use fleet::Fleet;
 use model::UnixMs;
 use push::Push;
@@ -78,6 +80,8 @@ pub struct App {
     pub push: Arc<Push>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
+    /// Who changed what.
+    pub audit: Arc<dyn Audit>,
     /// Live events.
     pub feed: Arc<Feed>,
     /// The time.

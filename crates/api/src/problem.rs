@@ -13,6 +13,8 @@ use push::SubmitError;
 use serde::Serialize;
 use telemetry::IngestError;
 
+use crate::audit::Code;
+
 /// An error as the caller sees it.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -68,6 +70,7 @@ impl IntoResponse for Problem {
         };
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.extensions_mut().insert(Code(self.code));
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -172,6 +172,58 @@ pub trait Registry: Send + Sync {
     fn delete_account(&self, id: u64) -> Later<()>;
 }
 
+/// A change that somebody made, or was not allowed to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its number, given by the store.
+    pub id: u64,
+    /// When.
+    pub at: UnixMs,
+    /// The name of the token that was shown.
+    pub who: String,
+    /// Its number; `None` for the bootstrap token and for one who just signed in.
+    pub token: Option<u64>,
+    /// What it may do.
+    pub role: Role,
+    /// From where.
+    pub remote: String,
+    /// Which call: `PATCH /api/v1/devices/{id}`.
+    pub call: String,
+    /// What it was about; empty if nothing single.
+    pub target: String,
+    /// What was sent, by name; truth values with what they were. Never a text.
+    pub fields: Vec<String>,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The stable word for what went wrong; empty if nothing did.
+    pub code: String,
+}
+
+/// Which entries are wanted; empty takes all.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    /// Only by this name.
+    pub who: Option<String>,
+    /// Only about this.
+    pub target: Option<String>,
+    /// Only calls with this in them.
+    pub call: Option<String>,
+    /// Only those that failed, or that did not.
+    pub failed: Option<bool>,
+    /// Not before.
+    pub from: Option<UnixMs>,
+    /// Before.
+    pub to: Option<UnixMs>,
+}
+
+/// Who changed what.
+pub trait Audit: Send + Sync {
+    /// Writes an entry. The oldest go when there are too many.
+    fn record(&self, entry: AuditEntry) -> Later<()>;
+    /// Entries, newest first; `before` is the cursor.
+    fn entries(&self, query: AuditQuery, before: Option<u64>, limit: usize) -> Later<Page<AuditEntry>>;
+}
+
 /// A push as it is kept.
 #[derive(Clone, Debug)]
 pub struct StoredPush {

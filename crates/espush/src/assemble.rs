@@ -115,6 +115,7 @@ impl House {
             fleet: fleet.clone(),
             push: push.clone(),
             telemetry: telemetry.clone(),
+            audit: store.clone(),
             feed: feed.clone(),
             clock,
             carries: protocols.iter().map(|protocol| (protocol.name, protocol.push_bytes_max)).collect(),

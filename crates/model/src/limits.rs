@@ -253,6 +253,14 @@ pub const IMPORT_ROWS_MAX: usize = 100_000;
 pub const IMPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long it may take to arrive, in seconds: from a phone's line.
 pub const IMPORT_BODY_S_MAX: u64 = 600;
+/// Changes that the audit log remembers: some 20 MB on disk, and months of a house where people change things.
+pub const AUDIT_ROWS_MAX: usize = 100_000;
+/// How long it remembers them, in seconds: a year, the longest that most rules about such logs ask for.
+pub const AUDIT_S_MAX: u64 = 366 * 24 * 3600;
+/// Bytes of a target that are kept: any id or name of ours is shorter.
+pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
+/// Names of members of one call that are kept: no call has more.
+pub const AUDIT_FIELDS_MAX: usize = 16;
 /// Broker accounts in all. An account may be shared by many clients; whoever has more of them than this
 /// has devices, and those are registered as such.
 pub const ACCOUNTS_MAX: usize = 100_000;

@@ -19,3 +19,18 @@ CREATE TABLE device_groups (
     query   TEXT NOT NULL, -- as its owner wrote it
     created INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Who changed what. The oldest go when there are too many; see audit.rs.
+CREATE TABLE audit (
+    id      INTEGER PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    who     TEXT NOT NULL,
+    token   INTEGER,       -- none for the bootstrap token
+    role    TEXT NOT NULL,
+    remote  TEXT NOT NULL,
+    call    TEXT NOT NULL,
+    target  TEXT NOT NULL,
+    fields  TEXT NOT NULL, -- JSON array of texts
+    status  INTEGER NOT NULL,
+    code    TEXT NOT NULL
+) STRICT;

@@ -3,6 +3,7 @@
 //! read ([`reader`]); callers wait on futures and never on the disk. It validates nothing but what would
 //! break itself: rules about devices, pushes and points belong to their rooms.
 
+mod audit;
 pub mod backup;
 mod check;
 mod copy;

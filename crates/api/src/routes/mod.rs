@@ -3,6 +3,7 @@
 
 mod accounts;
 mod apps;
+mod audit;
 mod bulk;
 mod devices;
 mod direct;
@@ -22,16 +23,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use model::limits;
 
+use crate::audit::write_down;
 use crate::problem::Problem;
 use crate::{Api, App, metrics};
 
 /// Every route of the API. The console's router can be merged with it.
 pub fn router(app: App) -> Router {
+    let app = Arc::new(app);
     let api = Router::new()
         // Strangers sign in: what they send is short.
         .route("/session", post(session::sign_in).layer(DefaultBodyLimit::max(limits::SIGNIN_BODY_BYTES_MAX)))
@@ -62,6 +65,8 @@ pub fn router(app: App) -> Router {
         .route("/events", get(events::stream))
         .route("/knocks", get(knocks::list))
         .route("/status", get(status::show))
+        .route("/audit", get(audit::list))
+        .route_layer(from_fn_with_state(app.clone(), write_down))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed);
     Router::new()
@@ -75,7 +80,7 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(show_metrics))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(map_response(secure))
-        .with_state(Arc::new(app))
+        .with_state(app)
 }
 
 async fn not_found(request: Request) -> Problem {

@@ -5,6 +5,7 @@ mod access;
 mod accounts;
 mod apps;
 mod audience;
+mod audit;
 mod bulk;
 mod devices;
 mod direct;

@@ -4,6 +4,7 @@
 mod account;
 mod app;
 mod audience;
+mod audit;
 mod backup;
 mod bench;
 mod bulk;
@@ -70,6 +71,8 @@ enum Command {
     Messages(messages::Args),
     /// Who was not let in lately, and why
     Knocks(knocks::Args),
+    /// Who changed what
+    Audit(audit::Args),
     /// Follow what happens, live
     Tail(tail::Args),
     /// Sign-in links and API tokens
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(args),
         Command::Messages(args) => messages::run(args),
         Command::Knocks(args) => knocks::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
         Command::Backup(args) => backup::run(args),
