@@ -1,10 +1,10 @@
-//! Devices: registering, editing, finding, listing, removing. Presence is `presence`, logging in is `gate`.
+//! Devices: registering, finding, listing, removing. Changing them is `edits`. Presence is `presence`, logging in is `gate`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use contract::event::Change;
-use contract::store::{Later, Page};
+use contract::store::Page;
 use contract::{Close, Fault};
 use model::{AppId, Device, DeviceId, DeviceNumber, PartyKey, Presence, UnixMs, limits, text};
 
@@ -40,21 +40,6 @@ impl NewDevice {
     pub fn of(app: AppId) -> NewDevice {
         NewDevice { app, id: None, name: String::new(), alias: String::new(), tags: Vec::new(), open: false, secret: None }
     }
-}
-
-/// What is to change about a device; `None` leaves it.
-#[derive(Clone, Debug, Default)]
-pub struct DeviceEdit {
-    /// The name.
-    pub name: Option<String>,
-    /// The alias.
-    pub alias: Option<String>,
-    /// All tags, in place of those before.
-    pub tags: Option<Vec<String>>,
-    /// Whether it may be pushed to without a token.
-    pub open: Option<bool>,
-    /// Whether it is not let in. Blocking ends its lines; what waits for it goes on waiting.
-    pub blocked: Option<bool>,
 }
 
 /// A device as it is shown.
@@ -104,98 +89,11 @@ impl Fleet {
         self.to_its_end(|fleet| fleet.make_device(new)).await
     }
 
-    /// Changes what its owner wrote about a device.
-    pub async fn edit_device(&self, id: &str, edit: DeviceEdit) -> Result<DeviceView, FleetError> {
-        self.edit_devices(vec![(id.to_owned(), edit)]).await.pop().unwrap_or_else(|| Err(FleetError::NoSuchDevice(id.to_owned())))
-    }
-
-    /// Changes many devices with one wait for the disk; each by itself, and answered in their order.
-    pub async fn edit_devices(&self, edits: Vec<(String, DeviceEdit)>) -> Vec<Result<DeviceView, FleetError>> {
-        let count = edits.len();
-        let edited = self.to_its_end(|fleet| async move {
-            let _turn = fleet.edits.lock().await;
-            let mut begun = Vec::with_capacity(count);
-            for (id, edit) in edits {
-                begun.push(fleet.begin_edit(&id, edit));
-            }
-            let mut edited = Vec::with_capacity(count);
-            for begun in begun {
-                edited.push(match begun {
-                    Ok((device, blocked, writes)) => fleet.end_edit(device, blocked, writes).await,
-                    Err(error) => Err(error),
-                });
-            }
-            Ok(edited)
-        });
-        edited.await.unwrap_or_else(|error| vec![Err(error); count])
-    }
-
-    /// With `edits` held. What is to be written is on its way to the store when this returns.
-    fn begin_edit(&self, id: &str, edit: DeviceEdit) -> Result<(Device, Option<bool>, Vec<Later<()>>), FleetError> {
-        let (device, blocked) = self.edited(id, edit)?;
-        // Whoever is to be kept out is, also when the rest cannot be written.
-        let block = blocked.map(|blocked| self.registry.block_device(device.number, blocked));
-        let put = self.registry.put_device(device.clone(), None);
-        Ok((device, blocked, block.into_iter().chain([put]).collect()))
-    }
-
-    async fn end_edit(&self, device: Device, blocked: Option<bool>, writes: Vec<Later<()>>) -> Result<DeviceView, FleetError> {
-        let mut writes = writes.into_iter();
-        if let (Some(blocked), Some(write)) = (blocked, writes.next()) {
-            write.await?;
-            self.block(device.number, blocked);
-        }
-        for write in writes {
-            write.await?;
-        }
-        let number = device.number;
-        let shown = {
-            let mut roster = self.roster.write();
-            let roster = &mut *roster;
-            let gone = || FleetError::NoSuchDevice(device.id.to_string());
-            let record = roster.devices.get_mut(number).ok_or_else(gone)?;
-            // Not the firmware: the device may have told a newer one meanwhile.
-            record.set_names(device.name, device.alias);
-            record.tags = roster.texts.share_all(&device.tags);
-            record.open = device.open;
-            roster.devices.get(number).map(|record| view(roster, record)).ok_or_else(gone)?
-        };
-        self.tell_change(number, Change::Edited);
-        Ok(shown)
-    }
-
-    /// A device as it would be, and whether it is to be blocked.
-    fn edited(&self, id: &str, edit: DeviceEdit) -> Result<(Device, Option<bool>), FleetError> {
-        let mut device = self.known(id)?;
-        device.name = edit.name.unwrap_or(device.name);
-        device.alias = edit.alias.unwrap_or(device.alias);
-        device.tags = edit.tags.unwrap_or(device.tags);
-        device.open = edit.open.unwrap_or(device.open);
-        check(&device.name, &device.alias, &mut device.tags)?;
-        Ok((device, edit.blocked))
-    }
-
     /// Whether a device could be registered so, now.
     pub fn check_new(&self, new: &NewDevice) -> Result<(), FleetError> {
         self.check_made(&mut new.clone())?;
         let arriving = self.arriving.lock();
         choose_id(&self.roster.read(), &arriving, new.app, new.id.as_deref()).map(drop)
-    }
-
-    /// Whether a device could be changed so, now.
-    pub fn check_edit(&self, id: &str, edit: &DeviceEdit) -> Result<(), FleetError> {
-        self.edited(id, edit.clone()).map(drop)
-    }
-
-    /// With `edits` held, when it is on disk.
-    fn block(&self, number: DeviceNumber, blocked: bool) {
-        if let Some(record) = self.roster.write().devices.get_mut(number) {
-            record.blocked = blocked;
-        }
-        if blocked {
-            // Its session stays, for when it is let in again.
-            self.line.kick(PartyKey::Device(number), BLOCKED, false);
-        }
     }
 
     /// Removes a device with everything that was kept for it, and ends its lines.
@@ -344,12 +242,12 @@ impl Fleet {
         Ok((shown, secret))
     }
 
-    fn known(&self, id: &str) -> Result<Device, FleetError> {
+    pub(crate) fn known(&self, id: &str) -> Result<Device, FleetError> {
         self.roster.read().find(id).map(Record::device).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))
     }
 }
 
-fn view(roster: &Roster, record: &Record) -> DeviceView {
+pub(crate) fn view(roster: &Roster, record: &Record) -> DeviceView {
     let old_secret = roster.old_secret(record.number);
     DeviceView { device: record.device(), presence: record.presence(), blocked: record.blocked, old_secret }
 }
@@ -358,8 +256,6 @@ pub(crate) const fn refused(why: &'static str) -> Close {
     Close { fault: Fault::Refused, why: Cow::Borrowed(why) }
 }
 
-/// Why the lines of a blocked device end.
-const BLOCKED: Close = refused("the device was blocked");
 /// Why the lines of a removed device end.
 pub(crate) const REMOVED: Close = refused("the device was deleted");
 
@@ -407,7 +303,7 @@ fn choose_id(roster: &Roster, arriving: &Arriving, app: AppId, wanted: Option<&s
 }
 
 /// Checks what an owner writes about a device. Tags said twice are taken once.
-fn check(name: &str, alias: &str, tags: &mut Vec<String>) -> Result<(), FleetError> {
+pub(crate) fn check(name: &str, alias: &str, tags: &mut Vec<String>) -> Result<(), FleetError> {
     if [name, alias].into_iter().any(|name| !name.is_empty() && !text::is_name(name)) {
         return Err(FleetError::BadName);
     }

@@ -10,6 +10,7 @@ mod copy;
 mod disk;
 mod key;
 mod migrations;
+mod nouns;
 mod open;
 mod points;
 mod pushes;

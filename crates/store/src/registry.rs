@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
-use contract::store::{
-    Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredGroup, StoredOldSecret, StoredToken,
-};
-use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, Rules, UnixMs};
+use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredGroup, StoredToken};
+use model::{App, AppId, Device, DeviceNumber, Presence, UnixMs};
 use ring::digest::{SHA256, digest};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::Store;
+use crate::nouns::{account, app, device, group, old_secret, token};
 use crate::rows::{give, last_given, list, signed};
-use crate::seal::Seal;
 use crate::trouble::{Outcome, Trouble, damaged};
 
 pub(crate) const APP_KEY: &str = "app key";
@@ -273,93 +271,4 @@ fn no_randomness<T: Send + 'static>() -> Later<T> {
 
 fn json<T: serde::Serialize>(value: &T) -> Outcome<String> {
     serde_json::to_string(value).map_err(|error| Trouble(StoreError::Engine(error.to_string())))
-}
-
-fn app(row: &Row<'_>, seal: &Seal) -> Outcome<App> {
-    let id: u32 = row.get("id")?;
-    let sealed: Vec<u8> = row.get("key")?;
-    let bad = |what: &str| damaged(format_args!("{what} of app {id}"));
-    Ok(App {
-        id: AppId(id),
-        key: seal
-            .open(APP_KEY, id, &sealed)
-            .as_deref()
-            .and_then(AppKey::parse)
-            .ok_or_else(|| bad("secret.key does not open the key"))?,
-        name: row.get("name")?,
-        open: row.get("open")?,
-        single: row.get("single")?,
-        settings: serde_json::from_str(&row.get::<_, String>("settings")?).map_err(|_| bad("unreadable settings"))?,
-        created: UnixMs(row.get("created")?),
-    })
-}
-
-fn device(row: &Row<'_>) -> Outcome<StoredDevice> {
-    let number: u32 = row.get("number")?;
-    let bad = |what: &str| damaged(format_args!("{what} of device {number}"));
-    let presence = match row.get::<_, Option<bool>>("online")? {
-        None => Presence::default(),
-        Some(online) => Presence {
-            online,
-            since: row.get::<_, Option<i64>>("since")?.map(UnixMs),
-            why: row.get("why")?,
-            protocol: row.get("protocol")?,
-            remote: row.get("remote")?,
-        },
-    };
-    Ok(StoredDevice {
-        device: Device {
-            number: DeviceNumber(number),
-            id: DeviceId::parse(&row.get::<_, String>("id")?).ok_or_else(|| bad("unreadable id"))?,
-            app: AppId(row.get("app")?),
-            name: row.get("name")?,
-            alias: row.get("alias")?,
-            tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(|_| bad("unreadable tags"))?,
-            firmware: row.get("firmware")?,
-            open: row.get("open")?,
-            created: UnixMs(row.get("created")?),
-        },
-        secret_hash: row.get("secret_hash")?,
-        presence,
-    })
-}
-
-fn old_secret(row: &Row<'_>) -> Outcome<StoredOldSecret> {
-    Ok(StoredOldSecret {
-        device: DeviceNumber(row.get("device")?),
-        hash: row.get("secret_hash")?,
-        until: UnixMs(row.get("until")?),
-    })
-}
-
-fn group(row: &Row<'_>) -> Outcome<StoredGroup> {
-    Ok(StoredGroup { name: row.get("name")?, query: row.get("query")?, created: UnixMs(row.get("created")?) })
-}
-
-fn token(row: &Row<'_>) -> Outcome<StoredToken> {
-    let id: i64 = row.get("id")?;
-    let role = Role::parse(&row.get::<_, String>("role")?);
-    Ok(StoredToken {
-        id: u64::try_from(id).map_err(|_| damaged("a token's number is negative"))?,
-        name: row.get("name")?,
-        role: role.ok_or_else(|| damaged(format_args!("unknown role of token {id}")))?,
-        hash: row.get("hash")?,
-        created: UnixMs(row.get("created")?),
-        expires: row.get::<_, Option<i64>>("expires")?.map(UnixMs),
-    })
-}
-
-fn account(row: &Row<'_>) -> Outcome<StoredAccount> {
-    let id: i64 = row.get("id")?;
-    let bad = |what: &str| damaged(format_args!("{what} of account {id}"));
-    let lines: Vec<String> = serde_json::from_str(&row.get::<_, String>("rules")?).map_err(|_| bad("unreadable rules"))?;
-    Ok(StoredAccount {
-        account: Account {
-            id: u64::try_from(id).map_err(|_| bad("a negative number"))?,
-            name: row.get("name")?,
-            rules: Rules::parse(lines.iter().map(String::as_str)).map_err(|_| bad("unreadable rules"))?,
-            created: UnixMs(row.get("created")?),
-        },
-        password_hash: row.get("password")?,
-    })
 }

@@ -4,11 +4,12 @@
 mod accounts;
 mod apps;
 mod audit;
-mod bulk;
 mod devices;
 mod direct;
 mod events;
+mod export;
 mod groups;
+mod import;
 mod knocks;
 mod messages;
 mod points;
@@ -48,8 +49,8 @@ pub fn router(app: App) -> Router {
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{id}", get(apps::show).patch(apps::edit).delete(apps::remove))
         .route("/devices", get(devices::list).post(devices::create))
-        .route("/devices/import", post(bulk::import))
-        .route("/devices/export", get(bulk::export))
+        .route("/devices/import", post(import::import))
+        .route("/devices/export", get(export::export))
         .route("/devices/{id}", get(devices::show).patch(devices::edit).delete(devices::remove))
         .route("/devices/{id}/secret", post(devices::new_secret))
         .route("/devices/{id}/latest", get(points::latest))

@@ -23,7 +23,7 @@ enum Step {
     /// The keys are with the gate.
     Asked,
     /// The client has our challenge.
-    Challenged(Challenge),
+    Challenged(Box<Challenge>),
     /// The client has proved it; this proves that we know the secret too.
     Proved(String),
 }
@@ -137,7 +137,7 @@ pub(super) fn on_keys(machine: &mut Machine, cx: &mut Context<'_>, keys: ScramKe
         return;
     }
     let (challenge, words) = Challenge::new(&proving.first, keys);
-    proving.step = Step::Challenged(challenge);
+    proving.step = Step::Challenged(Box::new(challenge));
     match (put_auth(machine, cx, Reason::ContinueAuth, &words), machine.is_open()) {
         (true, true) => {}
         (true, false) => machine.stage = Stage::Proving,

@@ -53,6 +53,15 @@ export interface NewDevice extends Device {
 	secret: string;
 }
 
+/** A query under a name. */
+export interface Group {
+	name: string;
+	where: string;
+	created: string;
+	/** The groups that name it. */
+	users: string[];
+}
+
 export interface Token {
 	id: number;
 	name: string;

@@ -87,6 +87,13 @@ export const en = {
 		noneOffline: 'Every device is online.',
 		clear: 'Clear the search'
 	},
+	groups: {
+		title: 'Groups',
+		save: 'Save this search as a group',
+		remove: 'Delete this group',
+		name: 'Name',
+		hint: 'Who is in it is found each time it is asked for. Pushes and queries may name it.'
+	},
 	first: {
 		title: 'First steps',
 		tryTitle: 'Push from a terminal',

@@ -86,6 +86,13 @@ export const zh: Text = {
 		noneOffline: '所有设备都在线。',
 		clear: '清除搜索'
 	},
+	groups: {
+		title: '分组',
+		save: '把这个搜索存为分组',
+		remove: '删除这个分组',
+		name: '名称',
+		hint: '每次用到时才确定有哪些设备。推送和查询都可以使用它。'
+	},
 	first: {
 		title: '第一步',
 		tryTitle: '从终端推送',

@@ -1,8 +1,8 @@
-//! Devices in and out as CSV. An import takes its file whole, within limits, before it begins: a caller that
+//! Devices from CSV. An import takes its file whole, within limits, before it begins: a caller that
 //! reads nothing until it has sent everything would otherwise wait for us as we for it. What becomes of the rows
 //! is told in lines of JSON while it happens.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice};
+use fleet::{DeviceEdit, FleetError, NewDevice};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use model::{AppId, limits};
@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::devices::Wanted;
-use crate::auth::{Operator, Viewer};
+use crate::auth::Operator;
 use crate::csv::{self, Reader, Record};
 use crate::problem::Problem;
 use crate::{Api, input};
@@ -32,62 +31,6 @@ static IMPORTS: Semaphore = Semaphore::const_new(1);
 /// Columns of an export. An import reads the first kind and passes over the second.
 const WRITABLE: [&str; 7] = ["id", "app", "name", "alias", "tags", "open", "secret"];
 const TOLD: [&str; 8] = ["number", "firmware", "blocked", "created", "online", "since", "protocol", "remote"];
-const HEAD: &[u8] = b"id,app,name,alias,tags,open,number,firmware,blocked,created,online,since,protocol,remote\r\n";
-
-pub(crate) async fn export(
-    State(api): State<Api>,
-    _: Viewer,
-    input::Query(wanted): input::Query<Wanted>,
-) -> Result<Response, Problem> {
-    let filter = super::devices::filter(&api, &wanted).await?;
-    // The first page is read before the answer begins, so that trouble is an error and no short file.
-    let first = api.fleet.devices_apart(filter.clone(), None, limits::PAGE_ROWS_MAX).await?;
-    let ready = VecDeque::from([Bytes::from_static(HEAD), rows(&first.items)]);
-    let body =
-        stream::unfold((api, filter, ready, first.next), async |(api, filter, mut ready, next): (Api, DeviceFilter, _, _)| {
-            if let Some(chunk) = ready.pop_front() {
-                return Some((Ok(chunk), (api, filter, ready, next)));
-            }
-            let page = api.fleet.devices_apart(filter.clone(), Some(next?), limits::PAGE_ROWS_MAX).await;
-            Some(match page {
-                Ok(page) => (Ok(rows(&page.items)), (api, filter, ready, page.next)),
-                // The connection breaks off: a file that is not whole must not look whole.
-                Err(error) => (Err(error), (api, filter, ready, None)),
-            })
-        });
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"devices.csv\""),
-    ];
-    Ok((headers, Body::from_stream(body)).into_response())
-}
-
-fn rows(devices: &[DeviceView]) -> Bytes {
-    let mut out = String::new();
-    for DeviceView { device, presence, blocked, .. } in devices {
-        let tags: Vec<String> = device.tags.iter().map(|tag| tag.replace('\\', "\\\\").replace(';', "\\;")).collect();
-        let since = presence.since.map(|at| at.rfc3339()).unwrap_or_default();
-        let fields = [
-            csv::field(device.id.as_str()),
-            device.app.to_string(),
-            csv::field(&device.name),
-            csv::field(&device.alias),
-            csv::field(&tags.join(";")),
-            device.open.to_string(),
-            device.number.to_string(),
-            csv::field(&device.firmware),
-            blocked.to_string(),
-            device.created.rfc3339(),
-            presence.online.to_string(),
-            since,
-            csv::field(&presence.protocol),
-            csv::field(&presence.remote),
-        ];
-        out.push_str(&fields.join(","));
-        out.push_str("\r\n");
-    }
-    out.into()
-}
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
