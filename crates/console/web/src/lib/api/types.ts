@@ -45,6 +45,8 @@ export interface Device extends Presence {
 	open: boolean;
 	/** Not let in. */
 	blocked: boolean;
+	/** While the secret before works beside the newest. */
+	old_secret?: { until: string; used: 'old' | 'new' | null; used_at: string | null };
 	created: string;
 }
 

@@ -195,7 +195,16 @@ export const en = {
 	},
 	secret: {
 		title: 'Give a new secret',
-		warn: 'The present secret stops working for new logins as soon as the new one is made.',
+		warn: 'Devices log in with the new secret from then on.',
+		overlap: 'The present secret',
+		overlaps: [
+			[0, 'ends now, with the connection'],
+			[3600, 'works for an hour more'],
+			[86_400, 'works for a day more'],
+			[604_800, 'works for a week more']
+		] as [number, string][],
+		old: 'Old secret until',
+		used: (which: 'old' | 'new'): string => (which === 'old' ? 'the old one was used last' : 'the new one was used last'),
 		make: 'Make a new secret',
 		done: 'The new secret, shown only now:'
 	},
