@@ -131,7 +131,7 @@ def test_the_same_client_id_takes_the_line_over(server):
     with Client(server, device) as old, Client(server, device) as new:
         old.expect_end()
         new.send(PING).expect(PONG)
-        assert server.api("GET", f"/api/v1/devices/{device['id']}")["online"] is True
+        server.until_online(device["id"])
 
 
 def test_me_is_the_device_itself_and_dev_is_its_full_name(server):

@@ -77,6 +77,9 @@ class Mosquitto:
     def devices(self):
         return ""
 
+    def dropped(self):
+        return ""
+
 
 class Espush:
     more = []
@@ -104,6 +107,14 @@ class Espush:
             app = json.load(answer)
         return f"--app {app['id']} --key {app['key']}"
 
+    def dropped(self):
+        """What it says to have dropped from full queues: at QoS 0 that is its policy for who reads too slowly."""
+        request = urllib.request.Request(f"http://{self.http}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(request) as answer:
+            lines = answer.read().decode().splitlines()
+        count = next((line.split()[-1] for line in lines if line.startswith("espush_messages_dropped_total")), "?")
+        return f" ({count} dropped from full queues)"
+
 
 def measure(kind, programs, options, arguments):
     """One row on a server of its own, which ends with it."""
@@ -124,7 +135,8 @@ def measure(kind, programs, options, arguments):
                 outcome = json.loads(done.stdout)
             if outcome["failed"] or outcome["dropped"] or outcome["received"] < outcome["expected"]:
                 missing = outcome["expected"] - outcome["received"]
-                print(f"  {kind.__name__}: {outcome['failed']} failed, {outcome['dropped']} dropped, {missing} missing: {outcome['trouble']}", file=sys.stderr)
+                lost = f"{outcome['dropped']} lines lost, {missing} messages missing{server.dropped()}"
+                print(f"  {kind.__name__}: {outcome['failed']} failed, {lost}: {outcome['trouble']}", file=sys.stderr)
             return outcome
         finally:
             server.process.send_signal(signal.SIGTERM)

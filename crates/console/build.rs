@@ -1,4 +1,4 @@
-//! Looks for the built console in `web/build` and writes the table of its files. Deliberately absent: npm.
+//! Looks for the built console in `web/build` and writes the table of its files, and that of the page in `docs`. Deliberately absent: npm.
 //! Whoever only works on the server needs no Node; the program then serves a page that says how to build it.
 
 use std::collections::BTreeMap;
@@ -20,8 +20,20 @@ fn main() -> io::Result<()> {
         println!("cargo::rerun-if-changed=web");
         println!("cargo::rerun-if-changed=build.rs");
     }
-    let mut table = String::from("pub(crate) static FILES: &[File] = &[\n");
-    for (url, path) in &files {
+    // The page about the API is no part of the build: it is there as it is written.
+    let docs = room.join("docs");
+    let mut pages = BTreeMap::new();
+    println!("cargo::rerun-if-changed=docs");
+    collect(&docs, &docs, &mut pages)?;
+    let pages = pages.into_iter().map(|(url, path)| (format!("/docs{url}"), path)).collect();
+    let tables = table("FILES", &files)? + &table("DOCS", &pages)?;
+    fs::write(PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("files.rs"), tables)
+}
+
+/// Files as a Rust table.
+fn table(name: &str, files: &BTreeMap<String, PathBuf>) -> io::Result<String> {
+    let mut table = format!("pub(crate) static {name}: &[File] = &[\n");
+    for (url, path) in files {
         // Packed twins are not files of their own.
         if url.ends_with(".gz") || url.ends_with(".br") {
             continue;
@@ -44,7 +56,7 @@ fn main() -> io::Result<()> {
         .expect("a String takes everything");
     }
     table.push_str("];\n");
-    fs::write(PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("files.rs"), table)
+    Ok(table)
 }
 
 /// Every file under `dir` by its URL, in order, so that the same build gives the same table.

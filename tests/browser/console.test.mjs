@@ -361,6 +361,36 @@ test('an MQTT account: made with its rules, given others, taken away', async () 
 	});
 });
 
+test('a schedule: seen with its next run, paused, looked up and removed', async () => {
+	await visit({}, async (page) => {
+		const name = `night ${run}`;
+		await page.goto('/');
+		const push = { audience: { device: 'lamp' }, text: 'off', ask: true };
+		const made = await api(page, 'POST', 'schedules', { name, push, when: { daily: '22:00', time_zone: 'Asia/Shanghai' } });
+		await page.getByRole('link', { name: 'Schedules' }).first().click();
+		const row = page.locator(`[data-schedule="${made.id}"]`);
+		await row.getByText('every day at 22:00 (Asia/Shanghai)').waitFor();
+		assert.equal(await row.locator('[data-next] time').getAttribute('datetime'), made.next);
+		await button(row, `Pause “${name}”`).click();
+		await row.getByText('paused', { exact: true }).waitFor();
+		await button(row, `Log of “${name}”`).click();
+		await row.getByText('It has not run yet.').waitFor();
+		await shot(page, 'schedules-desk');
+		await button(row, `Let “${name}” go on`).click();
+		await row.locator('[data-next] time').waitFor();
+		// A run of its own, waited for on the page.
+		const soon = new Date(Date.now() + 1_500).toISOString();
+		const once = await api(page, 'POST', 'schedules', { name: `once ${run}`, push, when: { at: soon } });
+		await page.reload();
+		const ran = page.locator(`[data-schedule="${once.id}"]`);
+		await button(ran, `Log of “once ${run}”`).click();
+		await ran.getByTestId('runs').getByText(/pushed, number \d+/).waitFor();
+		await button(row, `Remove the schedule “${name}”?`).click();
+		await button(page.getByRole('dialog'), 'Delete').click();
+		await row.waitFor({ state: 'detached' });
+	});
+});
+
 test('one who may only read is told so', async () => {
 	const token = await visit({}, async (page) => {
 		await page.goto('/');
@@ -421,6 +451,7 @@ test('no page is wider than its screen, on a phone and on a desk, in both langua
 				for (const [path, there] of [
 					['/', '[data-device="lamp"]'],
 					['/device/lamp', '[data-testid="log"]'],
+					['/schedules', '[data-testid="schedules"]'],
 					['/settings', '[data-testid="status"]'],
 					['/signin', 'form']
 				]) {

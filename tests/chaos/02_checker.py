@@ -142,6 +142,10 @@ def test_one_publishers_messages_keep_their_order(story):
     story.subscribed().sent("p:1").sent("p:2").received("p:2").received("p:1").breaks("order")
 
 
+def test_what_was_sent_before_a_subscription_may_come_behind_when_it_is_sent_again(story):
+    story.sent("p:1").subscribed().sent("p:2").received("p:2").note("resent", "p", key="p:1", topic="t/1", qos=1).received("p:1").breaks()
+
+
 def test_repetitions_other_topics_and_other_qos_may_overtake(story):
     story.subscribed().sent("p:1").sent("p:2").received("p:1").received("p:2").received("p:1", dup=True)
     story.sent("p:3", topic="t/a").sent("p:4", 2).sent("p:5").received("p:5").received("p:4", qos=2).received("p:3", topic="t/a").breaks()

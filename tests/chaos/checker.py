@@ -167,11 +167,20 @@ def order(told):
             seen.add((session, event.key))
             stream = (session, publish.who, publish.topic, publish.qos)
             before = newest.get(stream)
-            # A publish that a full or failing disk refused comes again behind one that found room.
-            if before is not None and before.place > publish.place and told.healthy(told.life(publish.place)):
+            # A publish that a full or failing disk refused comes again behind one that found room; so does one that
+            # was sent before its receiver had subscribed, and again because nobody had acknowledged it.
+            held = told.healthy(told.life(publish.place)) and wanted_already(told, who, publish)
+            if before is not None and before.place > publish.place and held:
                 yield f"order: {who} got {event.key} only after {before.key}"
             else:
                 newest[stream] = publish
+
+
+def wanted_already(told, who, publish):
+    """Whether a client had been granted what brings it a message before that was sent."""
+    return any(
+        event.who == who and event.place < publish.place and matches(event.filter, publish.topic) for event in told.by["granted"]
+    )
 
 
 def again(told):

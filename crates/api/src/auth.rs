@@ -64,6 +64,11 @@ pub(crate) fn caller(headers: &HeaderMap, method: &Method, api: &Api, role: Role
                 .hint("send Authorization: Bearer TOKEN; `espush token add` makes one"));
         }
     };
+    holder(api, token, role)
+}
+
+/// Who has this token, if that is one with `role` at least.
+pub(crate) fn holder(api: &Api, token: &str, role: Role) -> Result<Caller, Problem> {
     let caller = api.fleet.check_token(token).ok_or_else(|| {
         Problem::new(
             StatusCode::UNAUTHORIZED,

@@ -13,11 +13,11 @@ use model::message::SharedMessage;
 use model::topic::Space;
 use model::{DeviceId, DeviceNumber, Millis, UnixMs, limits};
 use parking_lot::Mutex;
-use serde::Serialize;
 use telemetry::{Direction, Logged};
 use tokio::sync::watch;
 
 use crate::shown;
+use crate::told::{self, Told};
 
 /// One live event, made once for all watchers.
 pub(crate) struct Frame {
@@ -191,26 +191,24 @@ impl Feed {
         ring.last_watched = Some(now);
     }
 
-    fn put(&self, kind: &'static str, device: Option<&str>, data: &impl Serialize) {
+    fn put<T: Told>(&self, device: Option<&str>, data: &T) {
         // Our own types: they always become JSON.
         let Ok(json) = serde_json::to_string(data) else { return };
         let mut ring = self.ring.lock();
         let id = ring.last_id + 1;
-        ring.put(Frame { id, kind, device: device.map(Arc::from), json });
+        ring.put(Frame { id, kind: T::KIND, device: device.map(Arc::from), json });
         drop(ring);
         self.news.send_replace(());
     }
 
     fn message(&self, device: Option<&str>, message: &SharedMessage, direction: Direction, at: UnixMs) {
         let logged = Logged::of(message, direction, at);
-        self.put("message", device, &shown::Message::of(device, &logged));
+        self.put(device, &shown::Message::of(device, &logged));
     }
 
-    fn of_number(&self, kind: &'static str, device: DeviceNumber, make: impl FnOnce(&str) -> serde_json::Value) {
-        let id = self.fleet.id_of(device).or_else(|| self.leaving.lock().get(&device).cloned());
-        if let Some(id) = id {
-            self.put(kind, Some(id.as_str()), &make(id.as_str()));
-        }
+    /// A device's name, also of one that is just being removed.
+    fn id_of(&self, device: DeviceNumber) -> Option<DeviceId> {
+        self.fleet.id_of(device).or_else(|| self.leaving.lock().get(&device).cloned())
     }
 }
 
@@ -234,63 +232,37 @@ impl Feed {
                 let source = message.source.and_then(|number| self.fleet.id_of(number));
                 self.message(source.as_ref().map(|id| id.as_str()), message, Direction::Up, message.at);
             }
-            Event::PresenceChanged { device, presence } => self.of_number("presence", *device, |id| {
-                #[derive(Serialize)]
-                struct Data<'a> {
-                    device: &'a str,
-                    #[serde(flatten)]
-                    line: shown::Line,
-                }
-                serde_json::json!(Data { device: id, line: presence.clone().into() })
-            }),
+            Event::PresenceChanged { device, presence } => {
+                let Some(id) = self.id_of(*device) else { return };
+                let device = id.as_str();
+                self.put(Some(device), &told::Presence { device, line: presence.clone().into() });
+            }
             Event::DeviceChanged { device, change } => {
-                let change = match change {
-                    Change::Registered => "registered",
-                    Change::Edited => "edited",
-                    Change::Removed => "removed",
-                };
-                self.of_number("device", *device, |id| serde_json::json!({ "device": id, "change": change }));
+                let Some(id) = self.id_of(*device) else { return };
+                let device = id.as_str();
+                self.put(Some(device), &told::Changed { device, change: (*change).into() });
             }
             Event::PointsStored { points } => {
-                let Some(first) = points.first() else { return };
-                self.of_number("points", first.device, |id| {
-                    let items: Vec<shown::Reading> = points.iter().map(shown::Reading::from).collect();
-                    serde_json::json!({ "device": id, "items": items })
-                });
+                let Some(id) = points.first().and_then(|first| self.id_of(first.device)) else { return };
+                let items = points.iter().map(shown::Reading::from).collect();
+                self.put(Some(id.as_str()), &told::Points { device: id.as_str(), items });
             }
             Event::DeliveryChanged { delivery } => {
-                #[derive(Serialize)]
-                struct Data {
-                    push: model::PushId,
-                    #[serde(flatten)]
-                    delivery: shown::Delivery,
-                }
-                let data = Data { push: delivery.push, delivery: (&**delivery).into() };
-                self.put("delivery", Some(delivery.device.as_str()), &data);
+                let moved = told::Moved { push: delivery.push, delivery: (&**delivery).into() };
+                self.put(Some(delivery.device.as_str()), &moved);
             }
             Event::Knocked { protocol, remote, claim, refusal, at } => {
                 let (remote, claim, reason) = (remote.to_string(), claim.clone(), refusal.to_string());
-                self.put("knock", None, &shown::KnockShown { protocol, remote, claim, reason, at: *at });
+                self.put(None, &shown::KnockShown { protocol, remote, claim, reason, at: *at });
             }
             Event::Faulted { protocol, remote, device, close, at } => {
-                #[derive(Serialize)]
-                struct Data<'a> {
-                    protocol: &'a str,
-                    remote: String,
-                    #[serde(skip_serializing_if = "Option::is_none")]
-                    device: Option<&'a str>,
-                    fault: &'a str,
-                    why: &'a str,
-                    at: UnixMs,
-                }
                 let id = device.and_then(|number| self.fleet.id_of(number));
                 let device = id.as_ref().map(|id| id.as_str());
                 let (remote, fault) = (remote.to_string(), close.fault.as_str());
-                self.put("fault", device, &Data { protocol, remote, device, fault, why: &close.why, at: *at });
+                self.put(device, &told::Fault { protocol, remote, device, fault, why: &close.why, at: *at });
             }
             Event::AlarmChanged { alarm, raised, why, at } => {
-                let data = serde_json::json!({ "alarm": alarm.as_str(), "raised": raised, "why": why, "at": at });
-                self.put("alarm", None, &data);
+                self.put(None, &told::AlarmTold { alarm: alarm.as_str(), raised: *raised, why, at: *at });
             }
             // Presence and deliveries tell of these in the owner's words.
             Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. } => {}

@@ -1,17 +1,20 @@
-//! The HTTP API: REST under `/api/v1`, live events, the bare push address `/d/{device}`, `/healthz` and
+//! The HTTP API: REST under `/api/v1` with its description, live events, the bare push address `/d/{device}`, `/healthz` and
 //! `/metrics`. One file of [`routes`] a noun. It translates and checks who may; everything else is done
 //! by the rooms behind it. Deliberately absent: sockets, TLS, the console, and any rule about devices.
 
 mod audience;
 mod audit;
 mod auth;
+mod codes;
 mod csv;
 mod feed;
 mod input;
 pub mod metrics;
+mod openapi;
 mod problem;
 mod routes;
 mod shown;
+mod told;
 
 use std::sync::Arc;
 
@@ -20,10 +23,14 @@ use contract::store::Audit;
 use fleet::Fleet;
 use model::UnixMs;
 use push::Push;
+use schedule::Schedules;
+use schemars::JsonSchema;
 use telemetry::Telemetry;
 
+use crate::openapi::shape;
+
 pub use feed::Feed;
-pub use routes::router;
+pub use routes::{Sender, router, sender};
 
 /// Writes some lines of `/metrics`.
 pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
@@ -32,7 +39,7 @@ pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
 pub type BridgesSource = Box<dyn Fn() -> Vec<BridgeStatus> + Send + Sync>;
 
 /// A bridge to another broker, as `/api/v1/status` shows it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, JsonSchema)]
 pub struct BridgeStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -41,10 +48,12 @@ pub struct BridgeStatus {
     /// Whether messages go across.
     pub connected: bool,
     /// Since when it is connected, or is not.
+    #[schemars(with = "shape::Time")]
     pub since: UnixMs,
     /// What is wrong, as a sentence.
     pub why: Option<String>,
     /// When the remote is called next.
+    #[schemars(with = "Option<shape::Time>")]
     pub next: Option<UnixMs>,
 }
 
@@ -52,7 +61,7 @@ pub struct BridgeStatus {
 pub type StoreSource = Box<dyn Fn() -> StoreStatus + Send + Sync>;
 
 /// The store, as `/api/v1/status` shows it.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, JsonSchema)]
 pub struct StoreStatus {
     /// Bytes that hold something, the log included.
     pub used_bytes: u64,
@@ -78,6 +87,8 @@ pub struct App {
     pub fleet: Arc<Fleet>,
     /// Pushes.
     pub push: Arc<Push>,
+    /// Pushes that recur.
+    pub schedules: Arc<Schedules>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
     /// Who changed what.

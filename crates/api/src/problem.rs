@@ -10,6 +10,7 @@ use contract::Refusal;
 use contract::store::StoreError;
 use fleet::{FleetError, Kind};
 use push::SubmitError;
+use schedule::ScheduleError;
 use serde::Serialize;
 use telemetry::IngestError;
 
@@ -45,21 +46,23 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body {
-            r#type: &'static str,
-            title: &'static str,
-            status: u16,
-            detail: String,
-            code: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            hint: Option<Cow<'static, str>>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            position: Option<usize>,
-        }
-        let body = Body {
+/// A problem as JSON.
+#[derive(Serialize)]
+pub(crate) struct Body {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<Cow<'static, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<usize>,
+}
+
+impl Problem {
+    pub fn body(self) -> Body {
+        Body {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -67,11 +70,17 @@ impl IntoResponse for Problem {
             code: self.code,
             hint: self.hint,
             position: self.position,
-        };
-        let mut response = (self.status, Json(body)).into_response();
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code) = (self.status, Code(self.code));
+        let mut response = (status, Json(self.body())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response.extensions_mut().insert(Code(self.code));
-        if self.status == StatusCode::UNAUTHORIZED {
+        response.extensions_mut().insert(code);
+        if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -117,12 +126,29 @@ impl From<SubmitError> for Problem {
             SubmitError::BadVerb => (StatusCode::BAD_REQUEST, "bad_command"),
             SubmitError::BadTtl => (StatusCode::BAD_REQUEST, "bad_ttl"),
             SubmitError::BadKey => (StatusCode::BAD_REQUEST, "bad_idempotency_key"),
+            SubmitError::BadCollapse => (StatusCode::BAD_REQUEST, "bad_collapse"),
+            SubmitError::BadPace => (StatusCode::BAD_REQUEST, "bad_per_second"),
             SubmitError::DeviceFull => (StatusCode::CONFLICT, "device_queue_full"),
             SubmitError::Nobody => {
                 return Problem::new(StatusCode::NOT_FOUND, "audience_empty", error.to_string())
                     .hint("POST /api/v1/push/preview tells who is in an audience");
             }
             SubmitError::Full => (StatusCode::SERVICE_UNAVAILABLE, "queues_full"),
+        };
+        Problem::new(status, code, error.to_string())
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Problem {
+        let when = r#"one of {"at": TIME}, {"every_s": 600}, {"daily": "07:30"}, {"weekly": {"days": ["mon"], "time": "07:30"}}, {"cron": "*/5 * * * *"}, the last three with "time_zone": "Europe/Berlin""#;
+        let (status, code) = match error {
+            ScheduleError::Store(error) => return error.into(),
+            ScheduleError::BadWhen(_) => return Problem::bad("bad_when", error.to_string()).hint(when),
+            ScheduleError::Missing(_) => (StatusCode::NOT_FOUND, "no_such_schedule"),
+            ScheduleError::BadName => (StatusCode::BAD_REQUEST, "bad_name"),
+            ScheduleError::BadGrace => (StatusCode::BAD_REQUEST, "bad_grace"),
+            ScheduleError::Full => (StatusCode::CONFLICT, "schedules_full"),
         };
         Problem::new(status, code, error.to_string())
     }

@@ -3,15 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use contract::store::{Latest, StoredPush};
+use contract::store::{DeliveryLife, Latest, StoredPush};
 use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, OldSecretView, TokenView};
 use model::app::ProtocolSettings;
-use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value};
+use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, Priority, PushId, Role, UnixMs, Value};
+use schemars::JsonSchema;
 use serde::Serialize;
 use telemetry::Logged;
 
+use crate::openapi::shape;
+
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub(crate) struct List<T> {
     pub items: Vec<T>,
     pub next: Option<String>,
@@ -25,7 +29,7 @@ impl<T> List<T> {
 }
 
 /// Bytes for people.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Bytes {
     Text(String),
@@ -60,8 +64,10 @@ pub(crate) fn value(value: &Value) -> serde_json::Value {
     }
 }
 
-#[derive(Serialize)]
+/// A device type.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct App {
+    #[schemars(with = "u32")]
     id: AppId,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -69,6 +75,7 @@ pub(crate) struct App {
     open: bool,
     single: bool,
     settings: ProtocolSettings,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
     devices: usize,
 }
@@ -83,9 +90,11 @@ impl App {
     }
 }
 
-#[derive(Serialize)]
+/// A device's line.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Line {
     online: bool,
+    #[schemars(with = "Option<shape::Time>")]
     since: Option<UnixMs>,
     why: String,
     protocol: String,
@@ -99,10 +108,14 @@ impl From<Presence> for Line {
     }
 }
 
-#[derive(Serialize)]
+/// A device.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Device {
+    #[schemars(with = "shape::DeviceId")]
     id: DeviceId,
+    #[schemars(with = "u32")]
     number: DeviceNumber,
+    #[schemars(with = "u32")]
     app: AppId,
     name: String,
     alias: String,
@@ -113,6 +126,7 @@ pub(crate) struct Device {
     /// While it works beside the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_secret: Option<OldSecret>,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
     #[serde(flatten)]
     line: Line,
@@ -121,11 +135,14 @@ pub(crate) struct Device {
     secret: Option<String>,
 }
 
-#[derive(Serialize)]
+/// The secret before the newest, while it works too.
+#[derive(Serialize, JsonSchema)]
 struct OldSecret {
+    #[schemars(with = "shape::Time")]
     until: UnixMs,
     /// Which of the two was shown last, `old` or `new`, and when.
     used: Option<&'static str>,
+    #[schemars(with = "Option<shape::Time>")]
     used_at: Option<UnixMs>,
 }
 
@@ -163,12 +180,16 @@ impl From<DeviceView> for Device {
     }
 }
 
-#[derive(Serialize)]
+/// A token, without its text.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Token {
     id: u64,
     name: String,
+    #[schemars(with = "shape::Role")]
     role: Role,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
+    #[schemars(with = "Option<shape::Time>")]
     expires: Option<UnixMs>,
     /// Shown once, to the one who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,7 +209,8 @@ impl From<TokenView> for Token {
     }
 }
 
-#[derive(Serialize)]
+/// A broker account.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Account {
     id: u64,
     name: String,
@@ -198,6 +220,7 @@ pub(crate) struct Account {
     /// By which method the password is kept.
     password_kind: &'static str,
     rules: Vec<String>,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
 }
 
@@ -216,10 +239,14 @@ impl From<AccountView> for Account {
     }
 }
 
-#[derive(Serialize)]
+/// One value of one stream.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Point")]
 pub(crate) struct Reading {
     stream: String,
+    #[schemars(with = "shape::Time")]
     at: UnixMs,
+    #[schemars(with = "shape::Value")]
     value: serde_json::Value,
 }
 
@@ -235,9 +262,11 @@ impl From<Latest> for Reading {
     }
 }
 
-#[derive(Serialize)]
+/// A message of a device.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Message<'a> {
     device: Option<&'a str>,
+    #[schemars(with = "shape::Time")]
     at: UnixMs,
     direction: &'static str,
     topic: &'a str,
@@ -267,20 +296,63 @@ impl<'a> Message<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// The fate of a push at one device.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Delivery {
+    #[schemars(with = "shape::DeviceId")]
     device: DeviceId,
+    #[schemars(with = "shape::State")]
     state: DeliveryState,
+    #[schemars(with = "shape::Time")]
     at: UnixMs,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Bytes>,
+    /// Every state with its time, the present one last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
+}
+
+/// A state that a delivery has come to.
+#[derive(Serialize, JsonSchema)]
+struct Step {
+    #[schemars(with = "shape::State")]
+    state: DeliveryState,
+    #[schemars(with = "shape::Time")]
+    at: UnixMs,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+}
+
+/// A delivery among those of a device.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeviceDelivery")]
+pub(crate) struct OfDevice {
+    #[schemars(with = "u64")]
+    push: PushId,
+    #[serde(flatten)]
+    delivery: Delivery,
+}
+
+impl From<&DeliveryLife> for OfDevice {
+    fn from(life: &DeliveryLife) -> OfDevice {
+        OfDevice { push: life.delivery.push, delivery: life.into() }
+    }
+}
+
+impl From<&DeliveryLife> for Delivery {
+    fn from(DeliveryLife { delivery, before }: &DeliveryLife) -> Delivery {
+        let now = model::DeliveryStep::from(delivery);
+        let step = |step: &model::DeliveryStep| Step { state: step.state, at: step.at, detail: step.detail.clone() };
+        Delivery { steps: before.iter().chain([&now]).map(step).collect(), ..delivery.into() }
+    }
 }
 
 impl From<&model::Delivery> for Delivery {
     fn from(delivery: &model::Delivery) -> Delivery {
         Delivery {
+            steps: Vec::new(),
             device: delivery.device.clone(),
             state: delivery.state,
             at: delivery.at,
@@ -290,28 +362,49 @@ impl From<&model::Delivery> for Delivery {
     }
 }
 
-#[derive(Serialize)]
+/// A push, and how far it has come.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Push {
+    #[schemars(with = "u64")]
     id: PushId,
     /// `message`, `ask`, or the verb of a command.
     order: String,
+    #[schemars(with = "shape::Audience")]
     audience: serde_json::Value,
     #[serde(flatten)]
     payload: Bytes,
     sender: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    collapse: Option<std::sync::Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_second: Option<u32>,
+    /// When it begins or began, if that was not at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Time>")]
+    at: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Priority>")]
+    priority: Option<Priority>,
+    /// The push whose content this is once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u64>")]
+    resend_of: Option<PushId>,
     /// In the audience, as far as they are still registered.
     devices: u64,
     /// Of them, those whose delivery is still to be made.
     remaining: u64,
     counts: BTreeMap<&'static str, u64>,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
+    #[schemars(with = "Option<shape::Time>")]
     expires: Option<UnixMs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<Vec<Delivery>>,
 }
 
 impl Push {
-    pub fn of(push: StoredPush, standing: (Vec<(DeliveryState, u64)>, u64), deliveries: Option<&[model::Delivery]>) -> Push {
+    pub fn of(push: StoredPush, standing: (Vec<(DeliveryState, u64)>, u64), deliveries: Option<&[DeliveryLife]>) -> Push {
         let (counts, remaining) = standing;
         Push {
             id: push.id,
@@ -323,6 +416,11 @@ impl Push {
             audience: serde_json::from_str(&push.audience).unwrap_or_default(),
             payload: Bytes::of(&push.payload),
             sender: push.sender,
+            collapse: push.terms.collapse,
+            per_second: push.terms.per_second,
+            at: push.terms.starts,
+            priority: Some(push.terms.priority).filter(|priority| *priority != Priority::default()),
+            resend_of: push.terms.resend_of,
             devices: counts.iter().map(|(_, count)| count).sum::<u64>() + remaining,
             remaining,
             counts: counts.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
@@ -333,12 +431,15 @@ impl Push {
     }
 }
 
-#[derive(Serialize)]
+/// A login that was refused.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Knock")]
 pub(crate) struct KnockShown {
     pub protocol: &'static str,
     pub remote: String,
     pub claim: String,
     pub reason: String,
+    #[schemars(with = "shape::Time")]
     pub at: UnixMs,
 }
 

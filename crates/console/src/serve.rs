@@ -5,19 +5,32 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-use crate::files::{ABSENT, FILES, File};
+use crate::files::{ABSENT, DOCS, FILES, File};
 
 /// The paths of other rooms: what is not there must not look like a page.
-const NOT_PAGES: [&str; 3] = ["/api/", "/d/", "/_app/"];
+const NOT_PAGES: [&str; 4] = ["/api/", "/d/", "/docs/", "/_app/"];
 
 /// Every answer says this. The page's own policy for scripts and styles stands in its `<meta>` tag, where
 /// the hash of its inline script is known; what a `<meta>` cannot say stands here. Both hold.
 const POLICY: &str = "frame-ancestors 'none'; object-src 'none'; base-uri 'self'";
 
+/// The page about the API has no inline script and no inline style, and calls only us.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
+
 pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let mut response = answer(FILES, &method, uri.path(), &headers);
+    guarded(answer(FILES, &method, uri.path(), &headers), POLICY)
+}
+
+/// The page about the API. It is there without a build of the console too.
+pub(crate) async fn docs(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = if uri.path() == "/docs" { "/docs/index.html" } else { uri.path() };
+    guarded(answer(DOCS, &method, path, &headers), DOCS_POLICY)
+}
+
+fn guarded(mut response: Response, policy: &'static str) -> Response {
     let set = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -191,6 +204,22 @@ mod tests {
             assert_eq!(response.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
             assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
             assert_eq!(response.headers()[header::REFERRER_POLICY], "no-referrer");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_about_the_api_is_always_there() {
+        for (path, kind) in
+            [("/docs", "text/html"), ("/docs/page.js", "text/javascript"), ("/docs/page.css", "text/css"), ("/docs/no", "")]
+        {
+            let request = Request::get(path).header(HTML.0, HTML.1).body(Body::empty()).unwrap();
+            let response = crate::router().oneshot(request).await.unwrap();
+            assert_eq!(response.headers()[header::CONTENT_SECURITY_POLICY], DOCS_POLICY, "{path}");
+            if kind.is_empty() {
+                assert_eq!(response.status(), StatusCode::NOT_FOUND);
+            } else {
+                assert!(response.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with(kind), "{path}");
+            }
         }
     }
 

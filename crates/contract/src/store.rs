@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Account, App, AppId, Delivery, DeliveryState, Device, DeviceNumber, Order, Point, Presence, PushId, Role, UnixMs, Value,
+    Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Order, Point, Presence, PushId, Role,
+    Terms, UnixMs, Value,
 };
 
 /// A store's answer, later.
@@ -243,6 +244,8 @@ pub struct StoredPush {
     pub expires: Option<UnixMs>,
     /// The sender's key against doing it twice.
     pub idempotency_key: Option<String>,
+    /// The rest of its terms.
+    pub terms: Terms,
 }
 
 /// A page of a list and where the next begins.
@@ -276,6 +279,24 @@ pub struct FreshDelivery {
     pub detail: String,
 }
 
+/// A delivery with the states that it was in before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryLife {
+    /// As it stands.
+    pub delivery: Delivery,
+    /// What was before, oldest first.
+    pub before: Vec<DeliveryStep>,
+}
+
+/// A new state of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryChange {
+    /// As it stands now.
+    pub delivery: Delivery,
+    /// The states that it passed through since it was written last.
+    pub passed: Vec<DeliveryStep>,
+}
+
 /// Pushes and their deliveries.
 pub trait Pushes: Send + Sync {
     /// The highest number ever given.
@@ -285,20 +306,32 @@ pub trait Pushes: Send + Sync {
     /// Writes a push to many with the devices that it is for, in batches as [`make_part`](Pushes::make_part)
     /// takes them. It is kept from then on.
     fn create_push_to(&self, push: StoredPush, parts: Vec<(u32, Vec<DeviceNumber>)>) -> Later<()>;
-    /// Makes the deliveries of one batch, and forgets the batch. Answers with those that were made: a
+    /// Makes the deliveries of one batch, of which `rest` stays to be made. Answers with those that were made: a
     /// device that was removed meanwhile has none.
-    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>>;
+    fn make_part(
+        &self,
+        push: PushId,
+        part: u32,
+        at: UnixMs,
+        batch: Vec<FreshDelivery>,
+        rest: Vec<DeviceNumber>,
+    ) -> Later<Vec<Delivery>>;
     /// Remembers that what is left to be made is to be made as cancelled.
     fn cancel_unmade(&self, push: PushId) -> Later<()>;
     /// The pushes with batches left.
     fn unmade_pushes(&self) -> Later<Vec<UnmadePush>>;
     /// How many deliveries of a push are in which state, and how many of its devices have none yet.
     fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)>;
-    /// Writes the new state of deliveries.
-    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()>;
+    /// Which of `devices` have a delivery of a later push with this collapse key that was not refused, and of
+    /// which push: the last one.
+    fn collapsed_by(&self, key: Arc<str>, push: PushId, devices: Vec<DeviceNumber>) -> Later<Vec<(DeviceNumber, PushId)>>;
+    /// Writes the new state of deliveries. The states before are remembered.
+    fn update_deliveries(&self, batch: Vec<DeliveryChange>) -> Later<()>;
     /// Every delivery that something is still to happen to, with its push, in order of their numbers:
     /// queued, sent, or delivered since `delivered_since` with an answer still wanted.
     fn open_deliveries(&self, delivered_since: UnixMs) -> Later<Vec<(Arc<StoredPush>, Delivery)>>;
+    /// The devices whose delivery of a push is in one of `states`, in order.
+    fn devices_in(&self, push: PushId, states: Vec<DeliveryState>) -> Later<Vec<DeviceNumber>>;
     /// One push.
     fn push(&self, id: PushId) -> Later<Option<StoredPush>>;
     /// The push of an idempotency key.
@@ -306,7 +339,65 @@ pub trait Pushes: Send + Sync {
     /// Pushes, newest first; `before` is the cursor.
     fn pushes(&self, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
     /// Deliveries of a push, by device number; `after` is the cursor.
-    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>>;
+    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<DeliveryLife>>;
+    /// Deliveries of a device, newest push first; `before` is the cursor.
+    fn deliveries_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<DeliveryLife>>;
+    /// Pushes that have a delivery for a device, newest first; `before` is the cursor.
+    fn pushes_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
+}
+
+/// A push that recurs, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSchedule {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// What is pushed, in JSON as the sender wrote it.
+    pub push: String,
+    /// When, in JSON as the sender wrote it.
+    pub when: String,
+    /// Who made it, for people.
+    pub sender: String,
+    /// It does not run for now.
+    pub paused: bool,
+    /// How late a run may be.
+    pub grace_s: u64,
+    /// When it was made.
+    pub created: UnixMs,
+    /// Up to which moment everything is dealt with.
+    pub done: UnixMs,
+}
+
+/// What became of a moment of a schedule, or of several that were missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRun {
+    /// The moment, or the first of those that were missed.
+    pub at: UnixMs,
+    /// When it was dealt with.
+    pub ran: UnixMs,
+    /// The push that it made.
+    pub push: Option<PushId>,
+    /// How many moments were missed; 0 for a run.
+    pub missed: u64,
+    /// Why there is no push, as a sentence for people.
+    pub detail: String,
+}
+
+/// Schedules and their runs.
+pub trait Schedules: Send + Sync {
+    /// All schedules, and the highest number ever given.
+    fn schedules(&self) -> Later<(Vec<StoredSchedule>, u64)>;
+    /// Writes a schedule, new or changed in its name, whether it is paused, and up to when it is done.
+    fn put_schedule(&self, schedule: StoredSchedule) -> Later<()>;
+    /// Removes a schedule with its runs.
+    fn delete_schedule(&self, id: u64) -> Later<()>;
+    /// Remembers runs, and up to which moment the schedule is done.
+    fn put_runs(&self, schedule: u64, done: UnixMs, runs: Vec<ScheduleRun>) -> Later<()>;
+    /// What became of a moment.
+    fn run_of(&self, schedule: u64, at: UnixMs) -> Later<Option<ScheduleRun>>;
+    /// The runs of a schedule, newest first; `before` is the cursor.
+    fn runs(&self, schedule: u64, before: Option<UnixMs>, limit: usize) -> Later<Page<ScheduleRun>>;
 }
 
 /// A question for points.

@@ -11,6 +11,7 @@ use contract::{Bus, Clock, Consumer, Event, Gate, Line, Protocol, Vault};
 use fleet::Fleet;
 use net::{Listener, Running, Shards, Surroundings, SystemClock, TlsServer, Transport};
 use push::Push;
+use schedule::Schedules;
 use store::{Budget, Standing, Store};
 use telemetry::Telemetry;
 use tokio::sync::{oneshot, watch};
@@ -32,6 +33,7 @@ pub struct House {
     pub fleet: Arc<Fleet>,
     store: Arc<Store>,
     push: Arc<Push>,
+    schedules: Arc<Schedules>,
     telemetry: Arc<Telemetry>,
     feed: Arc<api::Feed>,
     running: Running,
@@ -61,8 +63,10 @@ impl House {
         let http = bind_http(config, &mut tls)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = Shards::new(if config.shards == 0 { cores } else { config.shards }.min(usize::from(u16::MAX)) as u16);
+        // The rooms, the store and the kernel's side of the network need the other half. A shard that has to
+        // share its core costs more than it carries: a message that crosses shards wakes a thread more.
+        let half = std::thread::available_parallelism().map_or(1, |cores| usize::from(cores) / 2);
+        let shards = Shards::new(if config.shards == 0 { half } else { config.shards }.min(usize::from(u16::MAX)) as u16);
         let line: Arc<dyn Line> = shards.clone();
         let watchers = Arc::new(AtomicUsize::new(0));
         let events = Events::new(watchers.clone(), line.clone());
@@ -80,6 +84,7 @@ impl House {
             server.set_keys(Box::new(move |device| runtime.block_on(fleet.secret_of(device)).map(String::into_bytes)));
         }
         let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
+        let schedules = Schedules::open(store.clone(), clock.clone()).await.context("cannot load the schedules")?;
         let telemetry = Telemetry::open(store.clone(), line, bus.clone());
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
 
@@ -104,16 +109,18 @@ impl House {
         });
         let bridges = Bridges::start(&config.bridges, &shards, &clock)?;
         let kept = store.kept().await.context("cannot load the sessions")?;
-        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits };
+        let runtime = tokio::runtime::Handle::current();
+        let around = Surroundings { gate, bus, vault: store.clone(), clock: clock.clone(), limits: config.limits, runtime };
         let running = shards.start(&listeners, &around, kept)?;
 
         let of_store = store.clone();
         let of_bridges = bridges.clone();
         let metrics: Vec<api::MetricsSource> =
             vec![metrics::source(shards.clone(), events.clone(), store.clone()), Box::new(move |out| of_bridges.metrics(out))];
-        let app = api::App {
+        let app = Arc::new(api::App {
             fleet: fleet.clone(),
             push: push.clone(),
+            schedules: schedules.clone(),
             telemetry: telemetry.clone(),
             audit: store.clone(),
             feed: feed.clone(),
@@ -123,7 +130,8 @@ impl House {
             metrics,
             bridges: Box::new(move || bridges.status()),
             store: Box::new(move || status_of(&of_store)),
-        };
+        });
+        schedules.start(api::sender(&app));
         let mut router = api::router(app).fallback_service(console::router());
         if let Some(mqtt) = protocols.iter().find(|p| p.name == "mqtt").copied() {
             let upgrade = move |request| websocket::upgrade(shards.clone(), mqtt, request);
@@ -141,6 +149,7 @@ impl House {
             fleet,
             store,
             push,
+            schedules,
             telemetry,
             feed,
             running,
@@ -173,6 +182,7 @@ impl House {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.feed.close();
         let _ = self.http_stop.send(true);
+        self.schedules.close().await;
         if let Some(sys) = self.sys {
             sys.abort();
         }

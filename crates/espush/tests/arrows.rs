@@ -23,13 +23,31 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("million", &["model", "contract", "protocols", "hub", "fleet"]),
     ("push", &["model", "contract"]),
     ("telemetry", &["model", "contract"]),
-    ("api", &["model", "contract", "fleet", "push", "telemetry"]),
+    ("schedule", &["model", "contract"]),
+    ("api", &["model", "contract", "fleet", "push", "schedule", "telemetry"]),
     ("console", &[]),
+    // For other people's programs: it knows the API from outside.
+    ("espush-client", &[]),
     ("sim", &["model", "contract", "protocols"]),
     ("load", &["model", "protocols"]),
     (
         "espush",
-        &["model", "contract", "protocols", "hub", "net", "store", "fleet", "push", "telemetry", "api", "console", "sim", "load"],
+        &[
+            "model",
+            "contract",
+            "protocols",
+            "hub",
+            "net",
+            "store",
+            "fleet",
+            "push",
+            "schedule",
+            "telemetry",
+            "api",
+            "console",
+            "sim",
+            "load",
+        ],
     ),
 ];
 

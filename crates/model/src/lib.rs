@@ -22,7 +22,7 @@ pub use device::{Device, DeviceId, DeviceNumber, Presence};
 pub use message::{Message, Qos, Receipt};
 pub use party::{Party, PartyKey, Role};
 pub use point::{Point, Value};
-pub use push::{Delivery, DeliveryState, Order, PushId};
+pub use push::{Delivery, DeliveryState, DeliveryStep, Order, Priority, PushId, Terms};
 pub use query::{Query, QueryError};
 pub use remote::Remote;
 pub use short::ShortStr;

@@ -160,7 +160,7 @@ pub const PENDING_PER_DEVICE_MAX: usize = 100;
 /// to many counts once.
 pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Deliveries that may be open, in memory as well as on disk, those still to be made included: one push to
-/// each of a million devices. About 600 bytes each (measured: `cargo run --release -p push --example crowd`).
+/// each of a million devices. About 640 bytes each (measured: `cargo run --release -p push --example crowd`).
 pub const PENDING_DELIVERIES_MAX: usize = 1_000_000;
 /// Devices of one batch of a push to many: one transaction of some milliseconds, so that nobody waits long
 /// for a disk that is busy with others' pushes.
@@ -168,11 +168,42 @@ pub const PUSH_PART_DEVICES_MAX: usize = 1_000;
 /// Pushes to many whose deliveries may be in the making at once; a further one is refused. Each holds its
 /// payload and four bytes a device.
 pub const PUSHES_UNMADE_MAX: usize = 64;
+/// Pushes that start later or go slowly, at once; a further one is refused. They are looked through at every turn
+/// of the room, and their payloads and devices count among what waits.
+pub const PUSHES_UNHURRIED_MAX: usize = 1_000;
+/// The most devices a second of a slow push: as fast as batches are made anyway.
+pub const PUSH_PER_SECOND_MAX: u32 = 100_000;
+/// How many times a second a slow push takes some of its devices: often enough to be even, seldom enough that each
+/// time may be a transaction of its own.
+pub const PUSH_STEPS_PER_SECOND: u32 = 10;
+/// How far ahead a push may start, in seconds: a year.
+pub const PUSH_AHEAD_S_MAX: u64 = 366 * 24 * 3600;
+/// Schedules; a further one is refused. Each is in memory, and looked at whenever one of them is due.
+pub const SCHEDULES_MAX: usize = 1_000;
+/// Bytes of all schedules' pushes, which are in memory.
+pub const SCHEDULES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The shortest step of a schedule in seconds: each run is a push that is kept for the record.
+pub const SCHEDULE_EVERY_S_MIN: u64 = 10;
+/// The longest step of a schedule in seconds: a year.
+pub const SCHEDULE_EVERY_S_MAX: u64 = 366 * 24 * 3600;
+/// How late a run may be unless the schedule says otherwise, in seconds: a reboot and an update fit.
+pub const SCHEDULE_GRACE_S_DEFAULT: u64 = 3600;
+/// The latest that a run may be said to be allowed, in seconds: a week.
+pub const SCHEDULE_GRACE_S_MAX: u64 = 7 * 24 * 3600;
+/// Missed runs that are counted; beyond that there are "at least" so many. Two months of every minute.
+pub const SCHEDULE_MISSED_COUNTED_MAX: u64 = 100_000;
+/// Runs of a schedule that are remembered; then the oldest go.
+pub const SCHEDULE_RUNS_KEPT: usize = 1_000;
 /// How long after its delivery an answer to a push is still taken, in seconds: a battery device that
 /// wakes once a day answers on its next turn.
 pub const ANSWER_S_MAX: u64 = 25 * 3600;
 /// Longest sentence kept with a delivery in bytes: a paragraph on a phone.
 pub const DETAIL_BYTES_MAX: usize = 1024;
+/// Longest collapse key in bytes: a topic's name or a setting's. It is in memory once for each push that waits.
+pub const COLLAPSE_BYTES_MAX: usize = 64;
+/// Bytes of the steps that are remembered of a delivery, about: some dozens, since most say nothing but their state.
+/// Then the older half goes; only a device whose line breaks again and again has so many.
+pub const DELIVERY_STEPS_BYTES_MAX: usize = 2048;
 /// Longest idempotency key in bytes: a UUID or a hash with a prefix fits several times.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// Largest answer kept with a delivery.
@@ -206,6 +237,8 @@ pub const MESSAGE_LOG_PAYLOAD_BYTES_MAX: usize = 1024;
 pub const MESSAGE_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Live watchers (SSE streams) at once.
 pub const WATCHERS_MAX: usize = 1_000;
+/// Pushes that one WebSocket may have under way: each may wait a minute for a device. Beyond that it is not read.
+pub const SOCKET_PUSHES_MAX: usize = 32;
 /// Recent live events kept for watchers that come back, and how far a watcher may fall behind.
 pub const FEED_EVENTS_MAX: usize = 1024;
 /// Bytes of those events together. A point upload or an answer can be large.

@@ -2,6 +2,7 @@
 //! written here once, so that no room can claim a step that cannot follow.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,34 @@ impl Order {
     pub fn wants_answer(&self) -> bool {
         !matches!(self, Order::Message)
     }
+}
+
+/// On which terms a push goes to its devices, beside its time to live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The collapse key: what still waits for a device with the same key gives way to this push.
+    pub collapse: Option<Arc<str>>,
+    /// The push whose content this one is sent again.
+    pub resend_of: Option<PushId>,
+    /// At most so many devices a second are given it for the first time.
+    pub per_second: Option<u32>,
+    /// Not before this moment.
+    pub starts: Option<UnixMs>,
+    /// Which of what waits for a device goes first.
+    pub priority: Priority,
+}
+
+/// Which of what waits for a device goes first when it comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// As they came.
+    #[default]
+    Normal,
+    /// After all others.
+    Low,
 }
 
 /// Where a delivery stands.
@@ -152,6 +181,23 @@ pub struct Delivery {
     pub detail: String,
     /// What the device answered.
     pub answer: Option<Bytes>,
+}
+
+/// A state that a delivery was in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryStep {
+    /// The state.
+    pub state: DeliveryState,
+    /// Since when.
+    pub at: UnixMs,
+    /// Why, as a sentence for people.
+    pub detail: String,
+}
+
+impl From<&Delivery> for DeliveryStep {
+    fn from(delivery: &Delivery) -> DeliveryStep {
+        DeliveryStep { state: delivery.state, at: delivery.at, detail: delivery.detail.clone() }
+    }
 }
 
 #[cfg(test)]

@@ -34,9 +34,8 @@ impl Addresses {
         Arc::new(Addresses { most, taken: Mutex::default() })
     }
 
-    /// A place for one more connection from `addr`; none is needed when there is no limit. Boxed, so that a
-    /// connection without one is no larger for it.
-    pub(crate) fn enter(self: &Arc<Self>, addr: IpAddr) -> Result<Option<Box<Place>>, Full> {
+    /// A place for one more connection from `addr`; none is needed when there is no limit.
+    pub(crate) fn enter(self: &Arc<Self>, addr: IpAddr) -> Result<Option<Place>, Full> {
         if self.most == 0 {
             return Ok(None);
         }
@@ -49,7 +48,7 @@ impl Addresses {
             }
             *count += 1;
         }
-        Ok(Some(Box::new(Place { addresses: self.clone(), holder })))
+        Ok(Some(Place { addresses: self.clone(), holder }))
     }
 }
 
@@ -79,7 +78,7 @@ fn holder(addr: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn enter(addresses: &Arc<Addresses>, addr: &str) -> Option<Box<Place>> {
+    fn enter(addresses: &Arc<Addresses>, addr: &str) -> Option<Place> {
         addresses.enter(addr.parse().unwrap()).ok().flatten()
     }
 

@@ -1,10 +1,9 @@
-//! Connections that the house makes itself: one task each on the home shard of its session, which connects,
-//! seats the connection like an accepted one, and dials again when it has ended, until the shards stop.
+//! Connections that the house makes itself: one task each, which connects, hands the connection to the home
+//! shard of its session like an accepted one, and dials again when it has ended, until the shards stop.
 //! Deliberately absent: what is said on the line (that is its machine's), and any opinion about the remote.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use contract::session::Peer;
@@ -15,8 +14,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::entrance::{shake_hands, write_all};
 use crate::layer::Layers;
-use crate::shard::{Ctx, seat_in};
-use crate::tls::Tls;
+use crate::listen::tune;
+use crate::patience::Desk;
+use crate::posts::{Arrival, Coming, Made, Post};
+use crate::sockets::Baggage;
 use crate::trust::TlsClient;
 
 /// How long a remote may take to answer a connection request.
@@ -53,74 +54,60 @@ pub struct Dial {
     pub told: Told,
 }
 
-/// Makes the connection again and again until the shard stops.
-pub(crate) async fn keep(ctx: Rc<Ctx>, mut dial: Dial) {
-    if let Some(machine) = dial.reserve.take() {
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        ctx.turn(|floor, sockets| floor.open_machine(dial.protocol, machine, nowhere, sockets));
-    }
+/// Makes the connection again and again. The home shard has seated what is reserved.
+pub(crate) async fn keep(desk: Desk, dial: Dial) {
+    // One by one: what is held while this waits must be shareable, and makers of machines need not be.
+    let Dial { protocol, addr, tls, open, told, .. } = dial;
     let mut pauses = Pauses::default();
-    while !ctx.stopping.get() {
-        let (close, life) = match connect(&dial).await {
-            Ok(_) if ctx.stopping.get() => return,
-            Ok(made) => live(&ctx, &dial, made).await,
+    loop {
+        let connected = connect(&addr, tls.as_ref()).await;
+        let (close, life) = match connected {
+            Ok(Connected { stream, remote, layers, plain }) => {
+                let begun = Instant::now();
+                let machine = open(Peer { remote, now: desk.house.clock.millis(), limits: desk.house.limits });
+                let (tell, ended) = oneshot::channel();
+                let made = Made { protocol, machine, remote, plain, tell };
+                let baggage = Baggage::pack(None, layers, Vec::new());
+                desk.post(Post::Arrival(Box::new(Arrival { how: Coming::Made(made), stream, baggage })));
+                // A shard that is stopping tells nothing.
+                let Ok(close) = ended.await else { return };
+                (close, begun.elapsed())
+            }
             Err(why) => (Close { fault: Fault::Line, why: why.into() }, Duration::ZERO),
         };
-        if ctx.stopping.get() {
-            return;
-        }
         let pause = pauses.next(life, RandomState::new().hash_one(0));
-        (dial.told)(&close, pause);
+        told(&close, pause);
         sleep(pause).await;
     }
 }
 
 /// A connection that has come about.
-struct Made {
-    stream: TcpStream,
+struct Connected {
+    stream: std::net::TcpStream,
     remote: SocketAddr,
-    tls: Option<Tls>,
+    layers: Layers,
     /// What the remote has already said for the machine.
     plain: Vec<u8>,
 }
 
-async fn connect(dial: &Dial) -> Result<Made, String> {
-    let addr = &dial.addr;
+async fn connect(addr: &str, tls: Option<&TlsClient>) -> Result<Connected, String> {
     let connecting = async {
         let unreachable = |error: std::io::Error| format!("cannot reach {addr}: {error}");
         let stream = TcpStream::connect(addr).await.map_err(unreachable)?;
         let remote = stream.peer_addr().map_err(unreachable)?;
-        let mut made = Made { stream, remote, tls: None, plain: Vec::new() };
-        if let Some(client) = &dial.tls {
+        tune(&stream);
+        let (mut layers, mut plain) = (Layers::default(), Vec::new());
+        if let Some(client) = tls {
             let failed = |close: Close| format!("no TLS with {addr}: {}", close.why);
             let mut hello = Vec::new();
             let tls = client.call(&mut hello).map_err(|error| format!("no TLS with {addr}: {error}"))?;
-            write_all(&made.stream, &hello).await.map_err(failed)?;
-            made.tls = Some(shake_hands(&made.stream, tls, false, Vec::new(), &mut made.plain).await.map_err(failed)?);
+            write_all(&stream, &hello).await.map_err(failed)?;
+            layers = Layers::of(shake_hands(&stream, tls, false, Vec::new(), &mut plain).await.map_err(failed)?);
         }
-        Ok(made)
+        Ok(Connected { stream: stream.into_std().map_err(unreachable)?, remote, layers, plain })
     };
     let late = || format!("{addr} did not answer within {} s", CONNECT_MAX.as_secs());
     timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// One connection, from its seat to its end: why it ended and how long it lived.
-async fn live(ctx: &Rc<Ctx>, dial: &Dial, made: Made) -> (Close, Duration) {
-    let Made { stream, remote, tls, plain } = made;
-    let begun = Instant::now();
-    let machine = (dial.open)(Peer { remote, now: ctx.house.clock.millis(), limits: ctx.limits() });
-    let layers = tls.map(|tls| Box::new(Layers::of(tls)));
-    let conn = seat_in(ctx, stream, remote, None, layers, Vec::new(), |floor, sockets, conn| {
-        floor.open_machine(dial.protocol, machine, remote, sockets);
-        if !plain.is_empty() {
-            floor.bytes(conn, &plain, sockets);
-        }
-    });
-    let (tell, ended) = oneshot::channel();
-    // Its end, even one that has come already, is told by the flusher, which has not run since.
-    ctx.state.borrow_mut().dialled.insert(conn, tell);
-    let close = ended.await.unwrap_or(Close { fault: Fault::Nobody, why: "the shard is stopping".into() });
-    (close, begun.elapsed())
 }
 
 /// How long to wait before each attempt.

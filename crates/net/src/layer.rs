@@ -42,6 +42,11 @@ impl Layers {
         self.0.push(Box::new(layer));
     }
 
+    /// Whether bytes are as they are.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Bytes from the socket came in: see [`Layer::receive`].
     pub fn receive(&mut self, input: &[u8], up: &mut Vec<u8>, down: &mut Vec<u8>) -> Result<Flow, Close> {
         receive(&mut self.0, input, up, down)

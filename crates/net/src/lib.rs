@@ -1,17 +1,25 @@
-//! Sockets: listeners, shards and their connections. One thread a shard, each with a current-thread
-//! runtime and a `hub::Floor`; a connection lives on one shard and moves at most once, to its home after
-//! login. An idle connection is a task waiting to read: no buffer, no timer of its own.
+//! Sockets: listeners, shards and their connections. One thread a shard, each with an epoll and a
+//! `hub::Floor`; a connection lives on one shard and moves at most once, to its home after login. An idle
+//! connection is a row in a table: no task, no buffer, no timer of its own.
 //! Deliberately absent: any protocol (machines come from a registration), any rule about who may do what.
 
 mod addresses;
 mod caller;
+mod carrying;
 mod certificates;
 mod clock;
+mod closing;
 mod dial;
+mod doors;
+mod ends;
 mod entrance;
+mod hearing;
 mod inbox;
 mod layer;
 mod listen;
+mod patience;
+mod poller;
+mod posts;
 mod proxy;
 mod self_signed;
 mod shard;
@@ -30,21 +38,26 @@ use std::thread::JoinHandle;
 
 use contract::keep::Kept;
 use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, ScramKeys, Ticket, Vault, Verdict};
-use hub::{Broadcast, Commons, Mail, Shard, home_of_device, home_shard};
+use hub::{Commons, Mail, Shard, home_of_device, home_shard};
 use model::limits::Limits;
-use model::{DeviceNumber, Message, Party, PartyKey, Qos, limits};
+use model::{DeviceNumber, Message, Party, PartyKey, limits};
+use tokio::runtime::Handle;
 
-use crate::addresses::{Addresses, Place};
+use crate::addresses::Addresses;
 pub use crate::caller::{TlsCaller, TlsStream, Trust, Untrusted};
 pub use crate::certificates::{TlsError, TlsServer, TlsSettings};
 pub use crate::clock::SystemClock;
 pub use crate::dial::Dial;
+use crate::doors::Doors;
 pub use crate::entrance::{Entered, Transport, enter};
-pub use crate::inbox::Inbox;
+pub use crate::inbox::{Bell, Inbox};
 use crate::layer::Layers;
 pub use crate::layer::{Flow, Layer};
 pub use crate::listen::{ListenError, Listener, bind, raise_open_file_limit};
+use crate::poller::{Poller, ShardBell};
+use crate::posts::{Arrival, Coming, New, Post};
 pub use crate::self_signed::{Pair, self_signed};
+use crate::sockets::Baggage;
 pub use crate::stats::ShardStats;
 use crate::stats::Stats;
 pub use crate::stream::Stream;
@@ -55,7 +68,7 @@ pub use crate::websocket::{WebSocket, websocket_accept};
 /// The way to the shards: what the platform holds. Exists before the shards run, because the gate that
 /// the shards ask needs it too.
 pub struct Shards {
-    inboxes: Vec<Arc<Inbox<Post>>>,
+    inboxes: Vec<Inbox<Post, ShardBell>>,
     /// Where the next adopted connection goes.
     turn: AtomicUsize,
     stats: Vec<Arc<Stats>>,
@@ -74,6 +87,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// What the owner lets peers use.
     pub limits: Limits,
+    /// Where handshakes are done and remotes are dialled.
+    pub runtime: Handle,
 }
 
 /// The running shards.
@@ -86,8 +101,9 @@ impl Shards {
     /// `count` shards, not yet running.
     pub fn new(count: u16) -> Arc<Shards> {
         let count = count.max(1);
+        let inbox = |_| Inbox::with_bell(ShardBell::default(), limits::INBOX_MAIL_MAX, Post::may_be_lost);
         Arc::new(Shards {
-            inboxes: (0..count).map(|_| Arc::new(Inbox::new(limits::INBOX_MAIL_MAX, Post::may_be_lost))).collect(),
+            inboxes: (0..count).map(inbox).collect(),
             turn: AtomicUsize::new(0),
             stats: (0..count).map(|_| Arc::default()).collect(),
         })
@@ -96,13 +112,16 @@ impl Shards {
     /// Starts the shards' threads with what was kept, and accepts connections.
     pub fn start(self: &Arc<Self>, listeners: &[Listener], house: &Surroundings, kept: Kept) -> Result<Running, ListenError> {
         let addresses = Addresses::new(house.limits.connections_per_address);
+        let failed = |error| ListenError::Thread { error };
         let mut threads = Vec::new();
         for (hub, index) in self.hubs(house, kept).into_iter().zip(0u16..) {
             let doors = listeners.iter().map(Listener::share).collect::<Result<Vec<_>, _>>()?;
+            let poller = Poller::new(self.inboxes[usize::from(index)].bell()).map_err(failed)?;
+            let doors = Doors::open(doors, &poller).map_err(failed)?;
             let (shards, addresses, house) = (self.clone(), addresses.clone(), house.clone());
-            let run = move || shard::run(index, hub, doors, &shards, addresses, house);
-            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
-            threads.push(thread.map_err(|error| ListenError::Thread { error })?);
+            let parts = shard::Parts { index, hub, poller, doors, shards, addresses, house };
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(|| shard::Shard::run(parts));
+            threads.push(thread.map_err(failed)?);
         }
         Ok(Running { shards: self.clone(), threads })
     }
@@ -146,8 +165,9 @@ impl Shards {
         let mut said = Vec::new();
         // A layer that ends here says so again when the next byte or the login deadline comes.
         let _ = layers.receive_at_top(&[leftover, &plain].concat(), &mut said, &mut unsent);
-        let (how, layers) = (Coming::New(*protocol, said), Some(Box::new(layers)));
-        let arrival = Arrival { how, stream: tcp.into_std()?, remote, place: None, layers, unsent };
+        listen::tune(&tcp);
+        let how = Coming::New(New { protocol: *protocol, remote, login: None, plain: said, counted: false });
+        let arrival = Arrival { how, stream: tcp.into_std()?, baggage: Baggage::pack(None, layers, unsent) };
         let shard = self.turn.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
         self.post(shard, Post::Arrival(Box::new(arrival)));
         Ok(())
@@ -223,46 +243,4 @@ impl Line for Shards {
             _ => (0..self.inboxes.len()).for_each(kick),
         }
     }
-}
-
-/// What can lie in a shard's inbox.
-pub(crate) enum Post {
-    Mail(Mail),
-    Arrival(Box<Arrival>),
-    Dial(Box<Dial>),
-    /// Say goodbye to everyone and end.
-    Stop(Option<Arc<str>>, Close),
-}
-
-impl Post {
-    /// A QoS 0 message that nobody asked a receipt for may be lost when the shard cannot keep up.
-    fn may_be_lost(&self) -> bool {
-        matches!(self, Post::Mail(Mail::Message(Broadcast { message, safe: None })) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
-    }
-
-    /// Whether somebody may come in by it.
-    fn lets_in(&self) -> bool {
-        matches!(self, Post::Arrival(_) | Post::Mail(Mail::Verdict(..)))
-    }
-}
-
-/// A connection handed to a shard.
-pub(crate) struct Arrival {
-    pub how: Coming,
-    pub stream: std::net::TcpStream,
-    pub remote: SocketAddr,
-    /// Its place among the connections of its address; a new one has none yet.
-    pub place: Option<Box<Place>>,
-    /// What lies between its socket and its machine; none for a plain connection.
-    pub layers: Option<Box<Layers>>,
-    /// Bytes for the peer that its socket has not taken yet.
-    pub unsent: Vec<u8>,
-}
-
-/// What a connection brings along.
-pub(crate) enum Coming {
-    /// Its machine and its session, from another shard.
-    Moving(hub::Moving),
-    /// Nothing but what it has said so far.
-    New(Protocol, Vec<u8>),
 }

@@ -4,9 +4,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use contract::Protocol;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::entrance::Transport;
 
@@ -71,6 +73,8 @@ impl Listener {
     /// Listens on `addr` for `protocol` in `transport`; the configuration calls this listener `name`.
     pub fn bind_with(name: &str, protocol: &Protocol, transport: Transport, addr: SocketAddr) -> Result<Listener, ListenError> {
         let (socket, addr) = bind(name, addr)?;
+        // Accepted sockets take this over, which saves five system calls for each.
+        tune(&socket);
         Ok(Listener { name: name.to_owned(), protocol: *protocol, transport, socket, addr })
     }
 
@@ -108,6 +112,16 @@ pub fn bind(name: &str, addr: SocketAddr) -> Result<(std::net::TcpListener, Sock
     listen().map_err(|error| ListenError::Bind { name: name.to_owned(), addr, error })
 }
 
+/// Small messages leave at once; a dead line is noticed even when the protocol has no keep-alive.
+pub(crate) fn tune(socket: &impl AsFd) {
+    let socket = SockRef::from(socket);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(300)).with_interval(Duration::from_secs(30)).with_retries(4);
+    if let Err(error) = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive)) {
+        tracing::debug!(%error, "cannot tune a socket");
+    }
+}
+
 /// Lifts the process's limit of open files as far as it may go, and returns it: every device is one.
 pub fn raise_open_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -115,4 +129,23 @@ pub fn raise_open_file_limit() -> u64 {
     let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let now = if setrlimit(Resource::Nofile, most).is_ok() { limit.maximum } else { limit.current };
     now.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_are_tuned_like_their_listener() {
+        let (listener, addr) = bind("mqtt", SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        tune(&listener);
+        let _line = std::net::TcpStream::connect(addr).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(300));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(30));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    }
 }

@@ -1,79 +1,81 @@
 //! The sockets of one shard, as the floor's `Wire`: writes go straight to the kernel; only when a peer
 //! does not keep up is there a buffer, and only until it has. Where something lies between socket and
-//! machine (TLS, WebSocket), bytes pass through it here.
+//! machine (TLS, WebSocket), bytes pass through it here. An idle plain connection is a row of this table.
 
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use contract::{Close, ConnId, Fault};
 use hub::{Moving, Wire};
 use model::limits;
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 
 use crate::addresses::Place;
+use crate::closing::{Closing, is_not_yet};
 use crate::layer::{Flow, Layers};
 
-/// A connection's socket and the task that reads it.
+/// A connection's socket.
 struct Socket {
+    stream: TcpStream,
     generation: u32,
-    stream: Rc<TcpStream>,
-    remote: SocketAddr,
-    /// Its place among the connections of its address, if those are limited.
-    place: Option<Box<Place>>,
-    reader: Option<AbortHandle>,
-    /// What lies between the socket and the machine; none for a plain connection.
-    layers: Option<Box<Layers>>,
-    /// What the kernel did not take yet. A drain task runs while it is there.
-    unsent: Option<Box<Unsent>>,
+    /// It was let in once: what it sends is read before what newcomers send.
+    known: bool,
     /// The peer has gone, so that nothing need be said to it.
     dead: bool,
+    baggage: Option<Box<Baggage>>,
 }
 
+/// What few connections have. It goes with them to another shard.
 #[derive(Default)]
-struct Unsent {
-    bytes: Vec<u8>,
-    /// How many of `bytes` have been sent.
-    sent: usize,
-    /// The task that sends the rest.
-    drainer: Option<AbortHandle>,
-}
-
-impl Unsent {
-    /// The bytes, for someone else to send. The task that waited to do so holds the socket open (for ever,
-    /// if the peer never reads), so it ends.
-    fn rest(self) -> Vec<u8> {
-        if let Some(drainer) = self.drainer {
-            drainer.abort();
-        }
-        if self.sent == 0 { self.bytes } else { self.bytes[self.sent..].to_vec() }
-    }
-}
-
-/// A socket that is to be closed politely.
-pub(crate) struct Closing {
-    pub stream: Rc<TcpStream>,
-    /// Kept until the socket is closed.
-    pub place: Option<Box<Place>>,
+pub(crate) struct Baggage {
+    /// Its place among the connections of its address, if those are limited.
+    pub place: Option<Place>,
+    /// What lies between the socket and the machine; none for a plain connection.
+    pub layers: Layers,
+    /// What the kernel did not take yet. The socket is watched for writing while something is here.
     pub unsent: Vec<u8>,
+    /// How many bytes of `unsent` have been sent.
+    pub sent: usize,
+}
+
+impl Baggage {
+    /// Nothing in it, for a connection that has none.
+    pub fn pack(place: Option<Place>, layers: Layers, unsent: Vec<u8>) -> Option<Box<Baggage>> {
+        let baggage = Baggage { place, layers, unsent, sent: 0 };
+        (!baggage.is_empty()).then(|| Box::new(baggage))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.place.is_none() && self.layers.is_empty() && self.unsent.is_empty()
+    }
+
+    /// The bytes that have not been sent.
+    fn rest(&mut self) -> Vec<u8> {
+        self.unsent.drain(..std::mem::take(&mut self.sent));
+        std::mem::take(&mut self.unsent)
+    }
 }
 
 /// A socket that is to go to another shard.
 pub(crate) struct Leaving {
     pub to: u16,
     pub moving: Moving,
-    pub stream: Rc<TcpStream>,
-    pub remote: SocketAddr,
-    pub place: Option<Box<Place>>,
-    pub layers: Option<Box<Layers>>,
-    pub unsent: Vec<u8>,
+    pub stream: TcpStream,
+    pub baggage: Option<Box<Baggage>>,
+}
+
+/// What a read brought.
+pub(crate) enum Got {
+    Bytes(usize),
+    Nothing,
+    HungUp,
+    Broke,
 }
 
 /// The sockets.
 #[derive(Default)]
 pub(crate) struct Sockets {
     seats: Vec<Option<Socket>>,
-    /// Connections whose peer has just fallen behind: each needs a drain task.
+    /// Connections whose peer has just fallen behind: each is to be watched for writing.
     pub clogged: Vec<ConnId>,
     pub closing: Vec<Closing>,
     pub leaving: Vec<Leaving>,
@@ -85,17 +87,18 @@ pub(crate) struct Sockets {
 impl Socket {
     /// Sends what fits, and keeps the rest. Returns how many bytes wait.
     fn send(&mut self, conn: ConnId, bytes: &[u8], clogged: &mut Vec<ConnId>, bytes_out: &mut u64) -> usize {
-        if let Some(unsent) = &mut self.unsent {
-            unsent.bytes.drain(..unsent.sent);
-            unsent.sent = 0;
-            unsent.bytes.extend_from_slice(bytes);
-            return unsent.bytes.len();
+        if let Some(baggage) = &mut self.baggage
+            && !baggage.unsent.is_empty()
+        {
+            baggage.unsent.drain(..std::mem::take(&mut baggage.sent));
+            baggage.unsent.extend_from_slice(bytes);
+            return baggage.unsent.len();
         }
-        // An error here is also an error for the reader, who ends the connection.
-        let sent = self.stream.try_write(bytes).unwrap_or(0);
+        // An error here is also an error for who reads, and ends the connection there.
+        let sent = (&self.stream).write(bytes).unwrap_or(0);
         let left = bytes.len() - sent;
         if left > 0 {
-            self.unsent = Some(Box::new(Unsent { bytes: bytes[sent..].to_vec(), sent: 0, drainer: None }));
+            self.baggage.get_or_insert_default().unsent = bytes[sent..].to_vec();
             clogged.push(conn);
         }
         *bytes_out += sent as u64;
@@ -108,26 +111,17 @@ fn seat(seats: &mut [Option<Socket>], conn: ConnId) -> Option<&mut Socket> {
 }
 
 impl Sockets {
-    /// Ties a socket to the seat that the floor will use next. `unsent` is what it could not send before.
-    pub(crate) fn bind(
-        &mut self,
-        conn: ConnId,
-        stream: Rc<TcpStream>,
-        remote: SocketAddr,
-        place: Option<Box<Place>>,
-        layers: Option<Box<Layers>>,
-        unsent: Vec<u8>,
-    ) {
+    /// Ties a socket to the seat that the floor will use next.
+    pub fn bind(&mut self, conn: ConnId, stream: TcpStream, baggage: Option<Box<Baggage>>) {
         let at = conn.index as usize;
         if self.seats.len() <= at {
             self.seats.resize_with(at + 1, || None);
         }
-        let mut socket =
-            Socket { generation: conn.generation, stream, remote, place, reader: None, layers, unsent: None, dead: false };
-        if !unsent.is_empty() {
-            socket.send(conn, &unsent, &mut self.clogged, &mut self.bytes_out);
+        // What it could not send before is tried again when it is writable, which is told at once.
+        if baggage.as_ref().is_some_and(|baggage| !baggage.unsent.is_empty()) {
+            self.clogged.push(conn);
         }
-        self.seats[at] = Some(socket);
+        self.seats[at] = Some(Socket { stream, generation: conn.generation, known: false, dead: false, baggage });
     }
 
     fn seat(&mut self, conn: ConnId) -> Option<&mut Socket> {
@@ -139,84 +133,77 @@ impl Sockets {
         self.seats[conn.index as usize].take()
     }
 
-    /// Whether the connection is still here.
-    pub(crate) fn has(&mut self, conn: ConnId) -> bool {
-        self.seat(conn).is_some()
+    /// The socket, to be watched.
+    pub fn stream(&mut self, conn: ConnId) -> Option<&TcpStream> {
+        self.seat(conn).map(|socket| &socket.stream)
     }
 
-    /// Whether something lies between the connection's socket and its machine; `None` when it is gone.
-    pub(crate) fn is_layered(&mut self, conn: ConnId) -> Option<bool> {
-        self.seat(conn).map(|socket| socket.layers.is_some())
+    /// Whether the connection was let in, which is asked until it was.
+    pub fn is_known(&mut self, conn: ConnId, is_let_in: impl FnOnce() -> bool) -> bool {
+        self.seat(conn).is_some_and(|socket| {
+            socket.known = socket.known || is_let_in();
+            socket.known
+        })
     }
 
-    /// Bytes from a layered socket: what they carry is appended to `plain`, what the layers answer is sent.
-    pub(crate) fn receive(&mut self, conn: ConnId, input: &[u8], plain: &mut Vec<u8>) -> Result<Flow, Close> {
+    /// One read. A connection that is gone has nothing to say.
+    pub fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Got {
+        let Some(socket) = self.seat(conn) else { return Got::Nothing };
+        let got = match (&socket.stream).read(buffer) {
+            Ok(count @ 1..) => return Got::Bytes(count),
+            Ok(_) => Got::HungUp,
+            Err(error) if is_not_yet(&error) => return Got::Nothing,
+            Err(_) => Got::Broke,
+        };
+        socket.dead = true;
+        got
+    }
+
+    /// Whether something lies between the connection's socket and its machine.
+    pub fn is_layered(&mut self, conn: ConnId) -> bool {
+        self.seat(conn).and_then(|socket| socket.baggage.as_ref()).is_some_and(|baggage| !baggage.layers.is_empty())
+    }
+
+    /// What the layers make of bytes that were read: what they carry goes into `plain`, what they answer to the peer.
+    pub fn receive(&mut self, conn: ConnId, input: &[u8], plain: &mut Vec<u8>) -> Result<Flow, Close> {
         let Sockets { seats, clogged, bytes_out, scratch, .. } = self;
-        let Some(socket) = seat(seats, conn) else { return Ok(Flow::Ended) };
-        let Some(layers) = &mut socket.layers else { return Ok(Flow::Open) };
+        let Some(socket) = seat(seats, conn) else { return Ok(Flow::Open) };
+        let Some(baggage) = &mut socket.baggage else { return Ok(Flow::Open) };
         scratch.clear();
-        let flow = layers.receive(input, plain, scratch);
-        // The floor hears only of what machines write: a peer that pings and never reads is stopped here.
+        let flow = baggage.layers.receive(input, plain, scratch);
+        // The floor does not see what layers write: who sends pings and never reads is stopped here.
         if !scratch.is_empty() && socket.send(conn, scratch, clogged, bytes_out) > limits::UNSENT_BYTES_MAX {
             return Err(Close { fault: Fault::Line, why: "does not read what it is sent".into() });
         }
         flow
     }
 
-    /// Remembers the task that sends what waits.
-    pub(crate) fn set_drainer(&mut self, conn: ConnId, drainer: AbortHandle) {
-        if let Some(unsent) = self.seat(conn).and_then(|socket| socket.unsent.as_mut()) {
-            unsent.drainer = Some(drainer);
-        }
-    }
-
-    /// Remembers the task that reads the connection. If the connection is already gone, the task is ended.
-    pub(crate) fn set_reader(&mut self, conn: ConnId, reader: AbortHandle) {
-        match self.seat(conn) {
-            Some(socket) => socket.reader = Some(reader),
-            None => reader.abort(),
-        }
-    }
-
-    /// The peer is gone: closing it needs no politeness.
-    pub(crate) fn set_dead(&mut self, conn: ConnId) {
-        if let Some(socket) = self.seat(conn) {
-            socket.dead = true;
-        }
-    }
-
-    /// The socket, for a drain task to wait on.
-    pub(crate) fn stream(&mut self, conn: ConnId) -> Option<Rc<TcpStream>> {
-        self.seat(conn).map(|s| s.stream.clone())
-    }
-
-    /// Sends more of what waits. Returns how many bytes still wait; `None` when the connection is gone.
-    pub(crate) fn drain(&mut self, conn: ConnId) -> Option<usize> {
-        let mut wrote = 0;
-        let socket = self.seat(conn)?;
-        let mut left = 0;
-        if let Some(unsent) = &mut socket.unsent {
-            while unsent.sent < unsent.bytes.len() {
-                match socket.stream.try_write(&unsent.bytes[unsent.sent..]) {
-                    Ok(n) => {
-                        unsent.sent += n;
-                        wrote += n;
-                    }
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                    // The reader notices a broken line and ends the connection. Until it had its turn a
-                    // broken socket counts as writable: to try again would keep the shard from all else.
-                    Err(_) => {
-                        socket.dead = true;
-                        return None;
-                    }
+    /// Sends more of what waits. Returns how many bytes still wait; `None` when there is nobody to send to.
+    pub fn drain(&mut self, conn: ConnId) -> Option<usize> {
+        let Sockets { seats, bytes_out, .. } = self;
+        let socket = seat(seats, conn)?;
+        let Some(baggage) = &mut socket.baggage else { return Some(0) };
+        if baggage.sent < baggage.unsent.len() {
+            match (&socket.stream).write(&baggage.unsent[baggage.sent..]) {
+                Ok(count) => {
+                    baggage.sent += count;
+                    *bytes_out += count as u64;
+                }
+                Err(error) if is_not_yet(&error) => {}
+                // Its end is told like something to read.
+                Err(_) => {
+                    socket.dead = true;
+                    return None;
                 }
             }
-            left = unsent.bytes.len() - unsent.sent;
         }
+        let left = baggage.unsent.len() - baggage.sent;
         if left == 0 {
-            socket.unsent = None;
+            (baggage.unsent, baggage.sent) = (Vec::new(), 0);
+            if baggage.is_empty() {
+                socket.baggage = None;
+            }
         }
-        self.bytes_out += wrote as u64;
         Some(left)
     }
 }
@@ -225,37 +212,77 @@ impl Wire for Sockets {
     fn write(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
         let Sockets { seats, clogged, bytes_out, scratch, .. } = self;
         let Some(socket) = seat(seats, conn) else { return 0 };
-        match &mut socket.layers {
-            None => socket.send(conn, bytes, clogged, bytes_out),
-            Some(layers) => {
+        match &mut socket.baggage {
+            Some(baggage) if !baggage.layers.is_empty() => {
                 scratch.clear();
-                layers.send(bytes, scratch);
+                baggage.layers.send(bytes, scratch);
                 socket.send(conn, scratch, clogged, bytes_out)
             }
+            _ => socket.send(conn, bytes, clogged, bytes_out),
         }
     }
 
     fn close(&mut self, conn: ConnId) {
         let Some(socket) = self.take(conn) else { return };
-        if let Some(reader) = socket.reader {
-            reader.abort();
+        if socket.dead {
+            return;
         }
-        let mut unsent = socket.unsent.map(|unsent| unsent.rest()).unwrap_or_default();
-        if !socket.dead {
-            if let Some(mut layers) = socket.layers {
-                layers.close(&mut unsent);
-            }
-            self.closing.push(Closing { stream: socket.stream, place: socket.place, unsent });
+        let mut closing = Closing { stream: socket.stream, place: None, unsent: Vec::new(), watched: true };
+        if let Some(mut baggage) = socket.baggage {
+            closing.unsent = baggage.rest();
+            baggage.layers.close(&mut closing.unsent);
+            closing.place = baggage.place;
         }
+        self.closing.push(closing);
     }
 
     fn hand_over(&mut self, conn: ConnId, to: u16, moving: Moving) {
-        let Some(socket) = self.take(conn) else { return };
-        if let Some(reader) = socket.reader {
-            reader.abort();
+        let Some(Socket { stream, baggage, .. }) = self.take(conn) else { return };
+        self.leaving.push(Leaving { to, moving, stream, baggage });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_peer_does_not_take_waits_and_leaves_in_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let conn = ConnId { index: 2, generation: 7 };
+        let mut sockets = Sockets::default();
+        sockets.bind(conn, stream, None);
+        assert_eq!(sockets.write(ConnId { generation: 6, ..conn }, b"to an older one"), 0);
+
+        let block = |number: u8| vec![number; 100_000];
+        let mut written = 0;
+        while sockets.write(conn, &block(written)) == 0 {
+            written += 1;
         }
-        let unsent = socket.unsent.map(|unsent| unsent.rest()).unwrap_or_default();
-        let Socket { stream, remote, place, layers, .. } = socket;
-        self.leaving.push(Leaving { to, moving, stream, remote, place, layers, unsent });
+        assert!(sockets.write(conn, &block(written + 1)) > 100_000, "what comes later waits behind it");
+        assert_eq!(sockets.clogged, [conn], "to be watched for writing once");
+
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+            all
+        });
+        while sockets.drain(conn) != Some(0) {
+            std::thread::yield_now();
+        }
+        assert!(seat(&mut sockets.seats, conn).unwrap().baggage.is_none(), "no buffer is kept");
+        assert_eq!(sockets.write(conn, b"end"), 0);
+        let sent = sockets.bytes_out;
+        sockets.close(conn);
+        assert!(sockets.stream(conn).is_none());
+        assert!(sockets.closing.remove(0).unsent.is_empty());
+        let all = reader.join().unwrap();
+        let wanted = (0..=written + 1).flat_map(block).chain(*b"end");
+        assert!(all.iter().copied().eq(wanted) && sent == all.len() as u64);
     }
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use contract::keep::Kept;
@@ -15,8 +15,15 @@ use net::{Dial, Running, Shards, Surroundings, SystemClock, TlsClient, TrustErro
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 use socket2::{Domain, Socket, Type};
 use testkit::{MemoryVault, TestGate};
+use tokio::runtime::{Handle, Runtime};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The house's common runtime, one for all tests.
+fn runtime() -> Handle {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    RUNTIME.handle().clone()
+}
 
 /// Greets, gives back what it gets, and ends on `q`.
 struct Echo;
@@ -104,7 +111,7 @@ fn accept(listener: &TcpListener) -> TcpStream {
 fn start(shards: &Arc<Shards>) -> Running {
     let (gate, vault) = (Arc::new(TestGate::default()), Arc::new(MemoryVault::default()));
     let clock = Arc::new(SystemClock::new());
-    let house = Surroundings { gate, bus: Arc::new(NoBus), vault, clock, limits: Limits::default() };
+    let house = Surroundings { gate, bus: Arc::new(NoBus), vault, clock, limits: Limits::default(), runtime: runtime() };
     shards.start(&[], &house, Kept::default()).unwrap()
 }
 

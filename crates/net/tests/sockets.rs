@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use contract::keep::Kept;
@@ -15,9 +15,16 @@ use model::{DeviceNumber, Message, PartyKey, PushId, Qos, Receipt, Topic, UnixMs
 use net::{Listener, Running, Shards, Surroundings, SystemClock};
 use testkit::rows::{self, Case, Row};
 use testkit::{MemoryVault, TestGate};
+use tokio::runtime::{Handle, Runtime};
 
 /// Longer than anything here takes on a busy machine; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The house's common runtime, one for all tests.
+fn runtime() -> Handle {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    RUNTIME.handle().clone()
+}
 
 /// Stands in for the platform: answers publishes that wait, and remembers the steps of pushes.
 struct Platform {
@@ -63,7 +70,14 @@ impl Server {
         let listener = Listener::bind(protocol, ([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.addr();
         let (vault, clock) = (Arc::new(MemoryVault::default()), Arc::new(SystemClock::new()));
-        let house = Surroundings { gate: gate.clone(), bus: platform.clone(), vault, clock, limits: Limits::default() };
+        let house = Surroundings {
+            gate: gate.clone(),
+            bus: platform.clone(),
+            vault,
+            clock,
+            limits: Limits::default(),
+            runtime: runtime(),
+        };
         let running = shards.start(&[listener], &house, Kept::default()).unwrap();
         Server { shards, running: Some(running), gate, platform, steps, addr, sent_bytes: 0 }
     }

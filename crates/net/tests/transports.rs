@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use contract::keep::Kept;
@@ -22,9 +22,16 @@ use openssl::x509::extension::BasicConstraints;
 use openssl::x509::{X509, X509Name};
 use protocols::mqtt::PROTOCOL;
 use testkit::{MemoryVault, TestGate};
+use tokio::runtime::{Handle, Runtime};
 
 /// Longer than anything here takes on a busy machine; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The house's common runtime, one for all tests.
+fn runtime() -> Handle {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    RUNTIME.handle().clone()
+}
 const DEVICES: usize = 24;
 
 /// Hears who came online, and from where.
@@ -88,7 +95,7 @@ impl Server {
         let addr = listener.addr();
         let limits = Limits { connections_per_address, ..Limits::default() };
         let (vault, clock) = (Arc::new(MemoryVault::default()), Arc::new(SystemClock::new()));
-        let house = Surroundings { gate, bus: heard.clone(), vault, clock, limits };
+        let house = Surroundings { gate, bus: heard.clone(), vault, clock, limits, runtime: runtime() };
         let running = shards.start(&[listener], &house, Kept::default()).unwrap();
         Server { shards, running: Some(running), heard, addr, dir }
     }

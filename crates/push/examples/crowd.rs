@@ -51,7 +51,16 @@ fn memory_kib(what: &str) -> u64 {
 fn order(to: To) -> NewPush {
     let payload = Bytes::from_static(b"lights out");
     let (sender, audience) = ("example".to_owned(), "{}".to_owned());
-    NewPush { to, order: Order::Message, payload, sender, audience, ttl_s: None, idempotency_key: None }
+    NewPush {
+        to,
+        order: Order::Message,
+        payload,
+        sender,
+        audience,
+        ttl_s: None,
+        idempotency_key: None,
+        terms: Default::default(),
+    }
 }
 
 #[tokio::main]

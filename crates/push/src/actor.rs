@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::store::{Pushes, StoreError, StoredPush, UnmadePush};
+use contract::store::{DeliveryChange, Pushes, StoreError, StoredPush, UnmadePush};
 use contract::{Bus, Clock, Event, Line, Refusal, Step, Ticket};
 use futures_util::future::join_all;
 use model::{Delivery, DeliveryState, DeviceNumber, Millis, PushId, Receipt, UnixMs, limits};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
-use crate::book::{Book, Now, Standing, Todo, Touched};
-use crate::making::{self, Making, Part};
+use crate::book::{Book, Now, Standing, Todo, Touched, replaced_by};
+use crate::making::{self, Making, Part, is_unhurried};
 use crate::{Counts, NewPush, SubmitError, To, WaitFor};
 
 /// Commands taken at once: enough to share one fsync among many, few enough to stay prompt.
@@ -114,7 +114,7 @@ impl Actor {
             book.load(&push, delivery, now, &mut todo);
         }
         let mut making = Making::default();
-        unmade.into_iter().for_each(|unmade| making.load(unmade));
+        unmade.into_iter().for_each(|unmade| making.load(unmade, now));
         Actor {
             book,
             last,
@@ -167,13 +167,15 @@ impl Actor {
         if self.is_behind() {
             return if self.hopeless { NAP } else { RETRY };
         }
-        if self.may_make() {
+        if self.may_make() || self.book.gives_way() {
             return Duration::ZERO;
         }
         let left = |due: UnixMs| Duration::from_millis(u64::try_from(due.0 - self.clock.unix().0).unwrap_or(0));
         let due = self.book.next_due().map_or(NAP, left);
         let rest = |at: Millis| Duration::from_millis(at.since(self.clock.millis()));
-        NAP.min(due).min(self.book.next_retry().map_or(NAP, rest)).min(self.making_rests.map_or(NAP, rest))
+        // What may be made and is not waits for the room itself.
+        let made = self.making.left_ms(self.now()).filter(|ms| *ms > 0).map_or(NAP, Duration::from_millis);
+        NAP.min(due).min(made).min(self.book.next_retry().map_or(NAP, rest)).min(self.making_rests.map_or(NAP, rest))
     }
 
     /// Whether something is decided and could not be stored yet.
@@ -184,7 +186,7 @@ impl Actor {
     /// Whether the next batch of a push to many may be made now.
     fn may_make(&self) -> bool {
         let rested = self.making_rests.is_none_or(|until| until <= self.clock.millis());
-        self.making.pushes() > 0
+        self.making.left_ms(self.now()) == Some(0)
             && rested
             && !self.hopeless
             && !self.is_behind()
@@ -196,6 +198,7 @@ impl Actor {
     fn decide(&mut self, batch: &mut Vec<Command>) -> Vec<Creation> {
         let now = self.now();
         let mut creations = Vec::new();
+        self.book.give_way(now, &mut self.todo);
         for command in batch.drain(..) {
             match command {
                 Command::Receipt { receipt, step, at } => self.book.receipt(receipt, step, at, now, &mut self.todo),
@@ -230,6 +233,8 @@ impl Actor {
 
     /// Whether there is room for one more.
     fn admit(&self, new: &NewPush, before: &[Creation]) -> Result<(), SubmitError> {
+        let unhurried = is_unhurried(&new.terms);
+        let unmade_max = if unhurried { limits::PUSHES_UNHURRIED_MAX } else { limits::PUSHES_UNMADE_MAX };
         let (mut deliveries, mut unmade, mut bytes, mut of_device) = (0, 0, 0, 0);
         for creation in before {
             bytes += creation.push.payload.len();
@@ -239,23 +244,22 @@ impl Actor {
                     of_device += usize::from(matches!(new.to, To::One(device, _) if device == delivery.number));
                 }
                 Made::Parts(parts) => {
-                    unmade += 1;
+                    unmade += usize::from(is_unhurried(&creation.push.terms) == unhurried);
                     deliveries += parts.iter().map(|(_, devices)| devices.len()).sum::<usize>();
                 }
             }
         }
         let wanted = match &new.to {
-            To::One(device, _) if self.book.pending(*device) + of_device >= limits::PENDING_PER_DEVICE_MAX => {
+            To::One(device, _) if !self.book.has_room(*device, new.terms.collapse.as_ref(), of_device) => {
                 return Err(SubmitError::DeviceFull);
             }
             To::One(..) => 1,
-            To::Many(_) if self.making.pushes() + unmade >= limits::PUSHES_UNMADE_MAX => return Err(SubmitError::Full),
+            To::Many(_) if self.making.pushes(unhurried) + unmade >= unmade_max => return Err(SubmitError::Full),
             To::Many(devices) => devices.len(),
         };
         let open = self.book.len() + self.making.devices() + deliveries;
-        if self.book.payload_bytes() + bytes + new.payload.len() > limits::PENDING_BYTES_MAX
-            || open + wanted > limits::PENDING_DELIVERIES_MAX
-        {
+        let bytes = self.book.payload_bytes() + self.making.payload_bytes() + bytes;
+        if bytes + new.payload.len() > limits::PENDING_BYTES_MAX || open + wanted > limits::PENDING_DELIVERIES_MAX {
             return Err(SubmitError::Full);
         }
         Ok(())
@@ -271,7 +275,7 @@ impl Actor {
         self.last = PushId(self.last.0 + 1);
         let expires = match new.ttl_s.unwrap_or(limits::PUSH_TTL_S_DEFAULT) {
             0 => None,
-            ttl_s => Some(UnixMs(now.unix.0 + ttl_s as i64 * 1000)),
+            ttl_s => Some(UnixMs(new.terms.starts.unwrap_or(now.unix).max(now.unix).0 + ttl_s as i64 * 1000)),
         };
         let to = match new.to {
             To::One(number, device) => Made::Delivery(Delivery {
@@ -294,6 +298,7 @@ impl Actor {
             created: now.unix,
             expires,
             idempotency_key: new.idempotency_key,
+            terms: new.terms,
         };
         Creation { push: Arc::new(push), to, _guard: guard, reply }
     }
@@ -301,7 +306,7 @@ impl Actor {
     /// Stores, and then does what had to wait for it. New pushes, the next batch of an older one and changes
     /// never concern the same delivery, so the store may write them all at once.
     async fn keep(&mut self, creations: Vec<Creation>) -> Result<(), StoreError> {
-        let part = if self.may_make() { self.making.next(&self.book) } else { None };
+        let mut part = if self.may_make() { self.making.next(&self.book, self.now()) } else { None };
         let create = |creation: &Creation| {
             let push = StoredPush::clone(&creation.push);
             match &creation.to {
@@ -311,9 +316,14 @@ impl Actor {
         };
         let created = join_all(creations.iter().map(create).collect::<Vec<_>>());
         let make = async {
-            match &part {
+            match &mut part {
                 None => Ok(Vec::new()),
-                Some(part) => self.store.make_part(part.push.id, part.number, self.clock.unix(), part.batch.clone()).await,
+                Some(part) => {
+                    give_way(&*self.store, part).await?;
+                    self.store
+                        .make_part(part.push.id, part.number, self.clock.unix(), part.batch.clone(), part.rest().to_vec())
+                        .await
+                }
             }
         };
         let changes = last_changes(&self.todo.touched);
@@ -376,7 +386,7 @@ impl Actor {
                 return;
             }
         };
-        self.making.made(&part);
+        self.making.made(&part, now);
         self.making_rests = None;
         for delivery in deliveries {
             if delivery.state == DeliveryState::Queued {
@@ -427,6 +437,7 @@ impl Actor {
                 self.line.push(device, message);
             }
         }
+        self.book.handed_over();
         for (reply, stopped) in self.cancelled.drain(..) {
             let _ = reply.send(stopped);
         }
@@ -465,6 +476,19 @@ impl Actor {
     }
 }
 
+/// A batch may be made when a later push with its collapse key was taken already, and may have been sent.
+async fn give_way(store: &dyn Pushes, part: &mut Part) -> Result<(), StoreError> {
+    let Some(key) = part.push.terms.collapse.clone() else { return Ok(()) };
+    let devices = part.batch.iter().map(|fresh| fresh.device).collect();
+    let later: HashMap<_, _> = store.collapsed_by(key, part.push.id, devices).await?.into_iter().collect();
+    for fresh in part.batch.iter_mut().filter(|fresh| fresh.state == DeliveryState::Queued) {
+        if let Some(by) = later.get(&fresh.device) {
+            (fresh.state, fresh.detail) = (DeliveryState::Replaced, replaced_by(*by));
+        }
+    }
+    Ok(())
+}
+
 /// A sleep, or none.
 async fn rest(nap: Duration) {
     if !nap.is_zero() {
@@ -482,14 +506,20 @@ fn is_met(until: WaitFor, at: Standing) -> bool {
     arrived || at.resting
 }
 
-/// The last change of each delivery: the store needs no others.
-fn last_changes(touched: &[Touched]) -> Vec<Delivery> {
+/// The last change of each delivery, and what it passed through on the way.
+fn last_changes(touched: &[Touched]) -> Vec<DeliveryChange> {
     let mut last = HashMap::new();
-    let mut changes: Vec<Delivery> = Vec::new();
+    let mut changes: Vec<DeliveryChange> = Vec::new();
     for touched in touched.iter().filter(|touched| touched.changed) {
         let delivery = Delivery::clone(&touched.delivery);
         let place = *last.entry((delivery.push, delivery.number)).or_insert(changes.len());
-        if place == changes.len() { changes.push(delivery) } else { changes[place] = delivery }
+        if place == changes.len() {
+            changes.push(DeliveryChange { delivery, passed: Vec::new() });
+        } else {
+            let change = &mut changes[place];
+            change.passed.push((&change.delivery).into());
+            change.delivery = delivery;
+        }
     }
     changes
 }

@@ -2,14 +2,16 @@
 //! [`Todo`] goes out. No store, no channel, no clock; who calls must store what [`Todo::touched`] names as
 //! changed before anything else of the `Todo` is done.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, hash_map};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::store::StoredPush;
 use contract::{Refusal, Step, Ticket};
 use model::topic::Space;
-use model::{Delivery, DeliveryState, DeviceNumber, Message, Millis, Order, PushId, Qos, Receipt, Topic, UnixMs, limits};
+use model::{
+    Delivery, DeliveryState, DeviceNumber, Message, Millis, Order, Priority, PushId, Qos, Receipt, Topic, UnixMs, limits,
+};
 
 /// Answered receipts that are remembered, so that a device which sends its answer twice (its
 /// acknowledgement was lost with the line) is told that it is kept.
@@ -78,7 +80,19 @@ struct Entry {
     online_only: bool,
     // The hub has it: it must not be given a second time.
     out: bool,
+    // In which turn the hub was given it last.
+    given: u32,
+    priority: Priority,
+    // Apart: most have none, and there may be a million entries.
+    collapse: Option<Box<Collapse>>,
     due: UnixMs,
+}
+
+/// What is to be known of a delivery with a collapse key.
+struct Collapse {
+    key: Arc<str>,
+    // A later push with the same key.
+    by: Option<PushId>,
 }
 
 /// The word for a push that a device has, or has not, got: it subscribed at QoS 0.
@@ -90,8 +104,14 @@ impl Entry {
         self.delivery.state == DeliveryState::Sent && self.delivery.detail == AT_MOST_ONCE && !self.order.wants_answer()
     }
 
+    /// The later push that it gives way to.
+    fn overtaken_by(&self) -> Option<PushId> {
+        self.collapse.as_ref().and_then(|collapse| collapse.by)
+    }
+
     fn standing(&self) -> Standing {
-        let resting = (self.delivery.state == DeliveryState::Queued && !self.out) || self.is_let_go();
+        let waits = self.delivery.state == DeliveryState::Queued && !self.out && self.overtaken_by().is_none();
+        let resting = waits || self.is_let_go();
         Standing { state: self.delivery.state, resting, wants_answer: self.order.wants_answer() }
     }
 
@@ -117,9 +137,23 @@ pub(crate) struct Book {
     // How many entries still hold the payload of a push: they share its bytes, which count once.
     holders: HashMap<PushId, usize>,
     payload_bytes: usize,
+    // The newest open delivery of each collapse key.
+    newest: HashMap<(DeviceNumber, Arc<str>), PushId>,
+    // What was so before a restart: deliveries and the later pushes of their collapse keys.
+    collapsed: HashMap<Key, PushId>,
+    // What gives way to a later push in the next turn: that this one does is on disk already.
+    giving_way: Vec<Key>,
+    // Counted up when what was given has left for the hub.
+    turn: u32,
 }
 
 impl Book {
+    /// The book after a restart, with what [`load`](Book::load) is to know: which deliveries had a later push with
+    /// their collapse key.
+    pub fn after(collapsed: HashMap<Key, PushId>) -> Book {
+        Book { collapsed, ..Book::default() }
+    }
+
     /// A delivery from before a restart.
     pub fn load(&mut self, push: &StoredPush, mut delivery: Delivery, now: Now, todo: &mut Todo) {
         let key = (delivery.number, delivery.push);
@@ -142,6 +176,7 @@ impl Book {
         }
         let changed = delivery.state != was;
         self.insert(push, delivery);
+        let collapsed_by = self.collapsed.remove(&key);
         if changed && let Some(entry) = self.open.get(&key) {
             todo.touched.push(entry.touched(true));
         }
@@ -155,6 +190,10 @@ impl Book {
                 todo,
             );
         }
+        match collapsed_by {
+            Some(by) => self.overtake(key, by),
+            None => self.collapse(key),
+        }
     }
 
     /// A new delivery, already stored: announces it and gives it to the line.
@@ -165,6 +204,24 @@ impl Book {
         if let Some(entry) = self.open.get(&key) {
             todo.touched.push(Touched { created: true, ..entry.touched(false) });
         }
+        self.collapse(key);
+    }
+
+    /// Ends what gives way to a later push that was taken in the turn before.
+    pub fn give_way(&mut self, now: Now, todo: &mut Todo) {
+        for key in std::mem::take(&mut self.giving_way) {
+            self.replace_overtaken(key, now.unix, todo);
+        }
+    }
+
+    /// Whether [`give_way`](Book::give_way) has something to do.
+    pub fn gives_way(&self) -> bool {
+        !self.giving_way.is_empty()
+    }
+
+    /// What was given has left for the hub.
+    pub fn handed_over(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
     }
 
     /// What the hub reports of a push's message.
@@ -202,12 +259,18 @@ impl Book {
                 // It never left: a line broke before its turn came, or its queue was full. Another line may be
                 // open, of which no `Listening` would come.
                 DeliveryState::Queued => {
+                    if entry.overtaken_by().is_some() {
+                        entry.out = false;
+                        return self.replace_overtaken(key, at, todo);
+                    }
                     self.again.insert(key);
                     self.again_at.get_or_insert(now.millis.plus_ms(REST_MS));
                 }
                 DeliveryState::Sent => {
                     entry.out = false;
-                    self.give(key, now, todo);
+                    if entry.overtaken_by().is_none() {
+                        self.give(key, now, todo);
+                    }
                     self.requeue(key, at, "the line broke before the device acknowledged it; it is sent again", todo);
                 }
                 _ => {}
@@ -215,11 +278,13 @@ impl Book {
         }
     }
 
-    /// The device listens: everything that rests goes out, oldest first.
+    /// The device listens: everything that rests goes out, by priority, of the same the oldest first.
     pub fn listening(&mut self, device: DeviceNumber, now: Now, todo: &mut Todo) {
         let resting = |entry: &Entry| entry.delivery.state == DeliveryState::Queued && !entry.out;
-        let keys: Vec<Key> = self.of_device(device).filter(|(_, entry)| resting(entry)).map(|(key, _)| *key).collect();
-        for key in keys {
+        let resting = self.of_device(device).filter(|(_, entry)| resting(entry));
+        let mut keys: Vec<(Priority, Key)> = resting.map(|(key, entry)| (entry.priority, *key)).collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
             self.give(key, now, todo);
         }
     }
@@ -228,8 +293,18 @@ impl Book {
     pub fn retry(&mut self, now: Now, todo: &mut Todo) {
         if self.again_at.is_some_and(|at| at <= now.millis) {
             self.again_at = None;
-            for key in std::mem::take(&mut self.again) {
-                self.give(key, now, todo);
+            let again = std::mem::take(&mut self.again);
+            let of = |key: &Key| self.open.get(key).map(|entry| entry.priority).unwrap_or_default();
+            let mut keys: Vec<(Priority, Key)> = again.into_iter().map(|key| (of(&key), key)).collect();
+            keys.sort_unstable();
+            for (_, key) in keys {
+                match self.open.get_mut(&key) {
+                    Some(entry) if entry.overtaken_by().is_some() => {
+                        entry.out = false;
+                        self.replace_overtaken(key, now.unix, todo);
+                    }
+                    _ => self.give(key, now, todo),
+                }
             }
         }
     }
@@ -339,9 +414,21 @@ impl Book {
         crowded
     }
 
-    /// Whether a delivery waits to be sent.
+    /// Whether a delivery waits to be sent, and was given.
     pub fn is_waiting(&self, receipt: Receipt) -> bool {
-        self.open.get(&(receipt.device, receipt.push)).is_some_and(|entry| entry.delivery.state == DeliveryState::Queued)
+        let waits = |entry: &Entry| entry.delivery.state == DeliveryState::Queued && entry.out;
+        self.open.get(&(receipt.device, receipt.push)).is_some_and(waits)
+    }
+
+    /// Whether there is room for one more in a device's queue, if `more` are to come before it.
+    pub fn has_room(&self, device: DeviceNumber, collapse: Option<&Arc<str>>, more: usize) -> bool {
+        let gives_way = || {
+            let place = collapse.map(|key| (device, key.clone()));
+            let older = place.and_then(|place| self.newest.get(&place)).and_then(|push| self.open.get(&(device, *push)));
+            older.is_some_and(|entry| entry.delivery.state == DeliveryState::Queued && !self.has_left(entry))
+        };
+        let pending = self.pending(device) + more;
+        pending < limits::PENDING_PER_DEVICE_MAX || (pending == limits::PENDING_PER_DEVICE_MAX && gives_way())
     }
 
     /// How many pushes wait to be sent to a device.
@@ -375,7 +462,59 @@ impl Book {
         self.hold(key.1, payload.len());
         self.due.insert((due, key.0, key.1));
         self.of_push.insert((key.1, key.0));
-        self.open.insert(key, Entry { order: push.order.clone(), payload, delivery, online_only, out: false, due });
+        let entry = Entry {
+            order: push.order.clone(),
+            payload,
+            delivery,
+            online_only,
+            out: false,
+            given: 0,
+            priority: push.terms.priority,
+            collapse: push.terms.collapse.clone().map(|key| Box::new(Collapse { key, by: None })),
+            due,
+        };
+        self.open.insert(key, entry);
+    }
+
+    /// Whether the hub has it, so that it may be on its way to the device.
+    fn has_left(&self, entry: &Entry) -> bool {
+        entry.out && entry.given != self.turn
+    }
+
+    /// Of an open delivery and the newest with the same collapse key so far, the older one is overtaken.
+    fn collapse(&mut self, key: Key) {
+        let Some(collapse) = self.open.get(&key).and_then(|entry| entry.collapse.as_ref()) else { return };
+        let newest = self.newest.entry((key.0, collapse.key.clone())).or_insert(key.1);
+        let (older, newer) = (key.1.min(*newest), key.1.max(*newest));
+        *newest = newer;
+        if older != newer {
+            self.overtake((key.0, older), newer);
+        }
+    }
+
+    /// A delivery gives way to that of a later push: in the next turn if it waits, else as soon as it is back.
+    fn overtake(&mut self, key: Key, by: PushId) {
+        let turn = self.turn;
+        let Some(entry) = self.open.get_mut(&key) else { return };
+        let Some(collapse) = &mut entry.collapse else { return };
+        collapse.by = Some(by);
+        if entry.delivery.state == DeliveryState::Queued && !(entry.out && entry.given != turn) {
+            // Given in this very turn, it is still ours, and goes nowhere.
+            entry.out = false;
+            self.giving_way.push(key);
+        }
+    }
+
+    /// Ends an overtaken delivery that is back in the queue.
+    fn replace_overtaken(&mut self, key: Key, at: UnixMs, todo: &mut Todo) {
+        if let Some(entry) = self.open.get(&key)
+            && let Some(by) = entry.overtaken_by()
+            && entry.delivery.state == DeliveryState::Queued
+            && !entry.out
+        {
+            let why = replaced_by(by);
+            self.step(key, DeliveryState::Replaced, at, &why, None, todo);
+        }
     }
 
     /// One more entry holds a push's payload; an empty one holds nothing.
@@ -405,6 +544,7 @@ impl Book {
         let Some(entry) = self.open.get_mut(&key) else { return };
         let left_ms = u64::try_from(entry.due.0 - now.unix.0).unwrap_or(0);
         entry.out = true;
+        entry.given = self.turn;
         let message = Message {
             qos: Qos::AtLeastOnce,
             expires: Some(now.millis.plus_ms(left_ms)),
@@ -432,6 +572,7 @@ impl Book {
             }
             _ => {}
         }
+        self.replace_overtaken(key, at, todo);
     }
 
     /// The device's own word on it.
@@ -502,6 +643,12 @@ impl Book {
             self.release(key.1, entry.payload.len());
             self.due.remove(&(entry.due, key.0, key.1));
             self.of_push.remove(&(key.1, key.0));
+            if let Some(collapse) = entry.collapse
+                && let hash_map::Entry::Occupied(newest) = self.newest.entry((key.0, collapse.key))
+                && *newest.get() == key.1
+            {
+                newest.remove();
+            }
         }
     }
 }
@@ -511,6 +658,11 @@ pub(crate) fn answer_to(topic: &Topic) -> Option<Option<PushId>> {
     let Space::Device { rest, .. } = topic.space() else { return None };
     let id = if rest == "answer" { "" } else { rest.strip_prefix("answer/")? };
     Some(id.parse().ok().map(PushId))
+}
+
+/// The word for a delivery that gave way to a later push.
+pub(crate) fn replaced_by(push: PushId) -> String {
+    format!("push {push} took its place")
 }
 
 fn answer_due(at: UnixMs) -> UnixMs {

@@ -15,16 +15,16 @@ mod actor;
 mod book;
 mod making;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::store::{Page, Pushes, StoreError, StoredPush};
+use contract::store::{DeliveryLife, Page, Pushes, StoreError, StoredPush};
 use contract::{Bus, Clock, Consumer, Event, Line, Refusal, Ticket};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Order, PushId, UnixMs, limits};
+use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Order, PushId, Terms, UnixMs, limits};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use actor::{Actor, Command};
@@ -47,11 +47,13 @@ pub struct NewPush {
     pub ttl_s: Option<u64>,
     /// The sender's key against doing it twice.
     pub idempotency_key: Option<String>,
+    /// The rest of its terms.
+    pub terms: Terms,
 }
 
 impl NewPush {
     /// What can be said of it without looking at anything else.
-    fn check(&self) -> Result<(), SubmitError> {
+    pub fn check(&self) -> Result<(), SubmitError> {
         if self.payload.len() > limits::PUSH_PAYLOAD_BYTES_MAX {
             return Err(SubmitError::TooLarge);
         }
@@ -64,8 +66,32 @@ impl NewPush {
         if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX) {
             return Err(SubmitError::BadKey);
         }
+        if self.terms.collapse.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::COLLAPSE_BYTES_MAX) {
+            return Err(SubmitError::BadCollapse);
+        }
+        if self.terms.per_second.is_some_and(|rate| !(1..=limits::PUSH_PER_SECOND_MAX).contains(&rate)) {
+            return Err(SubmitError::BadPace);
+        }
         Ok(())
     }
+}
+
+/// How a push is to be sent again.
+#[derive(Clone, Debug)]
+pub struct Resend {
+    /// To the devices whose delivery is in one of these.
+    pub states: Vec<DeliveryState>,
+    /// Who asks, for people.
+    pub sender: String,
+    /// Another time to live than the first time.
+    pub ttl_s: Option<u64>,
+    /// The sender's key against doing it twice.
+    pub idempotency_key: Option<String>,
+}
+
+impl Resend {
+    /// The states that are sent again unless others are named: those in which the device should have got it.
+    pub const STATES: [DeliveryState; 3] = [DeliveryState::Failed, DeliveryState::Expired, DeliveryState::Refused];
 }
 
 /// Who is to get a push.
@@ -92,6 +118,12 @@ pub enum SubmitError {
     /// The idempotency key is empty or too long.
     #[error("an idempotency key has 1 to {} bytes", limits::IDEMPOTENCY_KEY_BYTES_MAX)]
     BadKey,
+    /// The collapse key is empty or too long.
+    #[error("a collapse key has 1 to {} bytes", limits::COLLAPSE_BYTES_MAX)]
+    BadCollapse,
+    /// Slower than anything, or faster than may be.
+    #[error("per_second is 1 to {}", limits::PUSH_PER_SECOND_MAX)]
+    BadPace,
     /// The device's queue is full.
     #[error("{} pushes already wait for this device; cancel some or wait until it is back", limits::PENDING_PER_DEVICE_MAX)]
     DeviceFull,
@@ -149,10 +181,12 @@ impl Push {
     ) -> Result<Arc<Push>, StoreError> {
         let last = store.last_push().await?;
         let open = store.open_deliveries(UnixMs(clock.unix().0 - limits::ANSWER_S_MAX as i64 * 1000)).await?;
+        let collapsed = collapsed(&*store, &open).await?;
         let unmade = store.unmade_pushes().await?;
         let counts = Arc::new(Counts::default());
         let (commands, inbox) = mpsc::unbounded_channel();
-        let actor = Actor::start(Book::default(), open, unmade, last, store.clone(), line.clone(), bus, clock, counts.clone());
+        let actor =
+            Actor::start(Book::after(collapsed), open, unmade, last, store.clone(), line.clone(), bus, clock, counts.clone());
         tokio::spawn(actor.run(inbox));
         let keys = (0..64).map(|_| Arc::default()).collect();
         Ok(Arc::new(Push { store, line, commands, counts, keys, hasher: RandomState::new() }))
@@ -161,6 +195,12 @@ impl Push {
     /// Takes a push. When this returns `Ok` the push is on disk and under way. The same idempotency key
     /// again returns the push of the first time, whatever else stands in `new`.
     pub async fn submit(&self, mut new: NewPush) -> Result<PushId, SubmitError> {
+        if let To::One(device, _) = new.to
+            && new.terms.starts.is_some()
+        {
+            // One that starts later is kept as those are, and made when its time has come.
+            new.to = To::Many(vec![device]);
+        }
         if let To::Many(devices) = &mut new.to {
             devices.sort_unstable();
             devices.dedup();
@@ -184,6 +224,27 @@ impl Push {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Sends a push's content once more, to the devices whose delivery is in one of `states`. The terms are those
+    /// of the first time, its time to live too unless `ttl_s` is another. `None` for a push that there is not.
+    pub async fn resend(&self, push: PushId, again: Resend) -> Result<Option<PushId>, SubmitError> {
+        let Some(first) = self.store.push(push).await? else { return Ok(None) };
+        let devices = self.store.devices_in(push, again.states.clone()).await?;
+        let words: Vec<&str> = again.states.iter().map(|state| state.as_str()).collect();
+        let began = first.terms.starts.unwrap_or(first.created);
+        let kept_s = first.expires.map_or(0, |expires| u64::try_from((expires.0 - began.0) / 1000).unwrap_or(0));
+        let new = NewPush {
+            to: To::Many(devices),
+            order: first.order,
+            payload: first.payload,
+            sender: again.sender,
+            audience: serde_json::json!({ "push": push, "states": words }).to_string(),
+            ttl_s: Some(again.ttl_s.unwrap_or(kept_s)),
+            idempotency_key: again.idempotency_key,
+            terms: Terms { resend_of: Some(push), starts: None, ..first.terms },
+        };
+        self.submit(new).await.map(Some)
+    }
+
     /// Takes a push back from every device that has not acknowledged it yet. How many those were.
     pub async fn cancel(&self, push: PushId) -> Result<usize, StoreError> {
         let (reply, answer) = oneshot::channel();
@@ -200,7 +261,7 @@ impl Push {
             Ok(Ok(Some(delivery))) => Ok(Some(delivery)),
             Ok(Err(_)) => Err(StoreError::Closed),
             // Not open any more, or not in time: the store knows how it stands.
-            Ok(Ok(None)) | Err(_) => Ok(self.store.deliveries(push, None, 1).await?.items.pop()),
+            Ok(Ok(None)) | Err(_) => Ok(self.store.deliveries(push, None, 1).await?.items.pop().map(|life| life.delivery)),
         }
     }
 
@@ -249,8 +310,28 @@ impl Push {
         push: PushId,
         after: Option<DeviceNumber>,
         limit: usize,
-    ) -> Result<Page<Delivery>, StoreError> {
+    ) -> Result<Page<DeliveryLife>, StoreError> {
         self.store.deliveries(push, after, limit).await
+    }
+
+    /// The deliveries of a device, newest push first.
+    pub async fn deliveries_of(
+        &self,
+        device: DeviceNumber,
+        before: Option<PushId>,
+        limit: usize,
+    ) -> Result<Page<DeliveryLife>, StoreError> {
+        self.store.deliveries_of(device, before, limit).await
+    }
+
+    /// The pushes that have a delivery for a device, newest first.
+    pub async fn list_of(
+        &self,
+        device: DeviceNumber,
+        before: Option<PushId>,
+        limit: usize,
+    ) -> Result<Page<StoredPush>, StoreError> {
+        self.store.pushes_of(device, before, limit).await
     }
 
     /// How many deliveries of a push are in which state, and how many of its devices have none yet because
@@ -297,6 +378,23 @@ impl Push {
         // Only fails when the task is gone; whoever waits for an answer then hears that the store is closed.
         let _ = self.commands.send(command);
     }
+}
+
+/// What was under way when a later push with its collapse key came, and by which: once it comes back it must
+/// not go out after that one.
+async fn collapsed(
+    store: &dyn Pushes,
+    open: &[(Arc<StoredPush>, Delivery)],
+) -> Result<HashMap<(DeviceNumber, PushId), PushId>, StoreError> {
+    let mut collapsed = HashMap::new();
+    for of_push in open.chunk_by(|(a, _), (b, _)| a.id == b.id) {
+        let (push, _) = &of_push[0];
+        let Some(key) = push.terms.collapse.clone() else { continue };
+        let devices = of_push.iter().map(|(_, delivery)| delivery.number).collect();
+        let later = store.collapsed_by(key, push.id, devices).await?;
+        collapsed.extend(later.into_iter().map(|(device, by)| ((device, push.id), by)));
+    }
+    Ok(collapsed)
 }
 
 impl Consumer for Push {

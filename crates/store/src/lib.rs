@@ -20,6 +20,7 @@ mod registry;
 pub mod repair;
 pub mod restore;
 mod rows;
+mod schedules;
 mod schema;
 mod seal;
 mod snapshot;

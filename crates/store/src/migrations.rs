@@ -13,7 +13,13 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0002_accounts.sql"),
     include_str!("../migrations/0003_sessions.sql"),
     include_str!("../migrations/0004_audiences.sql"),
-    include_str!("../migrations/0007_fleet.sql"),
+    include_str!("../migrations/0005_collapse.sql"),
+    include_str!("../migrations/0006_resends.sql"),
+    include_str!("../migrations/0007_paces.sql"),
+    include_str!("../migrations/0008_schedules.sql"),
+    include_str!("../migrations/0009_priorities.sql"),
+    include_str!("../migrations/0010_steps.sql"),
+    include_str!("../migrations/0011_fleet.sql"),
 ];
 
 /// The newest schema of this program.

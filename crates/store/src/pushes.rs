@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::store::{FreshDelivery, Later, Page, Pushes, StoredPush, UnmadePush};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
+use contract::store::{DeliveryChange, DeliveryLife, FreshDelivery, Later, Page, Pushes, StoredPush, UnmadePush};
+use model::{Delivery, DeliveryState, DeliveryStep, DeviceId, DeviceNumber, Order, Priority, PushId, Terms, UnixMs, limits};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::Store;
@@ -26,7 +26,7 @@ const STATES: [(DeliveryState, i64); 9] = [
     (DeliveryState::Cancelled, 8),
 ];
 
-const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key";
+const PUSH: &str = "pushes.id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of, per_second, starts, priority";
 const DELIVERY: &str = "push, device, devices.id, state, at, detail, answer";
 
 impl Pushes for Store {
@@ -60,14 +60,20 @@ impl Pushes for Store {
             let mut insert =
                 db.prepare_cached("INSERT INTO audiences (push, part, cancelled, devices) VALUES (?1, ?2, FALSE, ?3)")?;
             for (part, devices) in &parts {
-                let numbers: Vec<u8> = devices.iter().flat_map(|device| device.0.to_le_bytes()).collect();
-                insert.execute(params![id, part, numbers])?;
+                insert.execute(params![id, part, numbers_of(devices)])?;
             }
             Ok(())
         })
     }
 
-    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>> {
+    fn make_part(
+        &self,
+        push: PushId,
+        part: u32,
+        at: UnixMs,
+        batch: Vec<FreshDelivery>,
+        rest: Vec<DeviceNumber>,
+    ) -> Later<Vec<Delivery>> {
         self.writer.grow(move |db| {
             let id = signed(push.0)?;
             let mut name = db.prepare_cached("SELECT id FROM devices WHERE number = ?1")?;
@@ -82,7 +88,15 @@ impl Pushes for Store {
                 let named = DeviceId::parse(&named).ok_or_else(|| damaged(format_args!("unreadable id of device {device}")))?;
                 made.push(Delivery { push, number: device, device: named, state, at, detail, answer: None });
             }
-            db.prepare_cached("DELETE FROM audiences WHERE push = ?1 AND part = ?2")?.execute(params![id, part])?;
+            if rest.is_empty() {
+                db.prepare_cached("DELETE FROM audiences WHERE push = ?1 AND part = ?2")?.execute(params![id, part])?;
+            } else {
+                db.prepare_cached("UPDATE audiences SET devices = ?3 WHERE push = ?1 AND part = ?2")?.execute(params![
+                    id,
+                    part,
+                    numbers_of(&rest)
+                ])?;
+            }
             Ok(made)
         })
     }
@@ -117,20 +131,49 @@ impl Pushes for Store {
         })
     }
 
-    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()> {
-        self.writer.write(move |db| {
-            // One that is gone with its device stays gone.
-            let mut update = db.prepare_cached(
-                "UPDATE deliveries SET state = ?3, at = ?4, detail = ?5, answer = ?6 WHERE push = ?1 AND device = ?2",
+    fn collapsed_by(&self, key: Arc<str>, push: PushId, devices: Vec<DeviceNumber>) -> Later<Vec<(DeviceNumber, PushId)>> {
+        self.reader.read(move |db| {
+            // By `deliveries_device`, which holds a device's pushes in order: only the later ones are looked at.
+            let mut last = db.prepare_cached(
+                "SELECT max(push) FROM deliveries JOIN pushes ON id = push
+                 WHERE device = ?1 AND push > ?2 AND state <> ?3 AND collapse = ?4",
             )?;
-            for delivery in &batch {
+            let mut found = Vec::new();
+            for device in devices {
+                let wanted = params![device.0, signed(push.0)?, number_of(DeliveryState::Refused), key];
+                if let Some(later) = last.query_row(wanted, |row| row.get::<_, Option<i64>>(0))? {
+                    found.push((device, push_id(later)?));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn update_deliveries(&self, batch: Vec<DeliveryChange>) -> Later<()> {
+        self.writer.write(move |db| {
+            // One that is gone with its device stays gone. What it was becomes a line of its steps; of too many the
+            // older half goes.
+            let mut update = db.prepare_cached(
+                "UPDATE deliveries SET
+                     steps = CASE WHEN length(steps) > ?8
+                             THEN substr(substr(steps, ?8 / 2), instr(substr(steps, ?8 / 2), char(10)) + 1)
+                             ELSE coalesce(steps, '') END
+                         || state || ' ' || at || ' ' || replace(detail, char(10), ' ') || char(10) || ?7,
+                     state = ?3, at = ?4, detail = ?5, answer = ?6
+                 WHERE push = ?1 AND device = ?2",
+            )?;
+            for DeliveryChange { delivery, passed } in &batch {
+                let line =
+                    |step: &DeliveryStep| format!("{} {} {}\n", number_of(step.state), step.at.0, step.detail.replace('\n', " "));
                 update.execute(params![
                     signed(delivery.push.0)?,
                     delivery.number.0,
                     number_of(delivery.state),
                     delivery.at.0,
                     delivery.detail,
-                    delivery.answer.as_deref()
+                    delivery.answer.as_deref(),
+                    passed.iter().map(line).collect::<String>(),
+                    limits::DELIVERY_STEPS_BYTES_MAX as i64
                 ])?;
             }
             Ok(())
@@ -166,6 +209,15 @@ impl Pushes for Store {
         })
     }
 
+    fn devices_in(&self, push: PushId, states: Vec<DeliveryState>) -> Later<Vec<DeviceNumber>> {
+        self.reader.read(move |db| {
+            // They are numbers of ours: nothing to escape.
+            let states = states.into_iter().map(|state| number_of(state).to_string()).collect::<Vec<_>>().join(", ");
+            let sql = format!("SELECT device FROM deliveries WHERE push = ?1 AND state IN ({states}) ORDER BY device");
+            list(db, &sql, &[&signed(push.0)?], |row| Ok(DeviceNumber(row.get(0)?)))
+        })
+    }
+
     fn push(&self, id: PushId) -> Later<Option<StoredPush>> {
         self.reader.read(move |db| one_push(db, id))
     }
@@ -190,15 +242,39 @@ impl Pushes for Store {
         })
     }
 
-    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<Delivery>> {
+    fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<DeliveryLife>> {
         self.reader.read(move |db| {
             let after = after.map_or(-1, |number| i64::from(number.0));
             let sql = format!(
-                "SELECT {DELIVERY} FROM deliveries JOIN devices ON number = device
+                "SELECT {DELIVERY}, steps FROM deliveries JOIN devices ON number = device
                  WHERE push = ?1 AND device > ?2 ORDER BY device LIMIT ?3"
             );
-            let items = list(db, &sql, &[&signed(push.0)?, &after, &one_more(limit)], delivery)?;
-            Ok(page(items, limit, |delivery| delivery.number.to_string()))
+            let items = list(db, &sql, &[&signed(push.0)?, &after, &one_more(limit)], life)?;
+            Ok(page(items, limit, |life| life.delivery.number.to_string()))
+        })
+    }
+
+    fn deliveries_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<DeliveryLife>> {
+        self.reader.read(move |db| {
+            let before = before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
+            let sql = format!(
+                "SELECT {DELIVERY}, steps FROM deliveries JOIN devices ON number = device
+                 WHERE device = ?1 AND push < ?2 ORDER BY push DESC LIMIT ?3"
+            );
+            let items = list(db, &sql, &[&device.0, &before, &one_more(limit)], life)?;
+            Ok(page(items, limit, |life| life.delivery.push.to_string()))
+        })
+    }
+
+    fn pushes_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>> {
+        self.reader.read(move |db| {
+            let before = before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
+            let sql = format!(
+                "SELECT {PUSH} FROM deliveries JOIN pushes ON pushes.id = push
+                 WHERE device = ?1 AND push < ?2 ORDER BY push DESC LIMIT ?3"
+            );
+            let items = list(db, &sql, &[&device.0, &before, &one_more(limit)], stored_push)?;
+            Ok(page(items, limit, |push| push.id.to_string()))
         })
     }
 
@@ -224,8 +300,9 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         Order::Command { verb } => ("command", Some(verb)),
     };
     db.prepare_cached(
-        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO pushes (id, kind, verb, payload, audience, sender, created, expires, idempotency_key, collapse, resend_of,
+             per_second, starts, priority)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         id,
@@ -236,9 +313,23 @@ fn put_push(db: &Connection, push: &StoredPush) -> Outcome<i64> {
         push.sender,
         push.created.0,
         push.expires.map(|at| at.0),
-        push.idempotency_key
+        push.idempotency_key,
+        push.terms.collapse,
+        push.terms.resend_of.map(|id| signed(id.0)).transpose()?,
+        push.terms.per_second,
+        push.terms.starts.map(|at| at.0),
+        match push.terms.priority {
+            Priority::High => 0,
+            Priority::Normal => 1,
+            Priority::Low => 2,
+        }
     ])?;
     Ok(id)
+}
+
+/// Devices as `audiences` has them.
+fn numbers_of(devices: &[DeviceNumber]) -> Vec<u8> {
+    devices.iter().flat_map(|device| device.0.to_le_bytes()).collect()
 }
 
 fn number_of(state: DeliveryState) -> i64 {
@@ -279,6 +370,18 @@ fn stored_push(row: &Row<'_>) -> Outcome<StoredPush> {
         created: UnixMs(row.get(6)?),
         expires: row.get::<_, Option<i64>>(7)?.map(UnixMs),
         idempotency_key: row.get(8)?,
+        terms: Terms {
+            collapse: row.get(9)?,
+            resend_of: row.get::<_, Option<i64>>(10)?.map(push_id).transpose()?,
+            per_second: row.get(11)?,
+            starts: row.get::<_, Option<i64>>(12)?.map(UnixMs),
+            priority: match row.get(13)? {
+                0 => Priority::High,
+                1 => Priority::Normal,
+                2 => Priority::Low,
+                _ => return Err(damaged(format_args!("push {id} has an unknown priority"))),
+            },
+        },
     })
 }
 
@@ -295,6 +398,21 @@ fn delivery(row: &Row<'_>) -> Outcome<Delivery> {
         detail: row.get(5)?,
         answer: row.get::<_, Option<Vec<u8>>>(6)?.map(Bytes::from),
     })
+}
+
+/// A delivery with its steps, which stand behind its other columns.
+fn life(row: &Row<'_>) -> Outcome<DeliveryLife> {
+    let delivery = delivery(row)?;
+    let steps: Option<String> = row.get(7)?;
+    let step = |line: &str| {
+        let (state, rest) = line.split_once(' ')?;
+        let (at, detail) = rest.split_once(' ')?;
+        let state = state_of(state.parse().ok()?).ok()?;
+        Some(DeliveryStep { state, at: UnixMs(at.parse().ok()?), detail: detail.to_owned() })
+    };
+    let read = |line: &str| step(line).ok_or_else(|| damaged(format_args!("a step of push {} is unreadable", delivery.push)));
+    let before = steps.as_deref().unwrap_or_default().lines().map(read).collect::<Outcome<_>>()?;
+    Ok(DeliveryLife { delivery, before })
 }
 
 #[cfg(test)]

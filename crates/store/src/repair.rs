@@ -270,6 +270,7 @@ fn count_on(db: &Connection) -> rusqlite::Result<()> {
         ("token", "tokens", "id"),
         ("push", "pushes", "id"),
         ("account", "accounts", "id"),
+        ("schedule", "schedules", "id"),
     ];
     for (kind, table, column) in sources {
         let there: bool =

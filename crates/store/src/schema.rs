@@ -14,11 +14,12 @@ pub(crate) struct Layout {
     pub(crate) trees: Vec<Tree>,
 }
 
-/// The layout that fits what can be read; `None` if none does, or several that differ do.
+/// The layout that fits what can be read; `None` if none does, or several that differ do. Versions that differ
+/// in columns alone look the same: then the newest is taken, in which the older rows are right too, only shorter.
 pub(crate) fn fitting(image: &Image, known: &[Tree]) -> Option<Layout> {
     let mut fitting: Vec<Layout> = layouts().ok()?.into_iter().filter(|layout| fits(layout, image, known)).collect();
     let last = fitting.pop()?;
-    let same = |other: &Layout| other.version == last.version && other.trees == last.trees;
+    let same = |other: &Layout| other.trees == last.trees;
     fitting.iter().all(same).then_some(last)
 }
 

@@ -414,7 +414,7 @@ mod tests {
         let innocent = note(&store, "innocent");
         // A deferred foreign key is looked at in the COMMIT.
         let culprit: Later<()> = store.writer.write(|db| {
-            db.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO deliveries VALUES (1, 1, 0, 0, '', NULL)")?;
+            db.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO deliveries (push, device, state, at, detail) VALUES (1, 1, 0, 0, '')")?;
             Ok(())
         });
         go.send(()).unwrap();

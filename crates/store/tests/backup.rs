@@ -181,6 +181,12 @@ async fn the_state_before_a_migration_is_kept_twice() {
         for table in later.iter().filter(|table| !first.contains(&format!("CREATE TABLE {table} ("))) {
             db.execute_batch(&format!("DROP TABLE {table}")).unwrap();
         }
+        db.execute_batch(
+            "ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
+             ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;
+             ALTER TABLE pushes DROP COLUMN priority; ALTER TABLE deliveries DROP COLUMN steps;",
+        )
+        .unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();
         drop(db);
         drop(Store::open(&dir).unwrap());

@@ -34,6 +34,7 @@ async fn filled(dir: &Path) {
             created: UnixMs(0),
             expires: None,
             idempotency_key: None,
+            terms: Default::default(),
         };
         let number = DeviceNumber(id as u32);
         let device = model::DeviceId::parse(&format!("lamp-{number}")).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use contract::store::{Registry, StoreError};
+use contract::store::{Pushes, Registry, StoreError};
 use store::{OpenError, Store};
 
 /// The database of a store that was closed, opened through the same file layer, so that its pages keep
@@ -53,6 +53,46 @@ async fn an_older_schema_is_brought_up_to_date_with_what_is_in_it() {
     let found = store.load().await.unwrap();
     assert_eq!((found.tokens.len(), found.accounts.len(), found.blocked.len()), (1, 0, 0));
     assert_eq!(found.tokens[0].name, "ci");
+    store.close().await;
+    Store::open(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn pushes_of_an_older_schema_are_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("secret.key"), [7; 32]).unwrap();
+    let db = rusqlite::Connection::open(dir.path().join("espush.db")).unwrap();
+    // As the last version without terms made it.
+    for step in [
+        include_str!("../migrations/0001_tables.sql"),
+        include_str!("../migrations/0002_accounts.sql"),
+        include_str!("../migrations/0003_sessions.sql"),
+        include_str!("../migrations/0004_audiences.sql"),
+    ] {
+        db.execute_batch(step).unwrap();
+    }
+    db.pragma_update(None, "application_id", 0x6573_7075).unwrap();
+    db.pragma_update(None, "user_version", 4).unwrap();
+    db.execute_batch(
+        "INSERT INTO apps VALUES (1, x'00', 'lamps', 1, 0, '{}', 5);
+         INSERT INTO devices VALUES (7, 'lamp', 1, '', '', '[]', '', 0, 5, x'00', zeroblob(32));
+         INSERT INTO pushes VALUES (3, 'message', NULL, x'6f6e', '{}', 'token ci', 5, 900, NULL);
+         INSERT INTO deliveries VALUES (3, 7, 0, 6, 'the device is away', NULL);
+         INSERT INTO audiences VALUES (3, 0, 0, x'07000000');",
+    )
+    .unwrap();
+    drop(db);
+    let store = Store::open(dir.path()).unwrap();
+    let open = store.open_deliveries(model::UnixMs(0)).await.unwrap();
+    let [(push, delivery)] = &open[..] else { panic!("{open:?}") };
+    assert_eq!((push.id, &push.payload[..], &push.terms), (model::PushId(3), &b"on"[..], &model::Terms::default()));
+    assert_eq!((delivery.device.as_str(), delivery.detail.as_str()), ("lamp", "the device is away"));
+    let sent = model::Delivery { state: model::DeliveryState::Sent, at: model::UnixMs(9), ..delivery.clone() };
+    let change = contract::store::DeliveryChange { delivery: sent, passed: Vec::new() };
+    store.update_deliveries(vec![change]).await.unwrap();
+    let life = store.deliveries(model::PushId(3), None, 1).await.unwrap().items.remove(0);
+    assert_eq!((life.before.len(), life.before[0].at, life.delivery.at), (1, model::UnixMs(6), model::UnixMs(9)));
+    assert_eq!(store.unmade_pushes().await.unwrap()[0].parts, [(0, vec![model::DeviceNumber(7)])]);
     store.close().await;
     Store::open(dir.path()).unwrap();
 }

@@ -3,8 +3,8 @@
 mod fixture;
 
 use bytes::Bytes;
-use contract::store::{FreshDelivery, Pushes, Registry, StoredPush};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Order, PushId, UnixMs};
+use contract::store::{DeliveryChange, DeliveryLife, FreshDelivery, Page, Pushes, Registry, StoredPush};
+use model::{Delivery, DeliveryState, DeliveryStep, DeviceId, DeviceNumber, Order, Priority, PushId, Terms, UnixMs, limits};
 use store::Store;
 
 async fn with_devices(dir: &std::path::Path, devices: u32) -> Store {
@@ -26,6 +26,13 @@ fn push(id: u64, order: Order) -> StoredPush {
         created: UnixMs(100),
         expires: Some(UnixMs(200)),
         idempotency_key: Some(format!("key {id}")),
+        terms: Terms {
+            collapse: id.is_multiple_of(2).then(|| "colour".into()),
+            resend_of: (id == 3).then_some(PushId(1)),
+            per_second: (id == 2).then_some(7),
+            starts: (id == 3).then_some(UnixMs(150)),
+            priority: [Priority::Normal, Priority::High, Priority::Low][id as usize % 3],
+        },
     }
 }
 
@@ -40,6 +47,14 @@ fn delivery(push: u64, number: u32, state: DeliveryState) -> Delivery {
         detail: "away".into(),
         answer: None,
     }
+}
+
+fn changes(deliveries: Vec<Delivery>) -> Vec<DeliveryChange> {
+    deliveries.into_iter().map(|delivery| DeliveryChange { delivery, passed: Vec::new() }).collect()
+}
+
+fn as_they_stand(page: Page<DeliveryLife>) -> Vec<Delivery> {
+    page.items.into_iter().map(|life| life.delivery).collect()
 }
 
 fn same(a: &StoredPush, b: &StoredPush) -> bool {
@@ -108,10 +123,10 @@ async fn deliveries_take_their_steps_and_leave_the_open_ones() {
             ..delivery(1, number, state)
         })
         .collect();
-    store.update_deliveries(steps.clone()).await.unwrap();
-    store.update_deliveries(vec![delivery(7, 1, DeliveryState::Sent)]).await.unwrap(); // nowhere: no harm
+    store.update_deliveries(changes(steps.clone())).await.unwrap();
+    store.update_deliveries(changes(vec![delivery(7, 1, DeliveryState::Sent)])).await.unwrap(); // nowhere: no harm
 
-    assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items, steps);
+    assert_eq!(as_they_stand(store.deliveries(PushId(1), None, 100).await.unwrap()), steps);
     let open: Vec<Delivery> = store.open_deliveries(UnixMs(0)).await.unwrap().into_iter().map(|(_, delivery)| delivery).collect();
     assert_eq!(open, steps[..3]);
     assert_eq!(store.open_deliveries(UnixMs(301)).await.unwrap().len(), 2, "too long ago for an answer");
@@ -123,6 +138,35 @@ async fn deliveries_take_their_steps_and_leave_the_open_ones() {
     store.delete_device(DeviceNumber(2)).await.unwrap();
     assert_eq!(store.deliveries(PushId(1), None, 100).await.unwrap().items.len(), 8, "they go with their device");
     assert_eq!(store.open_deliveries(UnixMs(0)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_devices_in_some_states_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 9).await;
+    let all = DeliveryState::ALL.into_iter().zip(1..).map(|(state, number)| delivery(1, number, state));
+    store.create_push(push(1, Order::Message), all.collect()).await.unwrap();
+    let found = store.devices_in(PushId(1), vec![DeliveryState::Refused, DeliveryState::Failed]).await.unwrap();
+    assert_eq!(found, [DeviceNumber(5), DeviceNumber(8)]);
+    assert!(store.devices_in(PushId(2), DeliveryState::ALL.into()).await.unwrap().is_empty());
+    assert!(store.devices_in(PushId(1), vec![]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_collapse_key_names_the_last_of_the_later_pushes_of_each_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 4).await;
+    let queued = |push, devices: &[u32]| devices.iter().map(|n| delivery(push, *n, DeliveryState::Queued)).collect();
+    // Even numbers have the key: see `push`.
+    for (id, devices) in [(1, &[1, 2, 3][..]), (2, &[1, 2, 3, 4]), (3, &[1, 2]), (4, &[1, 3]), (6, &[1])] {
+        store.create_push(push(id, Order::Message), queued(id, devices)).await.unwrap();
+    }
+    store.update_deliveries(changes(vec![delivery(4, 3, DeliveryState::Refused)])).await.unwrap();
+    let asked = |from| store.collapsed_by("colour".into(), PushId(from), (1..=9).map(DeviceNumber).collect());
+    assert_eq!(asked(2).await.unwrap(), [(DeviceNumber(1), PushId(6))]);
+    let later = [(1, 6), (2, 2), (3, 2), (4, 2)].map(|(device, push)| (DeviceNumber(device), PushId(push)));
+    assert_eq!(asked(1).await.unwrap(), later);
+    assert!(store.collapsed_by("other".into(), PushId(0), vec![DeviceNumber(1)]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -163,9 +207,12 @@ async fn a_push_to_many_is_kept_at_once_and_made_in_batches() {
         assert!(store.create_push_to(push(2, Order::Ask), vec![]).await.is_err(), "the number is taken");
         assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.push_standing(PushId(9)).await.unwrap().1), (5, 0));
         store.delete_device(DeviceNumber(2)).await.unwrap();
-        let made = store.make_part(PushId(1), 0, UnixMs(150), fresh(numbers(1, 3), DeliveryState::Queued)).await.unwrap();
+        let made = store.make_part(PushId(1), 0, UnixMs(150), fresh(numbers(1, 3), DeliveryState::Queued), vec![]).await.unwrap();
         assert_eq!(made.iter().map(|made| made.device.as_str()).collect::<Vec<_>>(), ["d1", "d3"], "2 was removed");
-        assert_eq!(store.deliveries(PushId(1), None, 9).await.unwrap().items, made);
+        assert_eq!(as_they_stand(store.deliveries(PushId(1), None, 9).await.unwrap()), made);
+        // A part of the second batch, the rest of which stays.
+        let made = store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(4, 4), DeliveryState::Queued), numbers(5, 5)).await;
+        assert_eq!(made.unwrap().len(), 1);
         store.cancel_unmade(PushId(1)).await.unwrap();
         store.close().await;
     }
@@ -173,9 +220,57 @@ async fn a_push_to_many_is_kept_at_once_and_made_in_batches() {
     let unmade = store.unmade_pushes().await.unwrap();
     let [first, second] = &unmade[..] else { panic!("{unmade:?}") };
     assert!(same(&first.push, &push(1, Order::Ask)) && first.cancelled && !second.cancelled);
-    assert_eq!(first.parts, [(1, numbers(4, 5))]);
-    store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(4, 5), DeliveryState::Cancelled)).await.unwrap();
+    assert_eq!(first.parts, [(1, numbers(5, 5))]);
+    store.make_part(PushId(1), 1, UnixMs(150), fresh(numbers(5, 5), DeliveryState::Cancelled), vec![]).await.unwrap();
     assert_eq!((store.push_standing(PushId(1)).await.unwrap().1, store.unmade_pushes().await.unwrap().len()), (0, 1));
     let counts = store.push_standing(PushId(1)).await.unwrap().0;
-    assert_eq!(counts, [(DeliveryState::Queued, 2), (DeliveryState::Cancelled, 2)]);
+    assert_eq!(counts, [(DeliveryState::Queued, 3), (DeliveryState::Cancelled, 1)]);
+}
+
+#[tokio::test]
+async fn a_delivery_remembers_its_steps_and_a_device_its_deliveries() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 2).await;
+    for id in 1..=4 {
+        let to =
+            if id == 3 { vec![] } else { vec![delivery(id, 1, DeliveryState::Queued), delivery(id, 2, DeliveryState::Queued)] };
+        store.create_push(push(id, Order::Ask), to).await.unwrap();
+    }
+    let step = |state, at, detail: &str| DeliveryStep { state, at: UnixMs(at), detail: detail.into() };
+    let change = |state, at, detail: &str, passed| DeliveryChange {
+        delivery: Delivery { at: UnixMs(at), detail: detail.into(), ..delivery(1, 1, state) },
+        passed,
+    };
+    let passed = vec![step(DeliveryState::Sent, 110, ""), step(DeliveryState::Queued, 120, "the line\nbroke")];
+    store.update_deliveries(vec![change(DeliveryState::Sent, 130, "", passed)]).await.unwrap();
+    store.update_deliveries(vec![change(DeliveryState::Failed, 140, "no", vec![])]).await.unwrap();
+    store.close().await;
+    let store = Store::open(dir.path()).unwrap();
+    let wanted = [
+        step(DeliveryState::Queued, 100, "away"),
+        step(DeliveryState::Sent, 110, ""),
+        step(DeliveryState::Queued, 120, "the line broke"),
+        step(DeliveryState::Sent, 130, ""),
+    ];
+    let page = store.deliveries_of(DeviceNumber(1), None, 2).await.unwrap();
+    assert_eq!(
+        (page.items.iter().map(|life| life.delivery.push.0).collect::<Vec<_>>(), page.next.as_deref()),
+        (vec![4, 2], Some("2"))
+    );
+    let rest = store.deliveries_of(DeviceNumber(1), Some(PushId(2)), 2).await.unwrap();
+    assert_eq!((rest.items.len(), rest.next), (1, None));
+    assert_eq!((rest.items[0].delivery.state, &rest.items[0].before[..]), (DeliveryState::Failed, &wanted[..]));
+    assert_eq!(store.deliveries(PushId(1), None, 1).await.unwrap().items, rest.items);
+    let pushes = store.pushes_of(DeviceNumber(1), None, 2).await.unwrap();
+    assert_eq!((pushes.items.iter().map(|push| push.id.0).collect::<Vec<_>>(), pushes.next.as_deref()), (vec![4, 2], Some("2")));
+
+    // A line that breaks for ever is remembered in its newest part.
+    for at in 0..2_000 {
+        let state = if at % 2 == 0 { DeliveryState::Sent } else { DeliveryState::Queued };
+        let change = DeliveryChange { delivery: Delivery { at: UnixMs(at), ..delivery(2, 1, state) }, passed: vec![] };
+        store.update_deliveries(vec![change]).await.unwrap();
+    }
+    let before = store.deliveries(PushId(2), None, 1).await.unwrap().items.remove(0).before;
+    assert!((20..limits::DELIVERY_STEPS_BYTES_MAX / 8).contains(&before.len()), "{}", before.len());
+    assert!(before.iter().map(|step| step.at.0).eq(1_999 - before.len() as i64..1_999), "the newest, without a gap");
 }

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{AccountEdit, FleetError, NewAccount, Password};
 use model::Rules;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::auth::Owner;
@@ -20,8 +21,10 @@ pub(crate) async fn show(State(api): State<Api>, _: Owner, input::Path(id): inpu
     Ok(Json(api.fleet.account(id).ok_or(FleetError::NoSuchAccount(id))?.into()))
 }
 
-#[derive(Deserialize)]
+/// An account to be made.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewAccount")]
 pub(crate) struct New {
     name: String,
     password: Option<String>,
@@ -41,8 +44,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(Account::with_password(view, made))))
 }
 
-#[derive(Deserialize)]
+/// What to change.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EditAccount")]
 pub(crate) struct Edit {
     password: Option<String>,
     password_hash: Option<String>,

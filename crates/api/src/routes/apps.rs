@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use fleet::{AppEdit, FleetError, NewApp};
 use model::app::ProtocolSettings;
 use model::{AppId, AppKey};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::auth::{Operator, Viewer};
@@ -26,8 +27,10 @@ pub(crate) async fn show(
     Ok(Json(App::of(app, caller.role)))
 }
 
-#[derive(Deserialize)]
+/// An app to be made.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewApp")]
 pub(crate) struct New {
     name: String,
     #[serde(default)]
@@ -37,6 +40,7 @@ pub(crate) struct New {
     #[serde(default)]
     settings: ProtocolSettings,
     /// For devices whose firmware has a number and a key already.
+    #[schemars(with = "Option<u32>")]
     id: Option<AppId>,
     key: Option<String>,
 }
@@ -52,8 +56,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(App::of(app, caller.role))))
 }
 
-#[derive(Deserialize)]
+/// What to change.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EditApp")]
 pub(crate) struct Edit {
     name: Option<String>,
     open: Option<bool>,

@@ -4,18 +4,23 @@ use axum::Json;
 use axum::extract::State;
 use contract::store::{AuditEntry, AuditQuery};
 use model::{Role, UnixMs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Owner;
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::List;
 use crate::{Api, input};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
+    /// The name of a token.
     who: Option<String>,
+    /// What it was about, such as a device's id.
     target: Option<String>,
+    /// A part of the call, such as `DELETE` or `/devices`.
     call: Option<String>,
     failed: Option<bool>,
     from: Option<String>,
@@ -24,12 +29,16 @@ pub(crate) struct Wanted {
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A change, or an attempt at one.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
 pub(crate) struct Entry {
     id: u64,
+    #[schemars(with = "shape::Time")]
     at: UnixMs,
     who: String,
     token: Option<u64>,
+    #[schemars(with = "shape::Role")]
     role: Role,
     remote: String,
     call: String,

@@ -5,9 +5,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
 use model::{AppId, Query, UnixMs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Operator, Viewer};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{Device, List};
 use crate::{Api, audience, input};
@@ -17,16 +19,22 @@ pub(crate) fn device(api: &Api, id: &str) -> Result<DeviceView, Problem> {
     Ok(api.fleet.device(id).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
+    #[schemars(with = "Option<u32>")]
     app: Option<AppId>,
     online: Option<bool>,
+    /// A part of id, name or alias.
     q: Option<String>,
+    /// A query, such as `app = 7 and tags has "kitchen"`.
     #[serde(rename = "where", alias = "query")]
     query: Option<String>,
+    /// The name of a group.
     group: Option<String>,
+    /// Rows of a page, 1 to 1000; 100 unless told.
     limit: Option<usize>,
+    /// `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -71,9 +79,12 @@ pub(crate) async fn show(
     Ok(Json(device(&api, &id)?.into()))
 }
 
-#[derive(Deserialize)]
+/// A device to be registered.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewDevice")]
 pub(crate) struct New {
+    #[schemars(with = "u32")]
     app: AppId,
     id: Option<String>,
     #[serde(default)]
@@ -96,8 +107,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(Device::with_secret(view, secret))))
 }
 
-#[derive(Deserialize)]
+/// What to change.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EditDevice")]
 pub(crate) struct Edit {
     name: Option<String>,
     alias: Option<String>,
@@ -131,16 +144,21 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Serialize)]
+/// A device's new secret.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Secret {
     secret: String,
+    /// Until when the one before works too.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Time>")]
     old_until: Option<UnixMs>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewSecret")]
 pub(crate) struct Rotation {
+    /// How long the old one works beside the new one.
     #[serde(default)]
     overlap_s: u64,
 }

@@ -7,8 +7,9 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use model::{Delivery, DeliveryState, Order, Role, limits};
+use model::{Delivery, DeliveryState, Order, Role, Terms, limits};
 use push::{NewPush, To, WaitFor};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::problem::Problem;
@@ -17,10 +18,12 @@ use crate::{Api, auth, input};
 /// How long a caller waits who does not say.
 const WAIT: Duration = Duration::from_secs(5);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct How {
+    /// How long to wait: `500ms`, `5s`; `0` not at all.
     wait: Option<String>,
+    /// `1`: the device is to answer.
     ask: Option<String>,
 }
 
@@ -70,6 +73,7 @@ async fn send(
             audience: serde_json::json!({ "device": id }).to_string(),
             ttl_s: None,
             idempotency_key: None,
+            terms: Terms::default(),
         })
         .await?;
     // Who does not wait is told what is certain, not what may have happened meanwhile.

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::auth::{self, Viewer};
@@ -20,7 +21,7 @@ use crate::{Api, input};
 /// A line this often, so that a line that broke is noticed by both ends.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     device: Option<String>,
@@ -36,17 +37,22 @@ pub(crate) async fn stream(
         super::devices::device(&api, id)?;
     }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    let watch = api.feed.watch(last).map_err(|none| {
+    let watch = watch(&api, last)?;
+    let keep = KeepAlive::new().interval(COMMENT_EVERY);
+    let token = auth::token(&headers)?.unwrap_or_default().to_owned();
+    let reader = Reader { api, token, watch, device: wanted.device, comments: VecDeque::new(), ended: false };
+    Ok(Sse::new(events(reader)).keep_alive(keep).into_response())
+}
+
+/// A place to watch from.
+pub(crate) fn watch(api: &Api, after: Option<u64>) -> Result<Watch, Problem> {
+    api.feed.watch(after).map_err(|none| {
         let (code, detail) = match none {
             NoWatch::TooMany => ("too_many_watchers", "too many event streams are open; close some first"),
             _ => ("stopping", "the server is stopping; try again"),
         };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
-    })?;
-    let keep = KeepAlive::new().interval(COMMENT_EVERY);
-    let token = auth::token(&headers)?.unwrap_or_default().to_owned();
-    let reader = Reader { api, token, watch, device: wanted.device, comments: VecDeque::new(), ended: false };
-    Ok(Sse::new(events(reader)).keep_alive(keep).into_response())
+    })
 }
 
 struct Reader {
@@ -75,7 +81,7 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
                     reader.ended = true;
                     return Some((Ok(Event::default().comment("the token is not valid any more; sign in again")), reader));
                 }
-                Ok(frame) if reader.wants(&frame) => {
+                Ok(frame) if wants(reader.device.as_deref(), &frame) => {
                     let event = Event::default().id(frame.id.to_string()).event(frame.kind).data(&frame.json);
                     return Some((Ok(event), reader));
                 }
@@ -92,9 +98,8 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
     })
 }
 
-impl Reader {
-    fn wants(&self, frame: &Frame) -> bool {
-        // An alarm concerns everybody, and is about no device.
-        self.device.is_none() || frame.kind == "alarm" || self.device.as_deref() == frame.device.as_deref()
-    }
+/// Whether a watcher of `device`, or of all, is to see it.
+pub(crate) fn wants(device: Option<&str>, frame: &Frame) -> bool {
+    // An alarm concerns everybody, and is about no device.
+    device.is_none() || frame.kind == "alarm" || device == frame.device.as_deref()
 }

@@ -5,17 +5,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{FleetError, GroupView};
 use model::{Query, UnixMs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Operator, Viewer};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::List;
 use crate::{Api, input};
 
-#[derive(Serialize)]
+/// A query under a name.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Group {
     name: String,
     r#where: String,
+    #[schemars(with = "shape::Time")]
     created: UnixMs,
     /// The groups that name it.
     users: Vec<String>,
@@ -39,8 +43,9 @@ pub(crate) async fn show(
     Ok(Json(api.fleet.group(&name).ok_or(FleetError::NoSuchGroup(name))?.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewGroup")]
 pub(crate) struct New {
     name: String,
     #[serde(rename = "where", alias = "query")]
@@ -56,8 +61,9 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(api.fleet.create_group(name, text, query).await?.into())))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "GroupEdit")]
 pub(crate) struct Edit {
     name: Option<String>,
     #[serde(rename = "where", alias = "query")]

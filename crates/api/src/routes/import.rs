@@ -14,12 +14,14 @@ use fleet::{DeviceEdit, FleetError, NewDevice};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use model::{AppId, limits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::auth::Operator;
 use crate::csv::{self, Reader, Record};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::{Api, input};
 
@@ -44,11 +46,14 @@ enum Mode {
     Upsert,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct How {
+    /// `create`, `update`, or `upsert`, which is both.
     #[serde(default)]
+    #[schemars(with = "shape::ImportMode")]
     mode: Mode,
+    /// Look at every row and write nothing.
     #[serde(default)]
     dry_run: bool,
 }

@@ -1,23 +1,25 @@
 //! The table of routes, and what holds for all of them: the limit on bodies, errors as problem+json, and
 //! headers that keep answers out of caches and foreign pages.
 
-mod accounts;
-mod apps;
-mod audit;
-mod devices;
-mod direct;
-mod events;
-mod export;
-mod groups;
-mod import;
-mod knocks;
-mod messages;
-mod points;
-mod preview;
-mod push;
-mod session;
-mod status;
-mod tokens;
+pub(crate) mod accounts;
+pub(crate) mod apps;
+pub(crate) mod audit;
+pub(crate) mod devices;
+pub(crate) mod direct;
+pub(crate) mod events;
+pub(crate) mod export;
+pub(crate) mod groups;
+pub(crate) mod import;
+pub(crate) mod knocks;
+pub(crate) mod messages;
+pub(crate) mod points;
+pub(crate) mod preview;
+pub(crate) mod push;
+pub(crate) mod schedules;
+pub(crate) mod session;
+pub(crate) mod socket;
+pub(crate) mod status;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 
@@ -30,12 +32,19 @@ use axum::routing::{any, delete, get, post};
 use model::limits;
 
 use crate::audit::write_down;
+pub(crate) use crate::openapi;
 use crate::problem::Problem;
 use crate::{Api, App, metrics};
 
+pub use schedules::Sender;
+
+/// What carries out the pushes of schedules.
+pub fn sender(app: &Arc<App>) -> Arc<Sender> {
+    Arc::new(Sender(app.clone()))
+}
+
 /// Every route of the API. The console's router can be merged with it.
-pub fn router(app: App) -> Router {
-    let app = Arc::new(app);
+pub fn router(app: Arc<App>) -> Router {
     let api = Router::new()
         // Strangers sign in: what they send is short.
         .route("/session", post(session::sign_in).layer(DefaultBodyLimit::max(limits::SIGNIN_BODY_BYTES_MAX)))
@@ -58,15 +67,22 @@ pub fn router(app: App) -> Router {
         .route("/devices/{id}/messages", get(messages::list))
         .route("/groups", get(groups::list).post(groups::create))
         .route("/groups/{name}", get(groups::show).patch(groups::edit).delete(groups::remove))
+        .route("/devices/{id}/deliveries", get(push::of_device))
         .route("/push", post(push::send))
         .route("/push/preview", post(preview::preview))
         .route("/pushes", get(push::list))
         .route("/pushes/{id}", get(push::show).delete(push::cancel))
         .route("/pushes/{id}/deliveries", get(push::deliveries))
+        .route("/pushes/{id}/resend", post(push::resend))
+        .route("/schedules", get(schedules::list).post(schedules::create))
+        .route("/schedules/{id}", get(schedules::show).patch(schedules::edit).delete(schedules::remove))
+        .route("/schedules/{id}/runs", get(schedules::runs))
         .route("/events", get(events::stream))
+        .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
         .route("/status", get(status::show))
         .route("/audit", get(audit::list))
+        .route("/openapi.json", get(openapi::show))
         .route_layer(from_fn_with_state(app.clone(), write_down))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed);
@@ -94,7 +110,7 @@ async fn not_allowed(request: Request) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-async fn show_metrics(axum::extract::State(api): axum::extract::State<Api>) -> Response {
+pub(crate) async fn show_metrics(axum::extract::State(api): axum::extract::State<Api>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::page(&api)).into_response()
 }
 

@@ -11,11 +11,13 @@ use axum::response::{IntoResponse, Response};
 use contract::store::PointQuery;
 use futures_util::stream;
 use model::{DeviceNumber, Point, Role, UnixMs, Value, limits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telemetry::{Reading, upload};
 
 use super::devices::device;
 use crate::auth::{self, Viewer};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{self, List};
 use crate::{Api, input};
@@ -29,13 +31,17 @@ pub(crate) async fn latest(
     Ok(Json(List::whole(latest.into_iter().map(shown::Reading::from))))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     stream: Option<String>,
+    #[schemars(with = "Option<shape::AnyTime>")]
     from: Option<String>,
+    #[schemars(with = "Option<shape::AnyTime>")]
     to: Option<String>,
+    /// Rows of a page, 1 to 1000; 100 unless told.
     limit: Option<usize>,
+    /// `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -113,7 +119,8 @@ fn field(text: &str) -> String {
     if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
-#[derive(Serialize)]
+/// How many points were stored.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Stored {
     stored: usize,
 }

@@ -9,17 +9,20 @@ use axum::extract::State;
 use fleet::{Audience, Reach};
 use model::{DeviceId, DeviceNumber, limits};
 use push::{NewPush, SubmitError, To};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::push::{New, order, payload};
 use crate::auth::Viewer;
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::{Api, audience, input};
 
 /// Devices looked at before others have their turn.
 const STEP: usize = 4_096;
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+/// When a device would get it.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
     Now,
@@ -27,30 +30,39 @@ pub(crate) enum Outcome {
     Not,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Page {
     outcome: Option<Outcome>,
+    /// Rows of a page, 1 to 1000; 100 unless told.
     limit: Option<usize>,
+    /// `next` of the page before.
     cursor: Option<String>,
 }
 
-#[derive(Default, Serialize)]
+/// How many devices.
+#[derive(Default, Serialize, JsonSchema)]
+#[schemars(rename = "PreviewCounts")]
 struct Counts {
     now: usize,
     later: usize,
     not: usize,
 }
 
-#[derive(Serialize)]
+/// Why devices would not get it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PreviewReason")]
 struct Reason {
     reason: &'static str,
     devices: usize,
     detail: String,
 }
 
-#[derive(Serialize)]
+/// What would happen at one device.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PreviewItem")]
 struct Item {
+    #[schemars(with = "shape::DeviceId")]
     device: DeviceId,
     online: bool,
     protocol: String,
@@ -59,7 +71,8 @@ struct Item {
     reason: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+/// What a push would do.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Preview {
     devices: usize,
     counts: Counts,
@@ -91,6 +104,7 @@ pub(crate) async fn preview(
         audience: String::new(),
         ttl_s: new.ttl_s,
         idempotency_key: None,
+        terms: new.terms(),
     };
     let crowded = match api.push.preview(&wanted).await {
         Err(SubmitError::Nobody) => BTreeSet::new(),

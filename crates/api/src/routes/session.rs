@@ -6,17 +6,22 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::{Role, UnixMs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{self, Viewer};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::{Api, input};
 
-#[derive(Serialize)]
+/// Who one is.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Session {
     name: String,
+    #[schemars(with = "shape::Role")]
     role: Role,
     version: String,
+    #[schemars(with = "shape::Time")]
     time: UnixMs,
 }
 
@@ -28,7 +33,8 @@ pub(crate) async fn show(State(api): State<Api>, Viewer(caller): Viewer) -> Json
     session(&api, &caller.name, caller.role)
 }
 
-#[derive(Deserialize)]
+/// One of the two.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignIn {
     /// From a sign-in link.

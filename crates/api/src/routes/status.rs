@@ -4,15 +4,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use model::UnixMs;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::auth::Viewer;
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::{Api, BridgeStatus, StoreStatus};
 
-#[derive(Serialize)]
+/// How the server is.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Status {
     version: String,
+    #[schemars(with = "shape::Time")]
     started: UnixMs,
     devices: usize,
     online: usize,
@@ -22,7 +26,8 @@ pub(crate) struct Status {
     store: StoreStatus,
 }
 
-#[derive(Serialize)]
+/// Where it listens.
+#[derive(Serialize, JsonSchema)]
 struct Listener {
     name: String,
     addr: String,

@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use model::{Role, UnixMs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Owner;
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{List, Token};
 use crate::{Api, input};
@@ -15,11 +17,15 @@ pub(crate) async fn list(State(api): State<Api>, _: Owner) -> Json<List<Token>> 
     Json(List::whole(api.fleet.tokens().into_iter().map(Token::from)))
 }
 
-#[derive(Deserialize)]
+/// A token to be made.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewToken")]
 pub(crate) struct New {
     name: String,
+    #[schemars(with = "shape::Role")]
     role: Role,
+    #[schemars(with = "Option<shape::AnyTime>")]
     expires: Option<UnixMs>,
 }
 
@@ -37,16 +43,22 @@ pub(crate) async fn remove(State(api): State<Api>, _: Owner, input::Path(id): in
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+/// A link to be made; an owner's unless a role is given.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewSignIn")]
 pub(crate) struct NewSignin {
+    #[schemars(with = "Option<shape::Role>")]
     role: Option<Role>,
 }
 
-#[derive(Serialize)]
+/// A link that signs a browser in, once.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SignInLink")]
 pub(crate) struct Signin {
     url: String,
     code: String,
+    #[schemars(with = "shape::Time")]
     expires: UnixMs,
 }
 

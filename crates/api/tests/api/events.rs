@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use model::{Message, Point, Topic, UnixMs, Value, limits};
 use tower::ServiceExt;
 
+use crate::described;
 use crate::house::{Device, House, OWNER, edited, line_opened, peer};
 
 struct Watcher(BodyDataStream, String);
@@ -53,7 +54,9 @@ impl Watcher {
             let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             line.unwrap_or_else(|| panic!("no {name} in {block:?}")).to_owned()
         };
-        (field("id"), field("event"), serde_json::from_str(&field("data")).unwrap())
+        let (kind, data) = (field("event"), serde_json::from_str(&field("data")).unwrap());
+        described::check_event(&kind, &data);
+        (field("id"), kind, data)
     }
 }
 
@@ -217,4 +220,13 @@ async fn silence_is_broken_by_a_comment() {
     let started = tokio::time::Instant::now();
     assert!(watcher.block().await.unwrap().starts_with(':'));
     assert_eq!(started.elapsed().as_secs(), 15);
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_is_told_so() {
+    let house = House::new().await;
+    assert_eq!(house.get("ws").await.problem(426).0, "not_a_websocket");
+    let request = Request::get("/api/v1/ws").header("Cookie", format!("espush_session={OWNER}"));
+    let request = request.header("Origin", "http://elsewhere").header("Host", "here");
+    assert_eq!(house.request(request.body(Body::empty()).unwrap()).await.problem(403).0, "foreign_page");
 }

@@ -2,7 +2,7 @@
 //! test tells it to.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,10 +17,13 @@ use fleet::{Fleet, Settings};
 use model::{DeviceNumber, Message, Millis, Receipt, Topic, UnixMs};
 use parking_lot::Mutex;
 use push::Push;
+use schedule::Schedules;
 use serde_json::Value;
 use telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
+
+use crate::described;
 
 pub const OWNER: &str = "owner-token-of-the-tests";
 
@@ -40,6 +43,8 @@ pub enum Device {
 
 /// The outside of the rooms: the line to the devices, the bus, and the clock.
 pub struct Outside {
+    /// How far the wall clock is ahead.
+    pub ahead_ms: AtomicI64,
     pub device: Mutex<Device>,
     pub given: Mutex<Vec<Message>>,
     pub watchers: Arc<AtomicUsize>,
@@ -107,7 +112,7 @@ impl Bus for Outside {
 
 impl Clock for Outside {
     fn unix(&self) -> UnixMs {
-        UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
+        UnixMs(self.ahead_ms.load(Ordering::Relaxed) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
     }
     fn millis(&self) -> Millis {
         static START: OnceLock<std::time::Instant> = OnceLock::new();
@@ -118,6 +123,9 @@ impl Clock for Outside {
 /// The API and what is around it.
 pub struct House {
     pub router: Router,
+    pub schedules: Arc<Schedules>,
+    /// What schedules push by. No task runs them: a test lets the room look.
+    pub carrier: Arc<api::Sender>,
     pub outside: Arc<Outside>,
     pub feed: Arc<Feed>,
     pub push: Arc<Push>,
@@ -171,10 +179,17 @@ impl House {
         let store = Arc::new(store::Store::open(dir.path()).unwrap());
         let (events, mut inbox) = mpsc::unbounded_channel();
         let watchers = Arc::new(AtomicUsize::new(0));
-        let outside = Arc::new(Outside { device: Mutex::default(), given: Mutex::default(), watchers: watchers.clone(), events });
+        let outside = Arc::new(Outside {
+            ahead_ms: AtomicI64::new(0),
+            device: Mutex::default(),
+            given: Mutex::default(),
+            watchers: watchers.clone(),
+            events,
+        });
         let settings = Settings { anonymous: false, bootstrap_token: Some(OWNER.into()), clock: outside.clone() };
         let fleet = Fleet::open(store.clone() as Arc<dyn Registry>, outside.clone(), outside.clone(), settings).await.unwrap();
         let push = Push::open(store.clone() as Arc<dyn Pushes>, outside.clone(), outside.clone(), outside.clone()).await.unwrap();
+        let schedules = Schedules::open(store.clone(), outside.clone()).await.unwrap();
         let telemetry = Telemetry::open(store.clone() as Arc<dyn Points>, outside.clone(), outside.clone());
         let feed = Feed::new(fleet.clone(), outside.clone(), watchers);
         let consumers: [Arc<dyn Consumer>; 4] = [fleet.clone(), push.clone(), telemetry.clone(), feed.clone()];
@@ -186,9 +201,10 @@ impl House {
                 }
             }
         });
-        let router = api::router(App {
+        let app = Arc::new(App {
             fleet: fleet.clone(),
             push: push.clone(),
+            schedules: schedules.clone(),
             telemetry: telemetry.clone(),
             audit: store.clone(),
             feed: feed.clone(),
@@ -219,7 +235,9 @@ impl House {
                 }]
             }),
         });
-        House { router, outside, feed, push, telemetry, fleet, _dir: dir }
+        let carrier = api::sender(&app);
+        let router = api::router(app);
+        House { router, schedules, carrier, outside, feed, push, telemetry, fleet, _dir: dir }
     }
 
     /// A house with app 1 and a device `lamp`, whose secret is returned.
@@ -236,9 +254,16 @@ impl House {
     }
 
     pub async fn request(&self, request: Request<Body>) -> Answer {
+        self.request_with(request, None).await
+    }
+
+    /// A call whose body is known. It and its answer must be as they are described.
+    async fn request_with(&self, request: Request<Body>, sent: Option<&str>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        described::check(&method, &path, sent, parts.status, &parts.headers, &body);
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
@@ -250,7 +275,7 @@ impl House {
     pub async fn call_as(&self, token: &str, method: Method, path: &str, body: &str) -> Answer {
         let request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
         let request = request.header("Authorization", format!("Bearer {token}"));
-        self.request(request.body(Body::from(body.to_owned())).unwrap()).await
+        self.request_with(request.body(Body::from(body.to_owned())).unwrap(), Some(body)).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use ureq::http::Method;
 
 use super::client::Client;
-use super::push::{Args, Ending, ending};
+use super::push::{Ending, ending};
 use super::table::{Table, plain};
 use super::{say, say_json};
 
@@ -19,10 +19,11 @@ use super::{say, say_json};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Pushes, and shows the counts until every device has been dealt with and the wait is over.
-pub(super) fn push(client: &Client, mut order: Value, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn push(client: &Client, path: &str, mut order: Value, wait_ms: u64, json: bool) -> anyhow::Result<ExitCode> {
     order["wait_ms"] = 0.into();
     let begun = Instant::now();
-    let made = client.call(Method::POST, "/api/v1/push", Some(&order))?;
+    let made = client.call(Method::POST, path, Some(&order))?;
+    let wants_answer = made["order"] != "message";
     let id = made["id"].as_u64().context("the server's answer tells of no push")?;
     let path = format!("/api/v1/pushes/{id}?deliveries=false");
     let mut counts = Counts::begin();
@@ -30,14 +31,14 @@ pub(super) fn push(client: &Client, mut order: Value, args: &Args) -> anyhow::Re
         let push = client.get(&path)?;
         counts.show(&push);
         // Who does not wait at all is told what is certain.
-        let over = args.wait == 0 || (push["remaining"] == 0 && begun.elapsed() >= Duration::from_millis(args.wait));
-        if over || is_through(&push, args.wants_answer()) {
+        let over = wait_ms == 0 || (push["remaining"] == 0 && begun.elapsed() >= Duration::from_millis(wait_ms));
+        if over || is_through(&push, wants_answer) {
             break push;
         }
         thread::sleep(LOOK_EVERY);
     };
     counts.end();
-    if args.reach.json {
+    if json {
         say_json(&push);
     } else {
         say(format_args!("push {id}: {}", line(&push)));
@@ -45,7 +46,7 @@ pub(super) fn push(client: &Client, mut order: Value, args: &Args) -> anyhow::Re
     let mut worst = if push["remaining"] == 0 { Ending::Good } else { Ending::Queued };
     for (word, _) in states(&push) {
         let state = DeliveryState::parse(word).with_context(|| format!("the server told of an unknown state {word:?}"))?;
-        worst = worst.max(ending(state, args.wants_answer()));
+        worst = worst.max(ending(state, wants_answer));
     }
     Ok(ExitCode::from(worst as u8))
 }

@@ -30,6 +30,17 @@ pub fn parse_moment(text: &str, now: UnixMs) -> Result<UnixMs, String> {
     }
 }
 
+/// A moment to come, or how long it is until then.
+pub fn parse_ahead(text: &str, now: UnixMs) -> Result<UnixMs, String> {
+    let ahead = if text.ends_with(|c: char| "smhd".contains(c)) { parse_ms(text).ok() } else { None };
+    match ahead {
+        Some(ms) => Ok(UnixMs(now.0.saturating_add(ms.try_into().unwrap_or(i64::MAX)))),
+        None => UnixMs::parse(text).ok_or_else(|| {
+            "a moment to come is 2026-11-20T09:48:48Z, milliseconds since 1970, or a length of time such as 2h".to_owned()
+        }),
+    }
+}
+
 /// The wall clock.
 pub fn now() -> UnixMs {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -59,5 +70,8 @@ mod tests {
         assert_eq!(parse_moment("2016-06-22T12:46:28Z", UnixMs(0)), Ok(now));
         assert_eq!(parse_moment("1466599588000", UnixMs(0)), Ok(now));
         assert!(parse_moment("yesterday", now).is_err());
+        assert_eq!(parse_ahead("90s", now), Ok(UnixMs(now.0 + 90_000)));
+        assert_eq!(parse_ahead("2016-06-22T12:46:28Z", UnixMs(0)), Ok(now));
+        assert!(parse_ahead("tomorrow", now).is_err() && parse_ahead("s", now).is_err());
     }
 }

@@ -23,6 +23,7 @@ mod push;
 mod pushes;
 mod repair;
 mod restore;
+mod schedule;
 mod secure;
 mod serve;
 mod sim;
@@ -62,9 +63,11 @@ enum Command {
     /// Accounts: MQTT clients that are no devices, and what each may do
     Account(account::Args),
     /// Push to a device, or to many, and tell what became of it
-    Push(push::Args),
+    Push(Box<push::Args>),
     /// What was pushed, what became of it, and taking it back
     Pushes(pushes::Args),
+    /// Pushes that recur: by the clock, the calendar or cron
+    Schedule(schedule::Args),
     /// What a device has measured
     Data(data::Args),
     /// What a device said and was told lately
@@ -111,8 +114,9 @@ pub fn main() -> ExitCode {
         Command::Device(args) => device::run(args),
         Command::Group(args) => group::run(args),
         Command::Account(args) => account::run(args),
-        Command::Push(args) => push::run(args),
+        Command::Push(args) => push::run(*args),
         Command::Pushes(args) => pushes::run(args),
+        Command::Schedule(args) => schedule::run(args),
         Command::Data(args) => data::run(args),
         Command::Messages(args) => messages::run(args),
         Command::Knocks(args) => knocks::run(args),

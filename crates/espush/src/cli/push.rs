@@ -16,7 +16,7 @@ use ureq::http::Method;
 use super::audience::To;
 use super::client::{Client, Reach};
 use super::crowd;
-use super::duration::parse_ms;
+use super::duration::{now, parse_ahead, parse_ms};
 use super::table::plain;
 use super::{say, say_json, wrong_usage};
 
@@ -29,7 +29,10 @@ use super::{say, say_json, wrong_usage};
     4  an answer was wanted and none came in time; the push itself goes on\n  \
     to many: the highest of these that one of the devices had\n  \
     64 wrong usage")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The device's id; left out when an option says who is meant
     #[arg(value_name = "DEVICE")]
     first: Option<String>,
@@ -55,19 +58,57 @@ pub struct Args {
     command: Option<String>,
     /// How long to wait for the outcome: 500ms, 5s; 0 does not wait
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_ms)]
-    pub(super) wait: u64,
+    wait: u64,
     /// How long to keep it for a device that is away: 10m, 2h, 7d [default: the server's, four days]
     #[arg(long, value_name = "TIME", value_parser = parse_ms)]
     ttl: Option<u64>,
     /// A key of your own: the same key again does not push again
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Takes the place of what still waits for the device with the same key
+    #[arg(long, value_name = "KEY")]
+    collapse: Option<String>,
+    /// high, normal or low: which of what waits goes first when the device is back
+    #[arg(long, value_name = "PRIORITY", value_parser = ["high", "normal", "low"])]
+    priority: Option<String>,
+    /// To many: at most so many devices a second get it
+    #[arg(long, value_name = "DEVICES")]
+    per_second: Option<u32>,
+    /// Not now: 2026-11-20T09:48:48Z, or in 10m, 2h, 7d
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<String>,
     #[command(flatten)]
-    pub(super) reach: Reach,
+    reach: Reach,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Push the same once more to the devices that did not get it (a device called `resend`: --to-device resend)
+    Resend(Resend),
+}
+
+#[derive(clap::Args)]
+struct Resend {
+    /// The push's number
+    id: u64,
+    /// Which deliveries: failed, expired, refused, cancelled, replaced; repeat [default: the first three]
+    #[arg(long = "state", value_name = "STATE")]
+    states: Vec<String>,
+    /// How long to wait for the outcome: 500ms, 5s; 0 does not wait
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_ms)]
+    wait: u64,
+    /// How long to keep it for a device that is away [default: as the first time]
+    #[arg(long, value_name = "TIME", value_parser = parse_ms)]
+    ttl: Option<u64>,
+    /// A key of your own: the same key again does not push again
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 impl Args {
-    pub(super) fn wants_answer(&self) -> bool {
+    fn wants_answer(&self) -> bool {
         self.ask || self.command.is_some()
     }
 }
@@ -86,6 +127,9 @@ pub enum Ending {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Verb::Resend(again)) = args.verb {
+        return resend(again);
+    }
     let (device, text, audience) = match meant(&args) {
         Ok(meant) => meant,
         Err(error) => return Ok(wrong_usage(error)),
@@ -95,7 +139,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.preview {
         return crowd::preview(&client, order, args.reach.json);
     }
-    let Some(device) = device else { return crowd::push(&client, order, &args) };
+    if args.at.is_some() {
+        return later(&client, order, args.reach.json);
+    }
+    let Some(device) = device else { return crowd::push(&client, "/api/v1/push", order, args.wait, args.reach.json) };
     let waiting = format!("waiting for {}", plain(device));
     let result =
         with_spinner(&waiting, args.wait > 0 && !args.reach.json, || client.call(Method::POST, "/api/v1/push", Some(&order)))?;
@@ -112,6 +159,37 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(ending(state, args.wants_answer()) as u8))
+}
+
+/// One that starts later: there is nothing to wait for.
+fn later(client: &Client, mut order: Value, json: bool) -> anyhow::Result<ExitCode> {
+    order["wait_ms"] = 0.into();
+    let push = client.call(Method::POST, "/api/v1/push", Some(&order))?;
+    if json {
+        say_json(&push);
+    } else {
+        let at = plain(push["at"].as_str().unwrap_or_default());
+        say(format_args!(
+            "push {}: to {} devices, starts {at}; espush pushes cancel {0} takes it back",
+            push["id"], push["devices"]
+        ));
+    }
+    Ok(ExitCode::from(Ending::Queued as u8))
+}
+
+fn resend(args: Resend) -> anyhow::Result<ExitCode> {
+    let client = Client::find(&args.reach)?;
+    let mut order = json!({});
+    if !args.states.is_empty() {
+        order["states"] = args.states.into();
+    }
+    if let Some(ms) = args.ttl {
+        order["ttl_s"] = ms.div_ceil(1000).into();
+    }
+    if let Some(key) = args.idempotency_key {
+        order["idempotency_key"] = key.into();
+    }
+    crowd::push(&client, &format!("/api/v1/pushes/{}/resend", args.id), order, args.wait, args.reach.json)
 }
 
 /// The one device, the text and the audience. With an option that says who is meant, the first word is
@@ -171,6 +249,18 @@ fn order(args: &Args, text: Option<&str>, audience: Value) -> anyhow::Result<Val
     }
     if let Some(ms) = args.ttl {
         order["ttl_s"] = ms.div_ceil(1000).into();
+    }
+    if let Some(priority) = &args.priority {
+        order["priority"] = priority.as_str().into();
+    }
+    if let Some(devices) = args.per_second {
+        order["per_second"] = devices.into();
+    }
+    if let Some(at) = &args.at {
+        order["at"] = serde_json::to_value(parse_ahead(at, now()).map_err(anyhow::Error::msg)?)?;
+    }
+    if let Some(key) = &args.collapse {
+        order["collapse"] = key.as_str().into();
     }
     if let Some(key) = &args.idempotency_key {
         order["idempotency_key"] = key.as_str().into();

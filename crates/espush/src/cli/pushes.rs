@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::client::{Client, Reach};
+use super::client::{Client, Reach, encoded};
 use super::push::shown;
 use super::table::{Table, plain};
 use super::{say, say_json};
@@ -26,6 +26,9 @@ enum Verb {
         /// At most so many
         #[arg(long, default_value_t = 50)]
         limit: usize,
+        /// Only those to this device, with what became of each there
+        #[arg(long, value_name = "ID")]
+        device: Option<String>,
     },
     /// Show one push and its deliveries
     Show {
@@ -43,7 +46,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Client::find(&args.reach)?;
     let json = args.reach.json;
     match args.verb {
-        Verb::List { limit } => {
+        Verb::List { limit, device: Some(id) } => {
+            let list = client.all_pages(&format!("/api/v1/devices/{}/deliveries", encoded(&id)), limit)?;
+            if json { say_json(&list) } else { say(history(&list)) }
+        }
+        Verb::List { limit, device: None } => {
             let list = client.all_pages("/api/v1/pushes", limit)?;
             if json { say_json(&list) } else { say(table(&list)) }
         }
@@ -62,12 +69,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn show(push: &Value) {
     let text = |name: &str| plain(push[name].as_str().unwrap_or("-"));
     if push["remaining"] != 0 {
-        say(format_args!("{:<9} {} devices still get their delivery", "making", push["remaining"]));
+        say(format_args!("{:<10} {} devices still get their delivery", "making", push["remaining"]));
     }
     for name in ["order", "sender", "created", "expires"] {
-        say(format_args!("{name:<9} {}", text(name)));
+        say(format_args!("{name:<10} {}", text(name)));
     }
-    say(format_args!("{:<9} {}", "content", plain(&shown(push).unwrap_or_default())));
+    for name in ["at", "per_second", "priority", "collapse", "resend_of"] {
+        match &push[name] {
+            Value::Null => {}
+            Value::String(value) => say(format_args!("{name:<10} {}", plain(value))),
+            value => say(format_args!("{name:<10} {value}")),
+        }
+    }
+    say(format_args!("{:<10} {}", "content", plain(&shown(push).unwrap_or_default())));
     let mut table = Table::new(&["DEVICE", "STATE", "AT", "DETAIL", "ANSWER"]);
     for delivery in push["deliveries"].as_array().into_iter().flatten() {
         let text = |name: &str| delivery[name].as_str().unwrap_or_default().to_owned();
@@ -80,6 +94,18 @@ fn show(push: &Value) {
         ]);
     }
     say(table);
+}
+
+/// What was pushed to one device: `2026-… queued, 2026-… sent` and so on.
+fn history(list: &Value) -> String {
+    let mut table = Table::new(&["PUSH", "STATE", "DETAIL", "STEPS"]);
+    for delivery in list["items"].as_array().into_iter().flatten() {
+        let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        let steps = delivery["steps"].as_array().into_iter().flatten();
+        let steps: Vec<String> = steps.map(|step| format!("{} {}", text(step, "at"), text(step, "state"))).collect();
+        table.row(vec![delivery["push"].to_string(), text(delivery, "state"), text(delivery, "detail"), steps.join(", ")]);
+    }
+    if table.is_empty() { "nothing was pushed to this device yet".to_owned() } else { table.to_string() }
 }
 
 fn table(list: &Value) -> String {

@@ -155,8 +155,8 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "shards",
-        expected: "a number from 0 (one per core) to 1024",
-        about: "threads that carry connections; 0 = one per core",
+        expected: "a number from 0 (half the cores) to 1024",
+        about: "threads that carry connections; 0 = half as many as there are cores, at least one",
         set: |c, raw| number(raw).filter(|n| *n <= 1024).map(|n| c.shards = n),
     },
     Key {

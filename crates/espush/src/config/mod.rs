@@ -33,7 +33,7 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Who may come in.
     pub auth: Auth,
-    /// Threads that carry connections; 0 = one per core.
+    /// Threads that carry connections; 0 = half as many as there are cores, at least one.
     pub shards: usize,
     /// Where clients that understand it are told to go when the server stops.
     pub mqtt_go_to: Option<String>,

@@ -97,7 +97,7 @@ fn a_wrong_value_is_refused_with_its_place_and_what_was_expected() {
     let error = load(Some("[auth]\nanonymous = 'maybe'\n"), &[], &[]).unwrap_err();
     assert_eq!(error, "espush.toml:2:13: auth.anonymous takes true or false; found \"maybe\"");
     let error = load(None, &[("ESPUSH_SHARDS", "many")], &[]).unwrap_err();
-    assert_eq!(error, "ESPUSH_SHARDS: shards takes a number from 0 (one per core) to 1024; found \"many\"");
+    assert_eq!(error, "ESPUSH_SHARDS: shards takes a number from 0 (half the cores) to 1024; found \"many\"");
     let error = load(None, &[], &["log.level=loud"]).unwrap_err();
     assert_eq!(error, "--set log.level: log.level takes one of off, error, warn, info, debug, trace; found \"loud\"");
     let error = load(None, &[], &["auth.bootstrap_token=secret"]).unwrap_err();

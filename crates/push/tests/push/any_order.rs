@@ -9,7 +9,7 @@ use arbitrary::Unstructured;
 use bytes::Bytes;
 use contract::event::Change;
 use contract::{Consumer, Event, Step};
-use model::{DeliveryState, Order, PushId};
+use model::{DeliveryState, Order, PushId, Terms};
 use push::{NewPush, Push};
 
 /// What was done, as far as the checker must know.
@@ -28,7 +28,9 @@ async fn something(u: &mut Unstructured<'_>, world: &World, room: &Push) -> arbi
         0 | 1 => {
             let order = u.choose(&[Order::Message, Order::Ask, Order::Command { verb: "reboot".into() }])?.clone();
             let ttl_s = *u.choose(&[None, Some(0), Some(5), Some(60)])?;
-            room.submit(NewPush { ttl_s, ..new(order) }).await.unwrap();
+            let collapse = u.choose(&[None, Some("a"), Some("b")])?.map(Into::into);
+            let terms = Terms { collapse, ..Terms::default() };
+            room.submit(NewPush { ttl_s, terms, ..new(order) }).await.unwrap();
         }
         2 => step(room, world, push, Step::Sent),
         3 => step(room, world, push, Step::Delivered),

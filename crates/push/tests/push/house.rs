@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use contract::store::{FreshDelivery, Later, Page, Pushes, StoreError, StoredPush, UnmadePush};
+use contract::store::{DeliveryChange, DeliveryLife, FreshDelivery, Later, Page, Pushes, StoreError, StoredPush, UnmadePush};
 use contract::{Bus, Clock, Close, ConnId, Consumer, Event, Line, Refusal, Step, Ticket, Verdict};
-use model::{Delivery, DeliveryState, DeviceId, DeviceNumber, Message, Millis, Order, PushId, Receipt, Topic, UnixMs};
+use model::{
+    Delivery, DeliveryState, DeliveryStep, DeviceId, DeviceNumber, Message, Millis, Order, PushId, Receipt, Terms, Topic, UnixMs,
+};
 use parking_lot::Mutex;
 use push::{NewPush, Push, To};
 use tokio::sync::Semaphore;
@@ -27,6 +29,8 @@ pub struct World {
     /// Batches of pushes to many that have no deliveries yet, and whether those are cancelled.
     pub unmade: Mutex<Batches>,
     pub lines: Mutex<Vec<Message>>,
+    /// What deliveries passed through within a turn.
+    pub passed: Mutex<Vec<(PushId, DeliveryStep)>>,
     /// How many batches the store may still make; it waits with the next.
     pub batches: Arc<Semaphore>,
     pub broken: AtomicBool,
@@ -41,6 +45,7 @@ impl World {
             deliveries: Mutex::default(),
             unmade: Mutex::default(),
             lines: Mutex::default(),
+            passed: Mutex::default(),
             batches: Arc::new(Semaphore::new(1_000_000)),
             broken: AtomicBool::new(false),
             started: Instant::now(),
@@ -126,12 +131,22 @@ impl Pushes for World {
         }
         self.result(())
     }
-    fn make_part(&self, push: PushId, part: u32, at: UnixMs, batch: Vec<FreshDelivery>) -> Later<Vec<Delivery>> {
+    fn make_part(
+        &self,
+        push: PushId,
+        part: u32,
+        at: UnixMs,
+        batch: Vec<FreshDelivery>,
+        rest: Vec<DeviceNumber>,
+    ) -> Later<Vec<Delivery>> {
         let mut made = Vec::new();
         if !self.broken.load(Ordering::Relaxed) {
             self.note(format!("make {push}.{part}"));
-            let (devices, _) = self.unmade.lock().remove(&(push, part)).expect("a batch is made once");
-            assert!(devices.iter().eq(batch.iter().map(|fresh| &fresh.device)));
+            let (devices, cancelled) = self.unmade.lock().remove(&(push, part)).expect("a batch is made once");
+            assert!(devices.iter().eq(batch.iter().map(|fresh| &fresh.device).chain(&rest)));
+            if !rest.is_empty() {
+                self.unmade.lock().insert((push, part), (rest, cancelled));
+            }
             for FreshDelivery { device, state, detail } in batch {
                 let id = DeviceId::parse(&format!("d{device}")).unwrap();
                 made.push(Delivery { push, number: device, device: id, state, at, detail, answer: None });
@@ -161,9 +176,20 @@ impl Pushes for World {
         }
         self.result(found)
     }
-    fn update_deliveries(&self, batch: Vec<Delivery>) -> Later<()> {
+    fn collapsed_by(&self, key: Arc<str>, push: PushId, devices: Vec<DeviceNumber>) -> Later<Vec<(DeviceNumber, PushId)>> {
+        let (pushes, deliveries) = (self.pushes.lock(), self.deliveries.lock());
+        let is_later = |delivery: &&Delivery| {
+            delivery.push > push
+                && delivery.state != DeliveryState::Refused
+                && pushes[&delivery.push].terms.collapse.as_ref() == Some(&key)
+        };
+        let last = |device| deliveries.values().filter(|d| d.number == device).filter(is_later).map(|d| d.push).max();
+        self.result(devices.into_iter().filter_map(|device| Some((device, last(device)?))).collect())
+    }
+    fn update_deliveries(&self, batch: Vec<DeliveryChange>) -> Later<()> {
         if !self.broken.load(Ordering::Relaxed) {
-            for delivery in batch {
+            for DeliveryChange { delivery, passed } in batch {
+                self.passed.lock().extend(passed.into_iter().map(|step| (delivery.push, step)));
                 self.note(format!("store {} {}", delivery.push, shown(&delivery)));
                 self.deliveries.lock().insert((delivery.push, delivery.number), delivery);
             }
@@ -175,6 +201,11 @@ impl Pushes for World {
         let open = deliveries.values().filter(|delivery| !delivery.state.is_final());
         self.result(open.map(|delivery| (Arc::new(self.pushes.lock()[&delivery.push].clone()), delivery.clone())).collect())
     }
+    fn devices_in(&self, push: PushId, states: Vec<DeliveryState>) -> Later<Vec<DeviceNumber>> {
+        let deliveries = self.deliveries.lock();
+        let found = deliveries.values().filter(|delivery| delivery.push == push && states.contains(&delivery.state));
+        self.result(found.map(|delivery| delivery.number).collect())
+    }
     fn push(&self, id: PushId) -> Later<Option<StoredPush>> {
         self.result(self.pushes.lock().get(&id).cloned())
     }
@@ -185,9 +216,16 @@ impl Pushes for World {
     fn pushes(&self, _: Option<PushId>, _: usize) -> Later<Page<StoredPush>> {
         self.result(Page { items: self.pushes.lock().values().rev().cloned().collect(), next: None })
     }
-    fn deliveries(&self, push: PushId, _: Option<DeviceNumber>, _: usize) -> Later<Page<Delivery>> {
+    fn deliveries(&self, push: PushId, _: Option<DeviceNumber>, _: usize) -> Later<Page<DeliveryLife>> {
         let deliveries = self.deliveries.lock();
-        self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).cloned().collect(), next: None })
+        let life = |delivery: &Delivery| DeliveryLife { delivery: delivery.clone(), before: Vec::new() };
+        self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).map(life).collect(), next: None })
+    }
+    fn deliveries_of(&self, _: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<DeliveryLife>> {
+        unimplemented!("the room only passes it on")
+    }
+    fn pushes_of(&self, _: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<StoredPush>> {
+        unimplemented!("the room only passes it on")
     }
     fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         let (deliveries, unmade) = (self.deliveries.lock(), self.unmade.lock());
@@ -236,6 +274,7 @@ pub fn new(order: Order) -> NewPush {
         audience: r#"{"device":"lamp"}"#.into(),
         ttl_s: None,
         idempotency_key: None,
+        terms: Terms::default(),
     }
 }
 

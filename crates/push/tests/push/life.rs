@@ -45,6 +45,8 @@ async fn steps_that_came_together_are_stored_at_once_and_told_one_by_one() {
         world.take(),
         ["store 1 applied = 21.5", "tell 1 sent", "tell 1 delivered", "tell 1 applied = 21.5", "ticket 4 Ok(())"]
     );
+    let passed: Vec<DeliveryState> = world.passed.lock().iter().map(|(_, step)| step.state).collect();
+    assert_eq!(passed, [DeliveryState::Sent, DeliveryState::Delivered], "and what was between is not lost");
 }
 
 #[tokio::test(start_paused = true)]

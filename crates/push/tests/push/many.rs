@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::house::*;
 use bytes::Bytes;
 use contract::{Consumer, Event, Step};
-use model::{DeliveryState, DeviceNumber, Order, PushId, Receipt, limits};
-use push::{NewPush, Push, SubmitError, To};
+use model::{DeliveryState, DeviceNumber, Order, PushId, Receipt, Terms, limits};
+use push::{NewPush, Push, Resend, SubmitError, To};
 
 const P1: PushId = PushId(1);
 const PART: u32 = limits::PUSH_PART_DEVICES_MAX as u32;
@@ -172,6 +172,42 @@ async fn a_crowded_device_refuses_alone_and_nobody_is_an_error() {
     assert_eq!(world.stored(push), "refused: 100 pushes already wait for this device");
     assert_eq!(shown(&world.deliveries.lock()[&(push, DeviceNumber(8))]), "queued");
     assert!(matches!(room.submit(to([])).await, Err(SubmitError::Nobody)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_sent_again_where_it_did_not_arrive() {
+    let world = World::new();
+    let room = world.room().await;
+    let terms = Terms { collapse: Some("colour".into()), ..Terms::default() };
+    room.submit(NewPush { ttl_s: Some(90), terms, ..to(1..=5) }).await.unwrap();
+    made(&room, &world).await;
+    report(&room, &world, 1, Step::Delivered);
+    report(&room, &world, 2, Step::Refused("too large".into()));
+    report(&room, &world, 3, Step::Sent);
+    room.flush().await;
+    let again = |states: &[DeliveryState], key: Option<&str>| Resend {
+        states: states.into(),
+        sender: "test".into(),
+        ttl_s: None,
+        idempotency_key: key.map(Into::into),
+    };
+    let second = room.resend(P1, again(&Resend::STATES, Some("k"))).await.unwrap().unwrap();
+    made(&room, &world).await;
+    let kept = world.pushes.lock()[&second].clone();
+    assert_eq!((kept.terms.resend_of, kept.terms.collapse.as_deref()), (Some(P1), Some("colour")));
+    assert_eq!((&kept.payload[..], kept.expires.unwrap().0 - kept.created.0), (&b"on"[..], 90_000));
+    assert_eq!(kept.audience, r#"{"push":1,"states":["failed","expired","refused"]}"#);
+    let devices = || world.deliveries.lock().keys().filter(|(push, _)| *push == second).map(|(_, d)| d.0).collect::<Vec<_>>();
+    assert_eq!(devices(), [2]);
+    assert_eq!(room.resend(P1, again(&Resend::STATES, Some("k"))).await.unwrap(), Some(second), "the same key");
+    assert!(matches!(room.resend(P1, again(&[DeliveryState::Failed], None)).await, Err(SubmitError::Nobody)));
+    assert_eq!(room.resend(PushId(99), again(&Resend::STATES, None)).await.unwrap(), None);
+    tokio::time::advance(Duration::from_secs(90)).await;
+    room.flush().await;
+    let third = room.resend(P1, Resend { ttl_s: Some(0), ..again(&Resend::STATES, None) }).await.unwrap().unwrap();
+    made(&room, &world).await;
+    assert_eq!(world.pushes.lock()[&third].expires, None);
+    assert_eq!(world.deliveries.lock().keys().filter(|(push, _)| *push == third).count(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,6 +64,34 @@ export interface Group {
 	users: string[];
 }
 
+/** When a schedule runs: one of these. */
+export interface When {
+	at?: string;
+	every_s?: number;
+	daily?: string;
+	weekly?: { days: string[]; time: string };
+	cron?: string;
+	time_zone?: string;
+}
+
+export interface Run {
+	at: string;
+	ran: string;
+	outcome: 'pushed' | 'failed' | 'missed';
+	push?: number;
+	missed?: number;
+	detail?: string;
+}
+
+export interface Schedule {
+	id: number;
+	name: string;
+	when: When;
+	paused: boolean;
+	next: string | null;
+	runs: Run[];
+}
+
 export interface Token {
 	id: number;
 	name: string;

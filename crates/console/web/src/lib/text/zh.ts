@@ -6,6 +6,7 @@ export const zh: Text = {
 		skip: '跳到正文',
 		main: '主导航',
 		devices: '设备',
+		schedules: '定时',
 		settings: '设置',
 		language: 'Switch to English',
 		languageShort: 'EN',
@@ -345,6 +346,33 @@ export const zh: Text = {
 		delete: (name: string) => `删除账号“${name}”？`,
 		deleteWarn: '它的连接会结束，它的客户端从此被拒绝。',
 		none: '还没有账号。'
+	},
+	schedules: {
+		title: '定时推送',
+		lead: '会重复的推送。每次运行都重新选定受众。',
+		none: '还没有定时推送。在命令行中：',
+		make: '如何创建定时推送',
+		next: '下次运行',
+		over: '不会再运行。',
+		paused: '已暂停',
+		last: '最近',
+		log: '日志',
+		logOf: (name: string) => `“${name}”的日志`,
+		pause: (name: string) => `暂停“${name}”`,
+		resume: (name: string) => `继续“${name}”`,
+		delete: (name: string) => `删除定时推送“${name}”？`,
+		deleteWarn: '日志一并删除。已经推送的保留。',
+		neverRun: '还没有运行过。',
+		pushed: (push: number) => `已推送，编号 ${push}`,
+		failed: '未推送',
+		missed: (count: number) => (count === 1 ? '错过' : `从那时起错过 ${count} 次`),
+		once: (at: string) => `一次，${at}`,
+		every: (seconds: number) => `每 ${seconds % 3600 === 0 ? `${seconds / 3600} 小时` : seconds % 60 === 0 ? `${seconds / 60} 分钟` : `${seconds} 秒`}`,
+		daily: (time: string) => `每天 ${time}`,
+		weekly: (days: string[], time: string) => {
+			const names: Record<string, string> = { mon: '一', tue: '二', wed: '三', thu: '四', fri: '五', sat: '六', sun: '日' };
+			return `每周${days.map((day) => names[day.toLowerCase()] ?? day).join('、')} ${time}`;
+		}
 	},
 	problems: {
 		unreachable: '无法连接到服务器。',

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { en } from '$lib/text/en';
+import { zh } from '$lib/text/zh';
 import { hexFault, hexPairs, shown, size, utf8Length } from './bytes';
 import { follow, isBad, isFinal } from './delivery';
+import { moments } from './moments';
 import { ago, lasting } from './time';
 import { isOn, sparkline, thin, valueText } from './values';
 
@@ -67,5 +70,18 @@ describe('a delivery', () => {
 	});
 	it('knows its ends', () => {
 		expect(isFinal('applied') && !isBad('applied') && isBad('expired') && !isFinal('delivered')).toBe(true);
+	});
+});
+
+describe('the moments of a schedule', () => {
+	const both = (when: Parameters<typeof moments>[0]) => [en, zh].map((t) => moments(when, t.schedules, (at) => at));
+	it('are told in words', () => {
+		expect(both({ at: '2026' })).toEqual(['once, 2026', '一次，2026']);
+		expect(both({ every_s: 7200 })).toEqual(['every 2 h', '每 2 小时']);
+		expect(both({ every_s: 90 })).toEqual(['every 90 s', '每 90 秒']);
+		expect(both({ daily: '07:30' })).toEqual(['every day at 07:30 (UTC)', '每天 07:30 (UTC)']);
+		const weekly = { days: ['mon', 'SUN'], time: '07:30' };
+		expect(both({ weekly, time_zone: 'Asia/Shanghai' })).toEqual(['mon, SUN at 07:30 (Asia/Shanghai)', '每周一、日 07:30 (Asia/Shanghai)']);
+		expect(both({ cron: '*/5 * * * *' })[0]).toBe('*/5 * * * * (UTC)');
 	});
 });

@@ -1,0 +1,146 @@
+// The nouns of the API. Members that a newer server adds are left out, so that they do no harm.
+
+/** JSON as it came. */
+export type Raw = any;
+
+/** What a device measures. */
+export type Value = boolean | number | string;
+
+/** Every device there is, as the audience of a push. */
+export const ALL = Object.freeze({ all: true as const });
+
+/** A device's id, or who is meant in other words. */
+export type Audience =
+  | string
+  | typeof ALL
+  | { device: string }
+  | { devices: string[] }
+  | { alias: string }
+  | { app: number }
+  | { tags: { all?: string[]; any?: string[]; none?: string[] } }
+  | { where: string };
+
+/** Some rows of a list. `next` is the cursor of those that follow, if any do. */
+export interface Page<T> {
+  items: T[];
+  next: string | null;
+}
+
+export type State = 'queued' | 'sent' | 'delivered' | 'applied' | 'failed' | 'expired' | 'replaced' | 'refused' | 'cancelled';
+
+/** The fate of a push at one device. */
+export interface Delivery {
+  device: string;
+  state: State;
+  at: Date;
+  detail: string;
+  /** What the device answered. */
+  answer: Uint8Array | null;
+  /** The answer as text; empty when there is none. */
+  text: string;
+}
+
+/** A push, and how far it has come. */
+export interface Push {
+  id: number;
+  order: string;
+  audience: unknown;
+  payload: Uint8Array;
+  sender: string;
+  devices: number;
+  /** Devices of the audience whose delivery is still to be made. */
+  remaining: number;
+  /** Deliveries by state. */
+  counts: Partial<Record<State, number>>;
+  created: Date;
+  expires: Date | null;
+  /** The first thousand, where they were asked for. */
+  deliveries: Delivery[];
+}
+
+export type Outcome = 'now' | 'later' | 'not';
+
+/** What a push would do. */
+export interface Preview {
+  devices: number;
+  now: number;
+  later: number;
+  never: number;
+  reasons: { reason: string; devices: number; detail: string }[];
+  unknown: string[];
+  items: { device: string; online: boolean; protocol: string; outcome: Outcome; reason: string | null }[];
+  next: string | null;
+}
+
+export interface Device {
+  id: string;
+  number: number;
+  app: number;
+  name: string;
+  alias: string;
+  tags: string[];
+  firmware: string;
+  open: boolean;
+  created: Date;
+  online: boolean;
+  /** Since when it is online, or is not. */
+  since: Date | null;
+  why: string;
+  protocol: string;
+  remote: string;
+}
+
+/** One value of one stream. */
+export interface Point {
+  stream: string;
+  at: Date;
+  value: Value;
+}
+
+/** Something that happened. `gap` says that some events before it are lost: load the state anew. */
+export interface Event {
+  kind: 'presence' | 'device' | 'message' | 'points' | 'delivery' | 'knock' | 'fault' | 'alarm' | 'gap' | (string & {});
+  data: Raw;
+  id: string | null;
+}
+
+const date = (text: string | null): Date | null => (text === null ? null : new Date(text));
+
+function content(raw: Raw): Uint8Array {
+  if (raw.hex === undefined) return new TextEncoder().encode(raw.text);
+  return Uint8Array.from(raw.hex.match(/../g) ?? [], (digits: string) => Number.parseInt(digits, 16));
+}
+
+export function delivery(raw: Raw): Delivery {
+  const answer = raw.answer ? content(raw.answer) : null;
+  const text = answer ? new TextDecoder().decode(answer) : '';
+  return { device: raw.device, state: raw.state, at: new Date(raw.at), detail: raw.detail ?? '', answer, text };
+}
+
+export function push(raw: Raw): Push {
+  const { id, order, audience, sender, devices, remaining, counts } = raw;
+  const times = { created: new Date(raw.created), expires: date(raw.expires) };
+  const deliveries = (raw.deliveries ?? []).map(delivery);
+  return { id, order, audience, payload: content(raw), sender, devices, remaining, counts, ...times, deliveries };
+}
+
+export function preview(raw: Raw): Preview {
+  const { devices, counts, reasons, unknown, next } = raw;
+  const items = raw.items.map(({ device, online, protocol, outcome, reason = null }: Raw) => ({ device, online, protocol, outcome, reason }));
+  return { devices, now: counts.now, later: counts.later, never: counts.not, reasons, unknown, items, next };
+}
+
+export function device(raw: Raw): Device {
+  const { id, number, app, name, alias, tags, firmware, open, online, why, protocol, remote } = raw;
+  const times = { created: new Date(raw.created), since: date(raw.since) };
+  return { id, number, app, name, alias, tags, firmware, open, ...times, online, why, protocol, remote };
+}
+
+export function point(raw: Raw): Point {
+  return { stream: raw.stream, at: new Date(raw.at), value: raw.value };
+}
+
+/** A reader for a page of these. */
+export function page<T>(read: (raw: Raw) => T): (raw: Raw) => Page<T> {
+  return (raw) => ({ items: raw.items.map(read), next: raw.next });
+}

@@ -1,0 +1,66 @@
+// The parts that need no server: events out of text, pauses, errors, addresses.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { order, path } from '../dist/client.js';
+import { named, problem, Problem, TimedOut, Unreachable } from '../dist/errors.js';
+import { ALL, Client } from '../dist/index.js';
+import { Backoff, Parser } from '../dist/sse.js';
+
+const STREAM =
+  ': hello\n\nid: 7\nevent: message\ndata: {"text":\ndata: "灯\u2028"}\n\n' +
+  ': some events since Last-Event-ID are forgotten\n\n' +
+  'id:8\r\nevent:alarm\r\ndata:{}\r\n\r\n' +
+  'id: 9\n\nid: 10\nevent: alarm\ndata: {"unf';
+
+test('events are whole however they come', () => {
+  for (const size of [1, 3, 1000]) {
+    const parser = new Parser();
+    const found = [];
+    for (let at = 0; at < STREAM.length; at += size) found.push(...parser.feed(STREAM.slice(at, at + size)));
+    assert.deepEqual(found, [
+      { kind: 'message', data: { text: '灯\u2028' }, id: '7' },
+      { kind: 'gap', data: { why: 'some events since Last-Event-ID are forgotten' }, id: null },
+      { kind: 'alarm', data: {}, id: '8' },
+    ]);
+    assert.equal(parser.lastId, '8', 'what has not come whole is asked for again');
+  }
+});
+
+test('pauses grow to a minute and end with success', () => {
+  const backoff = new Backoff();
+  for (const whole of [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000, 60000, 60000]) {
+    const pause = backoff.pauseMs();
+    assert.ok(whole / 2 <= pause && pause <= whole, `${pause} of ${whole}`);
+  }
+  backoff.stood();
+  assert.ok(backoff.pauseMs() <= 500);
+});
+
+test('errors are what the server says', () => {
+  const told = problem(400, '{"code": "bad_where", "detail": "no", "hint": "so", "position": 3}');
+  assert.ok(told instanceof Problem);
+  assert.deepEqual([told.status, told.code, told.position, told.message], [400, 'bad_where', 3, 'no (so)']);
+  for (const body of ['<html>', '[]', '{}', 'null']) assert.ok(problem(502, body) instanceof Unreachable, body);
+  assert.ok(named(new DOMException('late', 'TimeoutError')) instanceof TimedOut);
+});
+
+test('what people type cannot change the address', () => {
+  assert.equal(
+    path(['devices', 'a/../b?c'], { limit: 5, where: 'x & "y"', online: true, cursor: null }),
+    '/api/v1/devices/a%2F..%2Fb%3Fc?limit=5&where=x%20%26%20%22y%22&online=true',
+  );
+  assert.equal(path(['p'], { from: new Date(0) }), '/api/v1/p?from=1970-01-01T00%3A00%3A00.000Z');
+});
+
+test('an order is what was meant', () => {
+  assert.deepEqual(order('lamp', 'on', { ttl: 0 }), { audience: { device: 'lamp' }, text: 'on', ttl_s: 0 });
+  assert.deepEqual(order(ALL, Uint8Array.of(255, 1), {}), { audience: 'all', hex: 'ff01' });
+  assert.deepEqual(order({ app: 7 }, undefined, { json: null, extra: { new: 1 } }), { audience: { app: 7 }, json: null, new: 1 });
+});
+
+test('a stream ends when its reader gives up, and with the first refusal', async () => {
+  const answers = (status, body) => new Client('http://server', { fetch: async () => new Response(body, { status }) });
+  await assert.rejects(answers(503, '{"code": "stopping", "detail": "x"}').events().next(), { code: 'stopping' });
+  const signal = AbortSignal.abort();
+  assert.deepEqual(await answers(200, '').events({ signal }).next(), { done: true, value: undefined });
+});

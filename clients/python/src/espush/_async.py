@@ -1,0 +1,207 @@
+"""The client for asyncio: the same methods, to be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from . import _calls as calls
+from ._calls import NOTHING, ROWS, Audience, Call
+from ._client import named
+from ._errors import Problem, Unreachable, problem
+from ._models import Delivery, Device, Event, Page, Point, Preview, Push, Raw, Value
+from ._sse import SILENCE_S, Backoff, Parser
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A client of one espush server. `close` it, or use it with `async with`."""
+
+    def __init__(
+        self, url: str, token: str | None = None, *, timeout: float = 10.0, http: httpx.AsyncClient | None = None
+    ) -> None:
+        """`timeout` is for each answer, beyond what a call is told to wait. `http` brings its own certificates or proxies."""
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._timeout = timeout
+        self._http = http or httpx.AsyncClient()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def push(
+        self,
+        to: Audience,
+        payload: str | bytes | None = None,
+        *,
+        json: object = NOTHING,
+        wait: float = 0,
+        ttl: float | None = None,
+        key: str | None = None,
+        extra: Raw | None = None,
+    ) -> Push:
+        """Pushes to a device or an audience. With `wait`, comes back when the deliveries are through or rest, or after so
+        many seconds. The same `key` is the same push. `extra` is for members that this version does not know."""
+        return await self._do(calls.push(to, payload, json, wait=wait, ttl=ttl, key=key, extra=extra))
+
+    async def ask(
+        self,
+        device: str,
+        payload: str | bytes | None = None,
+        *,
+        json: object = NOTHING,
+        wait: float = 10,
+        ttl: float | None = None,
+        key: str | None = None,
+        extra: Raw | None = None,
+    ) -> Delivery:
+        """Pushes to one device and waits for its answer. The state `applied` has one; look at it."""
+        return calls.only(await self._do(calls.push(device, payload, json, wait=wait, ttl=ttl, key=key, extra=extra, ask=True)))
+
+    async def command(
+        self,
+        device: str,
+        command: str,
+        payload: str | bytes | None = None,
+        *,
+        wait: float = 10,
+        ttl: float | None = None,
+        key: str | None = None,
+        extra: Raw | None = None,
+    ) -> Delivery:
+        """Tells the device's firmware to do something, such as `reboot`, and waits for its answer."""
+        call = calls.push(device, payload, NOTHING, wait=wait, ttl=ttl, key=key, extra=extra, command=command)
+        return calls.only(await self._do(call))
+
+    async def preview(
+        self,
+        to: Audience,
+        payload: str | bytes | None = None,
+        *,
+        json: object = NOTHING,
+        ttl: float | None = None,
+        outcome: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        extra: Raw | None = None,
+    ) -> Preview:
+        """What a push would do. Nothing is pushed."""
+        call = calls.preview(to, payload, json, ttl=ttl, outcome=outcome, limit=limit, cursor=cursor, extra=extra)
+        return await self._do(call)
+
+    async def get_push(self, id: int, *, deliveries: bool = True) -> Push:
+        """One push, with its first thousand deliveries unless told otherwise."""
+        return await self._do(calls.get_push(id, deliveries))
+
+    def pushes(self) -> AsyncIterator[Push]:
+        """All pushes, newest first."""
+        return self._all(lambda cursor: calls.pushes(100, cursor))
+
+    def deliveries(self, id: int) -> AsyncIterator[Delivery]:
+        """All deliveries of a push."""
+        return self._all(lambda cursor: calls.deliveries(id, ROWS, cursor))
+
+    async def cancel_push(self, id: int) -> None:
+        """Takes back what is not acknowledged yet."""
+        await self._do(calls.cancel_push(id))
+
+    def devices(
+        self, where: str | None = None, *, app: int | None = None, online: bool | None = None, q: str | None = None
+    ) -> AsyncIterator[Device]:
+        """All devices that a query chooses, page by page as they are looked at."""
+        return self._all(lambda cursor: calls.devices(where, app, online, q, ROWS, cursor))
+
+    async def devices_page(
+        self,
+        where: str | None = None,
+        *,
+        app: int | None = None,
+        online: bool | None = None,
+        q: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Device]:
+        """One page of them."""
+        return await self._do(calls.devices(where, app, online, q, limit, cursor))
+
+    async def device(self, id: str) -> Device:
+        """One device."""
+        return await self._do(calls.device(id))
+
+    async def latest(self, device: str) -> list[Point]:
+        """The newest value of each stream."""
+        return await self._do(calls.latest(device))
+
+    def points(
+        self, device: str, stream: str | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Point]:
+        """Points, oldest first, page by page as they are looked at."""
+        return self._all(lambda cursor: calls.points(device, stream, since, until, ROWS, cursor))
+
+    async def upload(self, device: str, values: Mapping[str, Value] | Sequence[Point]) -> int:
+        """Stores points; how many were stored."""
+        return await self._do(calls.upload(device, values))
+
+    async def status(self) -> dict[str, Any]:
+        """How the server is."""
+        return await self._do(calls.status())
+
+    async def events(self, device: str | None = None, *, after: str | None = None) -> AsyncIterator[Event]:
+        """What happens, as it happens, without an end. A line that breaks is called again, from the last event on. Raises
+        when the first call fails, and when the server refuses later (the token was removed, the device is gone)."""
+        parser, backoff, stood = Parser(after), Backoff(), False
+        while True:
+            headers = {**self._headers, "Accept": "text/event-stream"}
+            if parser.last_id:
+                headers["Last-Event-ID"] = parser.last_id
+            timeout = httpx.Timeout(self._timeout, read=SILENCE_S)
+            try:
+                address = self._url + calls.events(device)
+                async with self._http.stream("GET", address, headers=headers, timeout=timeout) as answer:
+                    if answer.status_code != 200:
+                        raise problem(answer.status_code, await answer.aread())
+                    stood = True
+                    parser = Parser(parser.last_id)
+                    async for chunk in answer.aiter_bytes():
+                        backoff.stood()
+                        for event in parser.feed(chunk):
+                            yield event
+            except Problem as refusal:
+                if not stood or refusal.status < 500:
+                    raise
+            except (httpx.TransportError, Unreachable) as error:
+                if not stood:
+                    raise named(error) from error
+            await asyncio.sleep(backoff.pause_s())
+
+    async def _do(self, call: Call[T]) -> T:
+        address, timeout = self._url + call.path, self._timeout + call.wait_s
+        try:
+            answer = await self._http.request(call.method, address, json=call.body, headers=self._headers, timeout=timeout)
+        except httpx.TransportError as error:
+            raise named(error) from error
+        if not answer.is_success:
+            raise problem(answer.status_code, answer.content)
+        return calls.read(call, answer.content)
+
+    async def _all(self, page: calls.Pages[T]) -> AsyncIterator[T]:
+        cursor = None
+        while True:
+            rows = await self._do(page(cursor))
+            for row in rows.items:
+                yield row
+            cursor = rows.next
+            if cursor is None:
+                return

@@ -1,0 +1,72 @@
+"""The parts that need no server: events out of bytes, pauses, errors, addresses."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from espush import ALL, Event, Problem, Unreachable
+from espush._calls import NOTHING, order, path, push
+from espush._errors import problem
+from espush._sse import Backoff, Parser
+
+STREAM = (
+    ': hello\n\nid: 7\nevent: message\ndata: {"text":\ndata: "灯\u2028"}\n\n'
+    ": some events since Last-Event-ID are forgotten\n\n"
+    "id:8\r\nevent:alarm\r\ndata:{}\r\n\r\n"
+    'id: 9\n\nid: 10\nevent: alarm\ndata: {"unf'
+).encode()
+
+
+def test_events_are_whole_however_they_come() -> None:
+    wanted = [
+        Event("message", {"text": "灯\u2028"}, "7"),
+        Event("gap", {"why": "some events since Last-Event-ID are forgotten"}, None),
+        Event("alarm", {}, "8"),
+    ]
+    for size in (1, 3, 1000):
+        parser = Parser()
+        found = [event for at in range(0, len(STREAM), size) for event in parser.feed(STREAM[at : at + size])]
+        assert found == wanted
+        assert parser.last_id == "8", "what has not come whole is asked for again"
+
+
+def test_pauses_grow_to_a_minute_and_end_with_success() -> None:
+    backoff = Backoff()
+    pauses = [backoff.pause_s() for _ in range(20)]
+    for pause, whole in zip(pauses, [0.5, 1, 2, 4, 8, 16, 32, *[60] * 13], strict=True):
+        assert whole / 2 <= pause <= whole
+    backoff.stood()
+    assert backoff.pause_s() <= 0.5
+
+
+def test_errors_are_what_the_server_says() -> None:
+    told = problem(400, b'{"code": "bad_where", "detail": "no", "hint": "so", "position": 3, "status": 400}')
+    assert isinstance(told, Problem)
+    assert (told.status, told.code, told.position, str(told)) == (400, "bad_where", 3, "no (so)")
+    for body in (b"<html>", b"[]", b"{}"):
+        assert isinstance(problem(502, body), Unreachable)
+
+
+def test_what_people_type_cannot_change_the_address() -> None:
+    assert path("devices", "a/../b?c", limit=5, where='x & "y"', online=True, cursor=None) == (
+        "/api/v1/devices/a%2F..%2Fb%3Fc?limit=5&where=x%20%26%20%22y%22&online=true"
+    )
+    at = datetime(2026, 11, 20, 17, 0, tzinfo=timezone(timedelta(hours=8)))
+    assert path("p", from_=at) == "/api/v1/p?from=2026-11-20T09%3A00%3A00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("to", "payload", "json", "wanted"),
+    [
+        ("lamp", "on", NOTHING, {"audience": {"device": "lamp"}, "text": "on"}),
+        (ALL, b"\xff", NOTHING, {"audience": "all", "base64": "/w=="}),
+        ({"tags": {"all": ["a"]}}, None, None, {"audience": {"tags": {"all": ["a"]}}, "json": None}),
+    ],
+)
+def test_an_order_is_what_was_meant(to: object, payload: object, json: object, wanted: object) -> None:
+    assert order(to, payload, json, {"ask": False}, None) == wanted  # type: ignore[arg-type]
+
+
+def test_now_or_never_is_not_lost() -> None:
+    call = push("lamp", "x", NOTHING, wait=0, ttl=0, key=None, extra={"new": 1})
+    assert call.body == {"audience": {"device": "lamp"}, "text": "x", "ttl_s": 0, "wait_ms": 0, "new": 1}

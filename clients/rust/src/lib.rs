@@ -1,0 +1,29 @@
+//! The client of espush: push to devices and see what became of it, read what they measured, watch what
+//! happens. It blocks, and brings no runtime; `README.md` has an example of everything.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use espush_client::{Client, Order};
+//!
+//! let espush = Client::new("http://localhost:8080", "token");
+//! let push = espush.push(Order::to("lamp").text("on").wait(Duration::from_secs(10)))?;
+//! println!("{}", push.deliveries[0].state);
+//! # Ok::<(), espush_client::Error>(())
+//! ```
+
+mod client;
+mod error;
+mod events;
+mod models;
+mod order;
+mod pages;
+mod sse;
+
+pub use client::Client;
+pub use error::{Error, Problem};
+pub use events::Events;
+pub use models::{Content, Delivery, Device, Event, Page, Point, Preview, PreviewCounts, PreviewItem, PreviewReason, Push};
+pub use order::{Audience, DeviceFilter, Order, PointFilter, PreviewFilter};
+pub use pages::Pages;
+pub use serde_json::{Value, json};

@@ -1,0 +1,121 @@
+//! The live events: the name of each kind and its data. The feed makes them, `openapi.json` describes them.
+
+use std::collections::BTreeMap;
+
+use model::{PushId, UnixMs};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
+
+use crate::openapi::shape;
+use crate::shown;
+
+/// An event's data.
+pub(crate) trait Told: Serialize {
+    /// The event's name.
+    const KIND: &'static str;
+}
+
+macro_rules! kinds {
+    ($($kind:literal = $data:ty;)*) => {
+        $(impl Told for $data {
+            const KIND: &'static str = $kind;
+        })*
+
+        /// The schema of each kind's data.
+        pub(crate) fn schemas(maker: &mut SchemaGenerator) -> BTreeMap<&'static str, schemars::Schema> {
+            BTreeMap::from([$(($kind, maker.subschema_for::<$data>())),*])
+        }
+    };
+}
+
+kinds! {
+    "presence" = Presence<'_>;
+    "device" = Changed<'_>;
+    "message" = shown::Message<'_>;
+    "points" = Points<'_>;
+    "delivery" = Moved;
+    "knock" = shown::KnockShown;
+    "fault" = Fault<'_>;
+    "alarm" = AlarmTold<'_>;
+}
+
+/// A device came or went.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PresenceEvent")]
+pub(crate) struct Presence<'a> {
+    pub device: &'a str,
+    #[serde(flatten)]
+    pub line: shown::Line,
+}
+
+/// A registration changed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeviceEvent")]
+pub(crate) struct Changed<'a> {
+    pub device: &'a str,
+    pub change: Change,
+}
+
+/// What happened to a registration.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Change {
+    Registered,
+    Edited,
+    Removed,
+}
+
+impl From<contract::event::Change> for Change {
+    fn from(change: contract::event::Change) -> Change {
+        match change {
+            contract::event::Change::Registered => Change::Registered,
+            contract::event::Change::Edited => Change::Edited,
+            contract::event::Change::Removed => Change::Removed,
+        }
+    }
+}
+
+/// Points were stored.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PointsEvent")]
+pub(crate) struct Points<'a> {
+    pub device: &'a str,
+    pub items: Vec<shown::Reading>,
+}
+
+/// A delivery came into another state.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeliveryEvent")]
+pub(crate) struct Moved {
+    #[schemars(with = "u64")]
+    pub push: PushId,
+    #[serde(flatten)]
+    pub delivery: shown::Delivery,
+}
+
+/// A line was ended because of what its peer did.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FaultEvent")]
+pub(crate) struct Fault<'a> {
+    pub protocol: &'a str,
+    pub remote: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<&'a str>,
+    pub fault: &'a str,
+    pub why: &'a str,
+    #[schemars(with = "shape::Time")]
+    pub at: UnixMs,
+}
+
+/// Something that people must know of was found, or is over.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AlarmEvent")]
+pub(crate) struct AlarmTold<'a> {
+    /// `store_full`, `disk_failed` or `store_damaged`.
+    pub alarm: &'a str,
+    pub raised: bool,
+    pub why: &'a str,
+    #[schemars(with = "shape::Time")]
+    pub at: UnixMs,
+}

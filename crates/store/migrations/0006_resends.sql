@@ -1,0 +1,2 @@
+-- The push whose content another one is sent again.
+ALTER TABLE pushes ADD COLUMN resend_of INTEGER;
