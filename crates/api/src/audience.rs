@@ -59,6 +59,7 @@ pub(crate) async fn read(api: &Api, audience: &Value) -> Result<Wanted, Problem>
             }
             Wanted::Many(Audience::Query(asked(api, &format!("alias = {}", quoted(alias))).await?))
         }
+        "group" => Wanted::Many(Audience::Query(asked(api, &of_group(text()?)).await?)),
         "tags" => {
             let tags = Tags::deserialize(value).map_err(|error| bad(format!("tags: {error}")))?;
             let query = of_tags(&tags).ok_or_else(|| bad("tags has all, any or none, each a list of tags"))?;
@@ -77,9 +78,15 @@ pub(crate) async fn asked(api: &Api, text: &str) -> Result<Asked, Problem> {
 }
 
 async fn with_points(api: &Api, query: Query) -> Result<Asked, Problem> {
+    let query = api.fleet.expand(query)?;
     let points: Arc<dyn Latest> =
         if query.streams().is_empty() { Arc::new(NoPoints) } else { api.telemetry.newest_of(query.streams()).await? };
     Ok(Asked { query: Arc::new(query), points })
+}
+
+/// The query for a group.
+pub(crate) fn of_group(name: &str) -> String {
+    format!("group = {}", quoted(name))
 }
 
 /// The query that says the same; `None` if the tags say nothing or are none.
@@ -99,7 +106,7 @@ fn of_tags(tags: &Tags) -> Option<String> {
 
 fn bad(detail: impl Into<String>) -> Problem {
     Problem::bad("bad_audience", detail).hint(
-        r#"write "all", or one of {"device": ID}, {"devices": [ID]}, {"alias": NAME}, {"app": NUMBER}, {"tags": {"all": [TAG]}}, {"where": QUERY}; a query joins them: {"where": "app = 7 and tags has \"kitchen\""}"#,
+        r#"write "all", or one of {"device": ID}, {"devices": [ID]}, {"alias": NAME}, {"app": NUMBER}, {"group": NAME}, {"tags": {"all": [TAG]}}, {"where": QUERY}; a query joins them: {"where": "app = 7 and tags has \"kitchen\""}"#,
     )
 }
 

@@ -10,8 +10,8 @@ use axum::http::request::Parts;
 use model::{UnixMs, limits};
 use serde::de::DeserializeOwned;
 
-use crate::Api;
 use crate::problem::Problem;
+use crate::{Api, audit};
 
 /// The body as it is, within the limits of size and time.
 pub(crate) struct Body(pub Bytes);
@@ -44,6 +44,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Json<T>, Problem> {
         let Body(body) = Body::from_request(request, api).await?;
+        audit::sent(&body);
         json(&body).map(Json)
     }
 }

@@ -3,8 +3,10 @@
 //! by the rooms behind it. Deliberately absent: sockets, TLS, the console, and any rule about devices.
 
 mod audience;
+mod audit;
 mod auth;
 mod codes;
+mod csv;
 mod feed;
 mod input;
 pub mod metrics;
@@ -17,6 +19,7 @@ mod told;
 use std::sync::Arc;
 
 use contract::Clock;
+use contract::store::Audit;
 use fleet::Fleet;
 use model::UnixMs;
 use push::Push;
@@ -88,6 +91,8 @@ pub struct App {
     pub schedules: Arc<Schedules>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
+    /// Who changed what.
+    pub audit: Arc<dyn Audit>,
     /// Live events.
     pub feed: Arc<Feed>,
     /// The time.

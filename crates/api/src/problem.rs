@@ -14,6 +14,8 @@ use schedule::ScheduleError;
 use serde::Serialize;
 use telemetry::IngestError;
 
+use crate::audit::Code;
+
 /// An error as the caller sees it.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -74,9 +76,10 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.status;
+        let (status, code) = (self.status, Code(self.code));
         let mut response = (status, Json(self.body())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.extensions_mut().insert(code);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use contract::store::{DeliveryLife, Latest, StoredPush};
-use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, TokenView};
+use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, OldSecretView, TokenView};
 use model::app::ProtocolSettings;
 use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, Priority, PushId, Role, UnixMs, Value};
 use schemars::JsonSchema;
@@ -122,6 +122,10 @@ pub(crate) struct Device {
     tags: Vec<String>,
     firmware: String,
     open: bool,
+    blocked: bool,
+    /// While it works beside the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_secret: Option<OldSecret>,
     #[schemars(with = "shape::Time")]
     created: UnixMs,
     #[serde(flatten)]
@@ -129,6 +133,23 @@ pub(crate) struct Device {
     /// Shown once, to the one who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+}
+
+/// The secret before the newest, while it works too.
+#[derive(Serialize, JsonSchema)]
+struct OldSecret {
+    #[schemars(with = "shape::Time")]
+    until: UnixMs,
+    /// Which of the two was shown last, `old` or `new`, and when.
+    used: Option<&'static str>,
+    #[schemars(with = "Option<shape::Time>")]
+    used_at: Option<UnixMs>,
+}
+
+impl From<OldSecretView> for OldSecret {
+    fn from(OldSecretView { until, used }: OldSecretView) -> OldSecret {
+        OldSecret { until, used: used.map(|(which, _)| which.as_str()), used_at: used.map(|(_, at)| at) }
+    }
 }
 
 impl Device {
@@ -141,7 +162,21 @@ impl Device {
 impl From<DeviceView> for Device {
     fn from(view: DeviceView) -> Device {
         let model::Device { number, id, app, name, alias, tags, firmware, open, created } = view.device;
-        Device { id, number, app, name, alias, tags, firmware, open, created, line: view.presence.into(), secret: None }
+        Device {
+            id,
+            number,
+            app,
+            name,
+            alias,
+            tags,
+            firmware,
+            open,
+            blocked: view.blocked,
+            old_secret: view.old_secret.map(OldSecret::from),
+            created,
+            line: view.presence.into(),
+            secret: None,
+        }
     }
 }
 

@@ -48,6 +48,16 @@ pub enum Login {
         /// The device's id, as the certificate's common name tells it.
         device: String,
     },
+    /// The peer has proved that it knows the device's secret (SCRAM), against keys that the gate gave. No
+    /// bytes of any peer ever become this login.
+    Proved {
+        /// The device's id.
+        device: String,
+        /// Its secret before the newest was proved.
+        older: bool,
+        /// Of the keys, see [`ScramKeys::stamp`].
+        stamp: u64,
+    },
     /// The house itself, at the inner end of a connection that the configuration told it to make. It needs
     /// no credentials, and so only a machine that was made for an outgoing connection may present it: no
     /// bytes of any peer ever become this login.
@@ -76,6 +86,7 @@ impl Login {
             Login::AppKey { app, chip, .. } => format!("app {app}, chip {chip:?}"),
             Login::Single { chip } => format!("chip {chip:?}"),
             Login::Certified { device } => format!("certificate of {device:?}"),
+            Login::Proved { device, .. } => format!("proof of {device:?}"),
             Login::Bridge { name } => format!("bridge {name:?}"),
         }
     }
@@ -96,6 +107,8 @@ pub struct Admission {
     pub settings: Arc<ProtocolSettings>,
     /// Set for [`Login::Single`]: the app and key that the device is to use from now on.
     pub enrolled: Option<(AppId, AppKey)>,
+    /// How many changes of credentials the gate had seen when it said so, for [`Gate::stands`].
+    pub stamp: u64,
 }
 
 /// Why something was refused. One list for logins and for what parties ask later; each protocol has one
@@ -108,6 +121,9 @@ pub enum Refusal {
     /// A device id that is not registered, or a wrong secret. One answer for both, so that ids cannot be probed.
     #[error("unknown device id or wrong secret")]
     BadCredentials,
+    /// The device's owner has blocked it. Said only to one who has shown its secret.
+    #[error("the device is blocked; `espush device unblock` lets it in again")]
+    Blocked,
     /// Too many wrong passwords for an account from one address: for a while none is looked at.
     #[error("too many wrong passwords for this account from this address; wait a minute")]
     TooManyGuesses,
@@ -158,8 +174,13 @@ pub struct ScramKeys {
     pub stored_key: [u8; 32],
     /// The server's key.
     pub server_key: [u8; 32],
+    /// The same two keys of the secret before the newest, while that works.
+    pub older: Option<([u8; 32], [u8; 32])>,
     /// Our part of the nonce, fresh for each exchange.
     pub nonce: [u8; 18],
+    /// How many changes of credentials the gate had seen when it made them: a proof of a secret that was replaced
+    /// meanwhile counts for nothing.
+    pub stamp: u64,
 }
 
 impl std::fmt::Debug for ScramKeys {
@@ -173,6 +194,12 @@ pub trait Gate: Send + Sync {
     /// `Some` when memory suffices. `None` when the gate must write first; it then answers by
     /// [`Line::decide`](crate::Line::decide) with the same ticket. Called on a shard: must not block.
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict>;
+
+    /// Whether an admission still counts, asked where its connection ends up: between the two it may have
+    /// been on its way to another shard while its device was blocked or removed, or given a new secret.
+    fn stands(&self, _: &Admission) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// Who the owner of a session that was kept is now; `None` when there is no such party any more.
     fn party(&self, key: PartyKey) -> Option<Arc<Party>>;

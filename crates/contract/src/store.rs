@@ -51,6 +51,28 @@ pub struct StoredDevice {
     pub presence: Presence,
 }
 
+/// The secret that a device had before its newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredOldSecret {
+    /// The device.
+    pub device: DeviceNumber,
+    /// The secret's hash.
+    pub hash: SecretHash,
+    /// Until when it works.
+    pub until: UnixMs,
+}
+
+/// A query under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGroup {
+    /// The name.
+    pub name: String,
+    /// The query as its owner wrote it.
+    pub query: String,
+    /// When it was made.
+    pub created: UnixMs,
+}
+
 /// An API token as it is kept: never the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredToken {
@@ -96,6 +118,12 @@ pub struct RegistrySnapshot {
     pub tokens: Vec<StoredToken>,
     /// All broker accounts.
     pub accounts: Vec<StoredAccount>,
+    /// Secrets that still work beside newer ones.
+    pub old_secrets: Vec<StoredOldSecret>,
+    /// All groups, by name.
+    pub groups: Vec<StoredGroup>,
+    /// The devices that are not let in.
+    pub blocked: Vec<DeviceNumber>,
     /// The highest app number ever given.
     pub app_last: u32,
     /// The highest device number ever given.
@@ -116,12 +144,25 @@ pub trait Registry: Send + Sync {
     fn delete_app(&self, app: AppId) -> Later<()>;
     /// Writes a device, new or changed; `secret` when it is new or given anew (sealed and hashed).
     fn put_device(&self, device: Device, secret: Option<String>) -> Later<()>;
+    /// Gives a device a new secret (sealed and hashed). The one before is kept until a time, or forgotten; one
+    /// from before that is forgotten in any case.
+    fn rotate_secret(&self, device: DeviceNumber, secret: String, old_until: Option<UnixMs>) -> Later<()>;
+    /// Forgets the secret before a device's newest.
+    fn drop_old_secret(&self, device: DeviceNumber) -> Later<()>;
+    /// The secret before a device's newest, unsealed.
+    fn reveal_old_secret(&self, device: DeviceNumber) -> Later<Option<String>>;
+    /// Blocks a device, or lets it in again.
+    fn block_device(&self, device: DeviceNumber, blocked: bool) -> Later<()>;
     /// A device's secret, unsealed; `None` for a device that there is not.
     fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>>;
     /// Removes a device with its points, deliveries and presence.
     fn delete_device(&self, device: DeviceNumber) -> Later<()>;
     /// Remembers presence; a batch, because it changes often.
     fn put_presence(&self, batch: Vec<(DeviceNumber, Presence)>) -> Later<()>;
+    /// Writes a group, new or changed; `before` is its name until now, if that was another.
+    fn put_group(&self, group: StoredGroup, before: Option<String>) -> Later<()>;
+    /// Removes a group.
+    fn delete_group(&self, name: String) -> Later<()>;
     /// Writes a token.
     fn put_token(&self, token: StoredToken) -> Later<()>;
     /// Removes a token.
@@ -130,6 +171,58 @@ pub trait Registry: Send + Sync {
     fn put_account(&self, account: StoredAccount) -> Later<()>;
     /// Removes a broker account.
     fn delete_account(&self, id: u64) -> Later<()>;
+}
+
+/// A change that somebody made, or was not allowed to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its number, given by the store.
+    pub id: u64,
+    /// When.
+    pub at: UnixMs,
+    /// The name of the token that was shown.
+    pub who: String,
+    /// Its number; `None` for the bootstrap token and for one who just signed in.
+    pub token: Option<u64>,
+    /// What it may do.
+    pub role: Role,
+    /// From where.
+    pub remote: String,
+    /// Which call: `PATCH /api/v1/devices/{id}`.
+    pub call: String,
+    /// What it was about; empty if nothing single.
+    pub target: String,
+    /// What was sent, by name; truth values with what they were. Never a text.
+    pub fields: Vec<String>,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The stable word for what went wrong; empty if nothing did.
+    pub code: String,
+}
+
+/// Which entries are wanted; empty takes all.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    /// Only by this name.
+    pub who: Option<String>,
+    /// Only about this.
+    pub target: Option<String>,
+    /// Only calls with this in them.
+    pub call: Option<String>,
+    /// Only those that failed, or that did not.
+    pub failed: Option<bool>,
+    /// Not before.
+    pub from: Option<UnixMs>,
+    /// Before.
+    pub to: Option<UnixMs>,
+}
+
+/// Who changed what.
+pub trait Audit: Send + Sync {
+    /// Writes an entry. The oldest go when there are too many.
+    fn record(&self, entry: AuditEntry) -> Later<()>;
+    /// Entries, newest first; `before` is the cursor.
+    fn entries(&self, query: AuditQuery, before: Option<u64>, limit: usize) -> Later<Page<AuditEntry>>;
 }
 
 /// A push as it is kept.

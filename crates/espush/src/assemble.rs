@@ -122,6 +122,7 @@ impl House {
             push: push.clone(),
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
+            audit: store.clone(),
             feed: feed.clone(),
             clock,
             carries: protocols.iter().map(|protocol| (protocol.name, protocol.push_bytes_max)).collect(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use contract::event::Event;
-use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredGroup, StoredToken};
 use contract::{Bus, Clock, Close, Consumer, Line, Refusal, Ticket, Verdict};
 use fleet::{Asked, Audience, Fleet, Settings};
 use model::query::Latest;
@@ -57,6 +57,24 @@ impl Registry for Nobody {
     }
     fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
         Box::pin(async { Ok(()) })
+    }
+    fn rotate_secret(&self, _: DeviceNumber, _: String, _: Option<UnixMs>) -> Later<()> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn drop_old_secret(&self, _: DeviceNumber) -> Later<()> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn put_group(&self, _: StoredGroup, _: Option<String>) -> Later<()> {
+        unreachable!("nobody makes groups here")
+    }
+    fn delete_group(&self, _: String) -> Later<()> {
+        unreachable!("nobody makes groups here")
+    }
+    fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
+        unreachable!("nobody is blocked here")
     }
     fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
         unreachable!("nobody proves anything here")

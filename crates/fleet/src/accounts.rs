@@ -120,7 +120,7 @@ impl Accounts {
 
     pub(crate) fn admission(&self, id: u64) -> Option<Admission> {
         let party = self.by_id.get(&id)?.party();
-        Some(Admission { party, settings: Arc::default(), enrolled: None })
+        Some(Admission { party, settings: Arc::default(), enrolled: None, stamp: 0 })
     }
 }
 

@@ -190,6 +190,9 @@ impl Subject for Record {
     fn online(&self) -> bool {
         self.lines > 0
     }
+    fn blocked(&self) -> bool {
+        self.blocked
+    }
     fn since(&self) -> Option<UnixMs> {
         Record::since(self)
     }

@@ -1,4 +1,4 @@
-//! Devices: registering, editing, finding, listing, removing. Presence is `presence`, logging in is `gate`.
+//! Devices: registering, finding, listing, removing. Changing them is `edits`. Presence is `presence`, logging in is `gate`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::audience::Asked;
 use crate::gate::TOKEN_USER;
 use crate::registration::{Arriving, has_room};
 use crate::roster::{Record, Roster};
+use crate::rotation::OldSecretView;
 use crate::{Fleet, FleetError, secrets};
 
 /// What a new device is to be.
@@ -41,19 +42,6 @@ impl NewDevice {
     }
 }
 
-/// What is to change about a device; `None` leaves it.
-#[derive(Clone, Debug, Default)]
-pub struct DeviceEdit {
-    /// The name.
-    pub name: Option<String>,
-    /// The alias.
-    pub alias: Option<String>,
-    /// All tags, in place of those before.
-    pub tags: Option<Vec<String>>,
-    /// Whether it may be pushed to without a token.
-    pub open: Option<bool>,
-}
-
 /// A device as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceView {
@@ -61,6 +49,10 @@ pub struct DeviceView {
     pub device: Device,
     /// Whether it is there.
     pub presence: Presence,
+    /// Whether it is not let in.
+    pub blocked: bool,
+    /// The secret before its newest, while it works.
+    pub old_secret: Option<OldSecretView>,
 }
 
 /// Which devices a list is to have; empty takes all.
@@ -97,51 +89,11 @@ impl Fleet {
         self.to_its_end(|fleet| fleet.make_device(new)).await
     }
 
-    /// Changes what its owner wrote about a device.
-    pub async fn edit_device(&self, id: &str, edit: DeviceEdit) -> Result<DeviceView, FleetError> {
-        let id = id.to_owned();
-        self.to_its_end(|fleet| async move {
-            let _turn = fleet.edits.lock().await;
-            let mut device = fleet.known(&id)?;
-            device.name = edit.name.unwrap_or(device.name);
-            device.alias = edit.alias.unwrap_or(device.alias);
-            device.tags = edit.tags.unwrap_or(device.tags);
-            device.open = edit.open.unwrap_or(device.open);
-            check(&device.name, &device.alias, &mut device.tags)?;
-            fleet.registry.put_device(device.clone(), None).await?;
-            let shown = {
-                let mut roster = fleet.roster.write();
-                let roster = &mut *roster;
-                let record = roster.devices.get_mut(device.number).ok_or(FleetError::NoSuchDevice(id))?;
-                // Not the firmware: the device may have told a newer one meanwhile.
-                record.set_names(device.name, device.alias);
-                record.tags = roster.texts.share_all(&device.tags);
-                record.open = device.open;
-                view(record)
-            };
-            fleet.tell_change(device.number, Change::Edited);
-            Ok(shown)
-        })
-        .await
-    }
-
-    /// Gives a device a new secret and ends the lines that came in with the old one.
-    pub async fn rotate_secret(&self, id: &str) -> Result<String, FleetError> {
-        let id = id.to_owned();
-        self.to_its_end(|fleet| async move {
-            let _turn = fleet.edits.lock().await;
-            let device = fleet.known(&id)?;
-            let number = device.number;
-            let secret = secrets::new_device_secret();
-            fleet.registry.put_device(device, Some(secret.clone())).await?;
-            if let Some(record) = fleet.roster.write().devices.get_mut(number) {
-                record.secret_hash = secrets::hash(secret.as_bytes());
-            }
-            fleet.line.kick(PartyKey::Device(number), refused("the device was given a new secret"), false);
-            fleet.tell_change(number, Change::Edited);
-            Ok(secret)
-        })
-        .await
+    /// Whether a device could be registered so, now.
+    pub fn check_new(&self, new: &NewDevice) -> Result<(), FleetError> {
+        self.check_made(&mut new.clone())?;
+        let arriving = self.arriving.lock();
+        choose_id(&self.roster.read(), &arriving, new.app, new.id.as_deref()).map(drop)
     }
 
     /// Removes a device with everything that was kept for it, and ends its lines.
@@ -162,12 +114,14 @@ impl Fleet {
 
     /// One device.
     pub fn device(&self, id: &str) -> Option<DeviceView> {
-        self.roster.read().find(id).map(view)
+        let roster = self.roster.read();
+        roster.find(id).map(|record| view(&roster, record))
     }
 
     /// One device by its address.
     pub fn device_by_number(&self, number: DeviceNumber) -> Option<DeviceView> {
-        self.roster.read().devices.get(number).map(view)
+        let roster = self.roster.read();
+        roster.devices.get(number).map(|record| view(&roster, record))
     }
 
     /// A device's address.
@@ -207,7 +161,7 @@ impl Fleet {
                     let next = items.last().map(|last| last.device.number.to_string());
                     return Ok(Page { items, next });
                 }
-                items.push(view(record));
+                items.push(view(&roster, record));
             }
             if rest.next().is_none() {
                 return Ok(Page { items, next: None });
@@ -221,12 +175,13 @@ impl Fleet {
         Counts { apps: roster.apps.len(), devices: roster.devices.len(), online: roster.online }
     }
 
-    /// Whether `secret` is the secret of device `id` (a device that speaks HTTP). One answer for an
-    /// unknown id and a wrong secret.
+    /// Whether `secret` is the secret of device `id` (a device that speaks HTTP) and it is not blocked. One
+    /// answer for an unknown id and a wrong secret.
     pub fn check_secret(&self, id: &str, secret: &str) -> Option<DeviceNumber> {
         let given = secrets::hash(secret.as_bytes());
         let roster = self.roster.read();
-        roster.find(id).filter(|record| secrets::same(&record.secret_hash, &given)).map(|record| record.number)
+        let record = roster.find(id).filter(|record| !record.blocked)?;
+        roster.which_secret(record, &given, self.clock.unix()).map(|_| record.number)
     }
 
     /// The virtual lamp: app `demo`, device `lamp`, open to pushes without a token. Made when missing;
@@ -237,7 +192,7 @@ impl Fleet {
         let app = self.ensure_app(NewApp { name: "demo".to_owned(), ..NewApp::default() }).await?.app.id;
         match self.device(LAMP) {
             Some(lamp) if lamp.device.app == app => {
-                let secret = self.rotate_secret(LAMP).await?;
+                let secret = self.rotate_secret(LAMP, 0).await?.secret;
                 Ok((lamp, secret))
             }
             Some(other) => Err(FleetError::DeviceIdTaken(other.device.id)),
@@ -248,17 +203,22 @@ impl Fleet {
         }
     }
 
-    async fn make_device(self: Arc<Self>, mut new: NewDevice) -> Result<(DeviceView, String), FleetError> {
+    /// What can be said of a new device without looking for its place.
+    fn check_made(&self, new: &mut NewDevice) -> Result<(), FleetError> {
         check(&new.name, &new.alias, &mut new.tags)?;
-        let secret = match new.secret {
-            Some(secret) if !is_secret(&secret) => return Err(FleetError::BadSecret),
-            Some(secret) => secret,
-            None => secrets::new_device_secret(),
-        };
-        if let Some(id) = new.id.as_deref().filter(|id| self.accounts.read().find(id).is_some()) {
-            // The device would be asked for first, and the account behind it could not be logged in to.
-            return Err(FleetError::AccountNameTaken(id.to_owned()));
+        if new.secret.as_deref().is_some_and(|secret| !is_secret(secret)) {
+            return Err(FleetError::BadSecret);
         }
+        match new.id.as_deref().filter(|id| self.accounts.read().find(id).is_some()) {
+            // The device would be asked for first, and the account behind it could not be logged in to.
+            Some(id) => Err(FleetError::AccountNameTaken(id.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    async fn make_device(self: Arc<Self>, mut new: NewDevice) -> Result<(DeviceView, String), FleetError> {
+        self.check_made(&mut new)?;
+        let secret = new.secret.unwrap_or_else(secrets::new_device_secret);
         let (id, number) = {
             let mut arriving = self.arriving.lock();
             let id = choose_id(&self.roster.read(), &arriving, new.app, new.id.as_deref())?;
@@ -277,21 +237,22 @@ impl Fleet {
             open: new.open,
             created: self.clock.unix(),
         };
-        let shown = DeviceView { device: device.clone(), presence: Presence::default() };
+        let shown = DeviceView { device: device.clone(), presence: Presence::default(), blocked: false, old_secret: None };
         self.register(device, secret.clone()).await?;
         Ok((shown, secret))
     }
 
-    fn known(&self, id: &str) -> Result<Device, FleetError> {
+    pub(crate) fn known(&self, id: &str) -> Result<Device, FleetError> {
         self.roster.read().find(id).map(Record::device).ok_or_else(|| FleetError::NoSuchDevice(id.to_owned()))
     }
 }
 
-fn view(record: &Record) -> DeviceView {
-    DeviceView { device: record.device(), presence: record.presence() }
+pub(crate) fn view(roster: &Roster, record: &Record) -> DeviceView {
+    let old_secret = roster.old_secret(record.number);
+    DeviceView { device: record.device(), presence: record.presence(), blocked: record.blocked, old_secret }
 }
 
-const fn refused(why: &'static str) -> Close {
+pub(crate) const fn refused(why: &'static str) -> Close {
     Close { fault: Fault::Refused, why: Cow::Borrowed(why) }
 }
 
@@ -342,7 +303,7 @@ fn choose_id(roster: &Roster, arriving: &Arriving, app: AppId, wanted: Option<&s
 }
 
 /// Checks what an owner writes about a device. Tags said twice are taken once.
-fn check(name: &str, alias: &str, tags: &mut Vec<String>) -> Result<(), FleetError> {
+pub(crate) fn check(name: &str, alias: &str, tags: &mut Vec<String>) -> Result<(), FleetError> {
     if [name, alias].into_iter().any(|name| !name.is_empty() && !text::is_name(name)) {
         return Err(FleetError::BadName);
     }

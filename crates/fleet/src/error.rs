@@ -2,6 +2,7 @@
 //! the code is the stable word that programs read.
 
 use contract::store::StoreError;
+use model::query::GroupError;
 use model::{AppId, DeviceId, limits};
 
 /// Why not.
@@ -19,6 +20,26 @@ pub enum FleetError {
     /// No account has that number.
     #[error("there is no account {0}; see the list of accounts")]
     NoSuchAccount(u64),
+    /// No group has that name.
+    #[error("there is no group {0:?}; see the list of groups")]
+    NoSuchGroup(String),
+    /// A group has that name.
+    #[error("there is a group {0:?} already; choose another name, or change that one")]
+    GroupTaken(String),
+    /// A group would stand for itself.
+    #[error("the group {0:?} would name itself, by way of the groups in its query")]
+    GroupCircle(String),
+    /// Other groups name it.
+    #[error("the group {name:?} is named by others: {users}; change or delete those first")]
+    GroupInUse {
+        /// The group.
+        name: String,
+        /// Those that name it.
+        users: String,
+    },
+    /// What groups stand for is too much for one query.
+    #[error("{}", too_much(.0))]
+    GroupsTooMuch(GroupError),
     /// The name cannot be an account's.
     #[error("{0:?} cannot be an account's name: 1 to {max} bytes, not digits alone, not \"token\", no + or # and no control characters",
         max = limits::NAME_BYTES_MAX)]
@@ -72,6 +93,9 @@ pub enum FleetError {
     /// A secret given by the caller that is too short or too long.
     #[error("a secret has 8 to 64 printable ASCII characters without blanks; leave it out and one is made")]
     BadSecret,
+    /// An old secret that would work for too long.
+    #[error("an old secret works beside the new one for at most {} days", limits::SECRET_OVERLAP_S_MAX / 86_400)]
+    BadOverlap,
     /// A token that would be dead when it is born.
     #[error("the token would expire before now; give a later time")]
     BadExpiry,
@@ -107,6 +131,17 @@ pub enum FleetError {
     Store(#[from] StoreError),
 }
 
+fn too_much(error: &GroupError) -> String {
+    match error {
+        GroupError::TooDeep => format!("groups within groups go at most {} deep", limits::GROUP_LEVELS_MAX),
+        GroupError::TooManyStreams => {
+            format!("with its groups the query names more than {} streams", limits::QUERY_STREAMS_MAX)
+        }
+        GroupError::TooLong => format!("with its groups the query has more than {} conditions", limits::QUERY_EXPANDED_MAX),
+        GroupError::Unknown(name) => format!("there is no group {name:?}"),
+    }
+}
+
 /// Whose trouble an error is, as an HTTP status tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -128,6 +163,11 @@ impl FleetError {
             FleetError::NoSuchDevice(_) => "no_such_device",
             FleetError::NoSuchToken(_) => "no_such_token",
             FleetError::NoSuchAccount(_) => "no_such_account",
+            FleetError::NoSuchGroup(_) => "no_such_group",
+            FleetError::GroupTaken(_) => "group_taken",
+            FleetError::GroupCircle(_) => "group_circle",
+            FleetError::GroupInUse { .. } => "group_in_use",
+            FleetError::GroupsTooMuch(_) => "groups_too_much",
             FleetError::BadAccountName(_) => "bad_account_name",
             FleetError::AccountNameTaken(_) => "account_name_taken",
             FleetError::BadPassword => "bad_password",
@@ -144,6 +184,7 @@ impl FleetError {
             FleetError::BadTags => "bad_tags",
             FleetError::BadSetting(_) => "bad_setting",
             FleetError::BadSecret => "bad_secret",
+            FleetError::BadOverlap => "bad_overlap",
             FleetError::BadExpiry => "bad_expiry",
             FleetError::BadCursor => "bad_cursor",
             FleetError::AppHasDevices { .. } => "app_has_devices",
@@ -159,9 +200,12 @@ impl FleetError {
             FleetError::NoSuchApp(_)
             | FleetError::NoSuchDevice(_)
             | FleetError::NoSuchToken(_)
+            | FleetError::NoSuchGroup(_)
             | FleetError::NoSuchAccount(_) => Kind::Missing,
             FleetError::AppIdTaken(_)
             | FleetError::AccountNameTaken(_)
+            | FleetError::GroupTaken(_)
+            | FleetError::GroupInUse { .. }
             | FleetError::DeviceIdTaken(_)
             | FleetError::AppHasDevices { .. }
             | FleetError::Limit { .. } => Kind::Conflict,

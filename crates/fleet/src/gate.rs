@@ -10,6 +10,7 @@ use model::{AppId, AppKey, DeviceId, Party, PartyKey, Role, limits};
 
 use crate::registration::{Waiter, has_room};
 use crate::roster::Roster;
+use crate::rotation::Which;
 use crate::{Fleet, secrets};
 
 /// The user name that says that the password is an API token. No device may be called so.
@@ -19,8 +20,19 @@ const BRIDGE_TOKEN: u64 = u64::MAX;
 
 impl Gate for Fleet {
     fn scram(&self, user: &str, _: SocketAddr, ticket: Ticket) {
-        let device = self.roster.read().find(user).map(|record| record.number);
-        self.scram_keys(device, ticket);
+        let (device, stamp) = {
+            let roster = self.roster.read();
+            (roster.find(user).map(|record| record.number), roster.turned.stamp())
+        };
+        self.scram_keys(device, stamp, ticket);
+    }
+
+    fn stands(&self, admission: &Admission) -> Result<(), Refusal> {
+        let Some(number) = admission.party.device() else { return Ok(()) };
+        let roster = self.roster.read();
+        let record = roster.devices.get(number).ok_or(Refusal::BadCredentials)?;
+        roster.let_in(record)?;
+        if roster.turned.after(number, admission.stamp) { Err(Refusal::BadCredentials) } else { Ok(()) }
     }
 
     fn party(&self, key: PartyKey) -> Option<Arc<Party>> {
@@ -54,6 +66,7 @@ impl Gate for Fleet {
             Login::AppKey { app, key, chip } => self.by_app_key(*app, key.as_bytes(), chip, ticket),
             Login::Single { chip } => self.by_chip_alone(chip, ticket),
             Login::Certified { device } => Some(self.by_certificate(device)),
+            Login::Proved { device, older, stamp } => Some(self.by_proof(device, *older, *stamp)),
             Login::Bridge { name } => Some(Ok(bridge(name))),
         }
     }
@@ -63,7 +76,7 @@ impl Gate for Fleet {
 /// becomes this login (see [`Login::Bridge`]), and what one carries is bounded by its configured topics.
 fn bridge(name: &str) -> Admission {
     let party = Party::Token { id: BRIDGE_TOKEN, name: format!("bridge {name}").into(), role: Role::Owner };
-    Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None }
+    Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None, stamp: 0 }
 }
 
 impl Fleet {
@@ -73,19 +86,30 @@ impl Fleet {
         }
         let ruled = self.accounts.read().find(ANONYMOUS).map(|kept| kept.party());
         let party = ruled.unwrap_or_else(|| Arc::new(Party::Anonymous));
-        Ok(Admission { party, settings: Arc::default(), enrolled: None })
+        Ok(Admission { party, settings: Arc::default(), enrolled: None, stamp: 0 })
     }
 
     fn by_token(&self, token: &[u8]) -> Verdict {
         let caller = std::str::from_utf8(token).ok().and_then(|token| self.check_token(token));
         let caller = caller.ok_or(Refusal::BadCredentials)?;
         let party = Party::Token { id: caller.token.unwrap_or(0), name: caller.name, role: caller.role };
-        Ok(Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None })
+        Ok(Admission { party: Arc::new(party), settings: Arc::default(), enrolled: None, stamp: 0 })
     }
 
     fn by_certificate(&self, id: &str) -> Verdict {
         let roster = self.roster.read();
-        roster.find(id).map(|record| roster.admission(record)).ok_or(Refusal::BadCredentials)
+        roster.admit(roster.find(id).ok_or(Refusal::BadCredentials)?)
+    }
+
+    /// The proof is of a secret as it was at `stamp`.
+    fn by_proof(&self, id: &str, older: bool, stamp: u64) -> Verdict {
+        let roster = self.roster.read();
+        let record = roster.find(id).ok_or(Refusal::BadCredentials)?;
+        if roster.turned.after(record.number, stamp) {
+            return Err(Refusal::BadCredentials);
+        }
+        roster.secret_used(record.number, if older { Which::Old } else { Which::New }, self.clock.unix());
+        roster.admit(record)
     }
 
     /// `None` when there is no device of that id.
@@ -93,8 +117,8 @@ impl Fleet {
         let given = secrets::hash(secret);
         let roster = self.roster.read();
         let record = roster.find(id)?;
-        let known = secrets::same(&record.secret_hash, &given);
-        Some(if known { Ok(roster.admission(record)) } else { Err(Refusal::BadCredentials) })
+        let known = roster.which_secret(record, &given, self.clock.unix()).is_some();
+        Some(if known { roster.admit(record) } else { Err(Refusal::BadCredentials) })
     }
 
     fn by_app_key(&self, app: u32, key: &[u8], chip: &str, ticket: Ticket) -> Option<Verdict> {
@@ -157,5 +181,5 @@ fn known_chip(roster: &Roster, app: AppId, id: &DeviceId) -> Option<Verdict> {
     let record = roster.find(id.as_str())?;
     // Cannot be otherwise, since `7-…` is given to devices of app 7 only; checked because a key of one
     // app must never open a device of another.
-    Some(if record.app == app { Ok(roster.admission(record)) } else { Err(Refusal::BadAppKey) })
+    Some(if record.app == app { roster.admit(record) } else { Err(Refusal::BadAppKey) })
 }

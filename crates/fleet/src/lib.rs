@@ -7,8 +7,10 @@ mod accounts;
 mod apps;
 mod audience;
 mod devices;
+mod edits;
 mod error;
 mod gate;
+mod groups;
 mod knocks;
 mod logins;
 mod passwords;
@@ -17,9 +19,11 @@ mod proofs;
 mod records;
 mod registration;
 mod roster;
+mod rotation;
 mod secrets;
 mod signin;
 mod tokens;
+mod turned;
 mod words;
 
 use std::sync::{Arc, Weak};
@@ -34,9 +38,12 @@ use tokio::runtime::Handle;
 pub use accounts::{AccountEdit, AccountView, NewAccount, Password};
 pub use apps::{AppEdit, AppView, NewApp};
 pub use audience::{Asked, Audience, Reach, Selected};
-pub use devices::{Counts, DeviceEdit, DeviceFilter, DeviceView, NewDevice};
+pub use devices::{Counts, DeviceFilter, DeviceView, NewDevice};
+pub use edits::DeviceEdit;
 pub use error::{FleetError, Kind};
+pub use groups::GroupView;
 pub use knocks::Knock;
+pub use rotation::{NewSecret, OldSecretView, Which};
 pub use signin::SigninCode;
 pub use tokens::{Caller, NewToken, TokenView};
 pub use words::Word;
@@ -72,6 +79,7 @@ pub struct Fleet {
     roster: RwLock<roster::Roster>,
     tokens: RwLock<tokens::Tokens>,
     accounts: RwLock<accounts::Accounts>,
+    groups: RwLock<groups::Groups>,
     logins: logins::Logins,
     /// Turns at making SCRAM keys.
     proofs: Arc<tokio::sync::Semaphore>,
@@ -94,6 +102,7 @@ impl Fleet {
         let now = settings.clock.unix();
         let tokens = tokens::Tokens::new(std::mem::take(&mut snapshot.tokens), snapshot.token_last, settings.bootstrap_token);
         let accounts = accounts::Accounts::new(std::mem::take(&mut snapshot.accounts), snapshot.account_last);
+        let groups = groups::Groups::new(std::mem::take(&mut snapshot.groups));
         let roster = roster::Roster::new(snapshot, now);
         let fleet = Arc::new_cyclic(|me| Fleet {
             me: me.clone(),
@@ -108,6 +117,7 @@ impl Fleet {
             roster: RwLock::new(roster),
             tokens: RwLock::new(tokens),
             accounts: RwLock::new(accounts),
+            groups: RwLock::new(groups),
             logins: logins::Logins::new(),
             proofs: Arc::new(tokio::sync::Semaphore::new(model::limits::PASSWORD_CHECKS_AT_ONCE_MAX)),
             queries: audience::turns(),

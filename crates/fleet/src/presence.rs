@@ -184,7 +184,7 @@ impl Fleet {
 }
 
 /// The fleet's task: waits until there is something to write, and then at least a second. Between times
-/// it ends the tokens that ran out, because what they opened must not stay open.
+/// it ends the tokens and old secrets that ran out, because what they opened must not stay open.
 pub(crate) async fn keep(fleet: Weak<Fleet>, wake: Arc<Notify>) {
     loop {
         let _ = tokio::time::timeout(TOKENS_LOOKED_AT_EVERY, wake.notified()).await;
@@ -194,6 +194,9 @@ pub(crate) async fn keep(fleet: Weak<Fleet>, wake: Arc<Notify>) {
         }
         if let Err(error) = fleet.end_dead_tokens().await {
             tracing::warn!(%error, "a token that ran out could not be removed and is tried again");
+        }
+        if let Err(error) = fleet.end_old_secrets().await {
+            tracing::warn!(%error, "an old secret whose time is over could not be removed and is tried again");
         }
         match fleet.flush().await {
             Ok(()) => {}

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use contract::Admission;
 use contract::store::{RegistrySnapshot, SecretHash, StoredDevice};
+use contract::{Admission, Refusal, Verdict};
 use model::app::ProtocolSettings;
 use model::{App, AppId, Device, DeviceId, DeviceNumber, Party, Presence, Remote, UnixMs};
 
 use crate::records::Records;
+use crate::rotation::OldSecret;
 use crate::secrets;
+use crate::turned::Turned;
 use crate::words::{Texts, Word, WordList};
 
 /// An app, ready for the gate.
@@ -43,6 +45,7 @@ pub(crate) struct Record {
     pub(crate) created: UnixMs,
     pub(crate) secret_hash: SecretHash,
     pub(crate) open: bool,
+    pub(crate) blocked: bool,
     /// How many lines are open.
     pub(crate) lines: u16,
     /// [`UNSEEN`], or when it came or went last.
@@ -76,6 +79,7 @@ impl Record {
             created: device.created,
             secret_hash,
             open: device.open,
+            blocked: false,
             lines: 0,
             since: presence.since.unwrap_or(UNSEEN),
             why: texts.share(&presence.why),
@@ -142,6 +146,8 @@ pub(crate) struct Roster {
     pub(crate) app_last: u32,
     pub(crate) device_last: u32,
     pub(crate) texts: Texts,
+    pub(crate) turned: Turned,
+    pub(crate) old_secrets: BTreeMap<DeviceNumber, OldSecret>,
 }
 
 /// Why a device that the store says is online is not: its line did not survive us.
@@ -157,6 +163,8 @@ impl Roster {
             app_last: snapshot.app_last,
             device_last: snapshot.device_last,
             texts: Texts::default(),
+            turned: Turned::default(),
+            old_secrets: BTreeMap::new(),
         };
         for mut stored in snapshot.devices {
             if stored.presence.online {
@@ -165,6 +173,14 @@ impl Roster {
                 stored.presence.why = RESTARTED.to_owned();
             }
             roster.insert(stored);
+        }
+        for old in snapshot.old_secrets {
+            roster.old_secrets.insert(old.device, OldSecret::new(old.hash, old.until));
+        }
+        for number in snapshot.blocked {
+            if let Some(record) = roster.devices.get_mut(number) {
+                record.blocked = true;
+            }
         }
         roster
     }
@@ -181,6 +197,7 @@ impl Roster {
     /// Forgets a device. Whether it was there.
     pub(crate) fn remove(&mut self, number: DeviceNumber) -> bool {
         let Some(record) = self.devices.remove(number) else { return false };
+        self.old_secrets.remove(&number);
         self.online -= usize::from(record.lines > 0);
         if let Some(app) = self.apps.get_mut(&record.app) {
             app.devices -= 1;
@@ -199,6 +216,17 @@ impl Roster {
             party: Arc::new(Party::Device { number: record.number, id: record.id.clone(), app: record.app }),
             settings: self.apps.get(&record.app).map(|app| Arc::clone(&app.settings)).unwrap_or_default(),
             enrolled: None,
+            stamp: self.turned.stamp(),
         }
+    }
+
+    /// Whether a device may come in at all.
+    pub(crate) fn let_in(&self, record: &Record) -> Result<(), Refusal> {
+        if record.blocked { Err(Refusal::Blocked) } else { Ok(()) }
+    }
+
+    /// What the gate says of a device that has shown who it is.
+    pub(crate) fn admit(&self, record: &Record) -> Verdict {
+        self.let_in(record).map(|()| self.admission(record))
     }
 }

@@ -91,6 +91,10 @@ impl Shard {
 
     /// The peer belongs here and may come in.
     pub(crate) fn enter(&mut self, id: ConnId, hello: Hello, admission: Admission, now: Millis, unix: UnixMs) {
+        // Whoever revokes an admission ends its lines after that: what comes in before it is found, what comes later is refused.
+        if let Err(refusal) = self.gate.stands(&admission) {
+            return self.decided(id, hello, Err(refusal), now, unix);
+        }
         let client: Arc<str> = if hello.client.is_empty() { self.new_name(&admission.party) } else { hello.client.into() };
         let party = admission.party.as_client(&client);
         let mut known = self.sessions.find(party.key(), &client);

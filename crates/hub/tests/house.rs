@@ -364,6 +364,20 @@ fn a_removed_device_is_gone_at_once_without_its_will() {
     assert_eq!(house.sessions(), (1, 0), "nothing of the device is kept");
 }
 
+#[test]
+fn whose_admission_was_taken_back_on_the_way_does_not_come_in() {
+    // On one shard and on its way between several.
+    for shards in 1..=4 {
+        let (mut house, numbers) = house(shards);
+        house.gate().turn_away(numbers["a"]);
+        let line = connect(&mut house, "a", "late", false);
+        assert!(house.closed(line).is_some(), "{shards}");
+        assert_eq!(house.sessions(), (0, 0), "nothing of it is kept");
+        let other = connect(&mut house, "b", "in time", true);
+        assert!(house.closed(other).is_none());
+    }
+}
+
 /// Random lives of a few devices: whatever happens, places and sessions are given back and packets are whole.
 #[test]
 fn nothing_leaks_whatever_happens() {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredGroup, StoredToken};
 use contract::{Bus, Clock, Close, Event, Line, Refusal, ScramKeys, Ticket, Verdict};
 use fleet::{Fleet, Settings};
 use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, PartyKey, Presence, UnixMs};
@@ -82,6 +82,24 @@ impl Registry for Nobody {
         done(())
     }
     fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
+        done(())
+    }
+    fn rotate_secret(&self, _: DeviceNumber, _: String, _: Option<UnixMs>) -> Later<()> {
+        done(())
+    }
+    fn drop_old_secret(&self, _: DeviceNumber) -> Later<()> {
+        done(())
+    }
+    fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
+        done(None)
+    }
+    fn put_group(&self, _: StoredGroup, _: Option<String>) -> Later<()> {
+        done(())
+    }
+    fn delete_group(&self, _: String) -> Later<()> {
+        done(())
+    }
+    fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
         done(())
     }
     fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {

@@ -134,6 +134,13 @@ pub const QUERY_DEPTH_MAX: usize = 32;
 pub const QUERY_VALUES_MAX: usize = 256;
 /// Streams that one query may name: the newest values of each are held in memory for all devices.
 pub const QUERY_STREAMS_MAX: usize = 8;
+/// Conditions of a query once the groups that it names are put in their place: sixteen full ones. Each is
+/// looked at for each device.
+pub const QUERY_EXPANDED_MAX: usize = 4_096;
+/// How deep groups may name groups.
+pub const GROUP_LEVELS_MAX: usize = 8;
+/// Groups in all: they are people's, and a list that they can read.
+pub const GROUPS_MAX: usize = 1_000;
 /// Queries that are carried out at once, each on a thread of its own; a further one waits. More would only
 /// take the cores from each other, and from the devices.
 pub const QUERIES_AT_ONCE_MAX: usize = 2;
@@ -267,6 +274,26 @@ pub const REGISTRATIONS_OPEN_MAX: usize = 4_096;
 pub const REGISTRATION_WAITERS_MAX: usize = 16;
 /// Bytes of a knock's claim that are kept.
 pub const KNOCK_CLAIM_BYTES_MAX: usize = 256;
+/// How long a device's old secret may work beside the new one, in seconds: a quarter, for devices that are
+/// switched on once a season. A secret that should end must not be forgotten about.
+pub const SECRET_OVERLAP_S_MAX: u64 = 92 * 24 * 3600;
+/// Seconds that a change of a device's credentials is remembered for logins that were checked before it and
+/// are still on their way: far longer than any login may take.
+pub const CREDENTIALS_TURNED_S: u64 = 600;
+/// Rows of one file of devices: a large delivery of boards, and some seconds of writing.
+pub const IMPORT_ROWS_MAX: usize = 100_000;
+/// Bytes of such a file: 300 a row. One at a time is held in memory.
+pub const IMPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long it may take to arrive, in seconds: from a phone's line.
+pub const IMPORT_BODY_S_MAX: u64 = 600;
+/// Changes that the audit log remembers: some 20 MB on disk, and months of a house where people change things.
+pub const AUDIT_ROWS_MAX: usize = 100_000;
+/// How long it remembers them, in seconds: a year, the longest that most rules about such logs ask for.
+pub const AUDIT_S_MAX: u64 = 366 * 24 * 3600;
+/// Bytes of a target that are kept: any id or name of ours is shorter.
+pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
+/// Names of members of one call that are kept: no call has more.
+pub const AUDIT_FIELDS_MAX: usize = 16;
 /// Broker accounts in all. An account may be shared by many clients; whoever has more of them than this
 /// has devices, and those are registered as such.
 pub const ACCOUNTS_MAX: usize = 100_000;

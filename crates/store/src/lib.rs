@@ -3,12 +3,14 @@
 //! read ([`reader`]); callers wait on futures and never on the disk. It validates nothing but what would
 //! break itself: rules about devices, pushes and points belong to their rooms.
 
+mod audit;
 pub mod backup;
 mod check;
 mod copy;
 mod disk;
 mod key;
 mod migrations;
+mod nouns;
 mod open;
 mod points;
 mod pushes;

@@ -19,6 +19,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0008_schedules.sql"),
     include_str!("../migrations/0009_priorities.sql"),
     include_str!("../migrations/0010_steps.sql"),
+    include_str!("../migrations/0011_fleet.sql"),
 ];
 
 /// The newest schema of this program.

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredToken};
-use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, Rules, UnixMs};
+use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredGroup, StoredToken};
+use model::{App, AppId, Device, DeviceNumber, Presence, UnixMs};
 use ring::digest::{SHA256, digest};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::Store;
+use crate::nouns::{account, app, device, group, old_secret, token};
 use crate::rows::{give, last_given, list, signed};
-use crate::seal::Seal;
 use crate::trouble::{Outcome, Trouble, damaged};
 
 pub(crate) const APP_KEY: &str = "app key";
@@ -25,6 +25,9 @@ impl Registry for Store {
                 devices: list(db, "SELECT * FROM devices LEFT JOIN presence ON device = number ORDER BY number", &[], device)?,
                 tokens: list(db, "SELECT * FROM tokens ORDER BY id", &[], token)?,
                 accounts: list(db, "SELECT * FROM accounts ORDER BY id", &[], account)?,
+                old_secrets: list(db, "SELECT device, secret_hash, until FROM old_secrets", &[], old_secret)?,
+                groups: list(db, "SELECT * FROM device_groups ORDER BY name", &[], group)?,
+                blocked: list(db, "SELECT device FROM blocked", &[], |row| Ok(DeviceNumber(row.get(0)?)))?,
                 app_last: last_given(db, "app")?,
                 device_last: last_given(db, "device")?,
                 token_last: last_given(db, "token")?,
@@ -102,19 +105,51 @@ impl Registry for Store {
         if grows { self.writer.grow(work) } else { self.writer.write(work) }
     }
 
-    fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
-        let seal = Arc::clone(&self.seal);
-        self.reader.read(move |db| {
-            let sealed: Option<Vec<u8>> = db
-                .prepare_cached("SELECT secret FROM devices WHERE number = ?1")?
-                .query_row([device.0], |row| row.get(0))
-                .optional()?;
-            let Some(sealed) = sealed else { return Ok(None) };
-            let secret = seal.open(DEVICE_SECRET, device.0, &sealed);
-            secret
-                .map(Some)
-                .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
+    fn rotate_secret(&self, device: DeviceNumber, secret: String, old_until: Option<UnixMs>) -> Later<()> {
+        let Some(sealed) = self.seal.seal(DEVICE_SECRET, device.0, &secret) else { return no_randomness() };
+        let hash = digest(&SHA256, secret.as_bytes());
+        self.writer.grow(move |db| {
+            match old_until {
+                None => db.prepare_cached("DELETE FROM old_secrets WHERE device = ?1")?.execute([device.0])?,
+                Some(until) => db
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO old_secrets (device, secret, secret_hash, until)
+                         SELECT number, secret, secret_hash, ?2 FROM devices WHERE number = ?1",
+                    )?
+                    .execute(params![device.0, until.0])?,
+            };
+            let changed = db
+                .prepare_cached("UPDATE devices SET secret = ?2, secret_hash = ?3 WHERE number = ?1")?
+                .execute(params![device.0, sealed, hash.as_ref()])?;
+            if changed == 1 { Ok(()) } else { Err(no_such_device(device)) }
         })
+    }
+
+    fn drop_old_secret(&self, device: DeviceNumber) -> Later<()> {
+        self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM old_secrets WHERE device = ?1")?.execute([device.0])?;
+            Ok(())
+        })
+    }
+
+    fn block_device(&self, device: DeviceNumber, blocked: bool) -> Later<()> {
+        self.writer.write(move |db| {
+            let sql = if blocked {
+                "INSERT OR IGNORE INTO blocked SELECT number FROM devices WHERE number = ?1"
+            } else {
+                "DELETE FROM blocked WHERE device = ?1"
+            };
+            db.prepare_cached(sql)?.execute([device.0])?;
+            Ok(())
+        })
+    }
+
+    fn reveal_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
+        self.reveal(device, "SELECT secret FROM devices WHERE number = ?1")
+    }
+
+    fn reveal_old_secret(&self, device: DeviceNumber) -> Later<Option<String>> {
+        self.reveal(device, "SELECT secret FROM old_secrets WHERE device = ?1")
     }
 
     fn delete_device(&self, device: DeviceNumber) -> Later<()> {
@@ -140,6 +175,24 @@ impl Registry for Store {
             for (device, now) in batch {
                 put.execute(params![device.0, now.online, now.since.map(|at| at.0), now.why, now.protocol, now.remote])?;
             }
+            Ok(())
+        })
+    }
+
+    fn put_group(&self, group: StoredGroup, before: Option<String>) -> Later<()> {
+        self.writer.grow(move |db| {
+            if let Some(before) = before {
+                db.prepare_cached("DELETE FROM device_groups WHERE name = ?1")?.execute([before])?;
+            }
+            db.prepare_cached("INSERT OR REPLACE INTO device_groups (name, query, created) VALUES (?1, ?2, ?3)")?
+                .execute(params![group.name, group.query, group.created.0])?;
+            Ok(())
+        })
+    }
+
+    fn delete_group(&self, name: String) -> Later<()> {
+        self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM device_groups WHERE name = ?1")?.execute([name])?;
             Ok(())
         })
     }
@@ -193,6 +246,21 @@ impl Registry for Store {
     }
 }
 
+impl Store {
+    /// A device's sealed secret, unsealed.
+    fn reveal(&self, device: DeviceNumber, sql: &'static str) -> Later<Option<String>> {
+        let seal = Arc::clone(&self.seal);
+        self.reader.read(move |db| {
+            let sealed: Option<Vec<u8>> = db.prepare_cached(sql)?.query_row([device.0], |row| row.get(0)).optional()?;
+            let Some(sealed) = sealed else { return Ok(None) };
+            let secret = seal.open(DEVICE_SECRET, device.0, &sealed);
+            secret
+                .map(Some)
+                .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
+        })
+    }
+}
+
 fn no_such_device(device: DeviceNumber) -> Trouble {
     Trouble(StoreError::Engine(format!("device {device} is not in the registry")))
 }
@@ -203,81 +271,4 @@ fn no_randomness<T: Send + 'static>() -> Later<T> {
 
 fn json<T: serde::Serialize>(value: &T) -> Outcome<String> {
     serde_json::to_string(value).map_err(|error| Trouble(StoreError::Engine(error.to_string())))
-}
-
-fn app(row: &Row<'_>, seal: &Seal) -> Outcome<App> {
-    let id: u32 = row.get("id")?;
-    let sealed: Vec<u8> = row.get("key")?;
-    let bad = |what: &str| damaged(format_args!("{what} of app {id}"));
-    Ok(App {
-        id: AppId(id),
-        key: seal
-            .open(APP_KEY, id, &sealed)
-            .as_deref()
-            .and_then(AppKey::parse)
-            .ok_or_else(|| bad("secret.key does not open the key"))?,
-        name: row.get("name")?,
-        open: row.get("open")?,
-        single: row.get("single")?,
-        settings: serde_json::from_str(&row.get::<_, String>("settings")?).map_err(|_| bad("unreadable settings"))?,
-        created: UnixMs(row.get("created")?),
-    })
-}
-
-fn device(row: &Row<'_>) -> Outcome<StoredDevice> {
-    let number: u32 = row.get("number")?;
-    let bad = |what: &str| damaged(format_args!("{what} of device {number}"));
-    let presence = match row.get::<_, Option<bool>>("online")? {
-        None => Presence::default(),
-        Some(online) => Presence {
-            online,
-            since: row.get::<_, Option<i64>>("since")?.map(UnixMs),
-            why: row.get("why")?,
-            protocol: row.get("protocol")?,
-            remote: row.get("remote")?,
-        },
-    };
-    Ok(StoredDevice {
-        device: Device {
-            number: DeviceNumber(number),
-            id: DeviceId::parse(&row.get::<_, String>("id")?).ok_or_else(|| bad("unreadable id"))?,
-            app: AppId(row.get("app")?),
-            name: row.get("name")?,
-            alias: row.get("alias")?,
-            tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(|_| bad("unreadable tags"))?,
-            firmware: row.get("firmware")?,
-            open: row.get("open")?,
-            created: UnixMs(row.get("created")?),
-        },
-        secret_hash: row.get("secret_hash")?,
-        presence,
-    })
-}
-
-fn token(row: &Row<'_>) -> Outcome<StoredToken> {
-    let id: i64 = row.get("id")?;
-    let role = Role::parse(&row.get::<_, String>("role")?);
-    Ok(StoredToken {
-        id: u64::try_from(id).map_err(|_| damaged("a token's number is negative"))?,
-        name: row.get("name")?,
-        role: role.ok_or_else(|| damaged(format_args!("unknown role of token {id}")))?,
-        hash: row.get("hash")?,
-        created: UnixMs(row.get("created")?),
-        expires: row.get::<_, Option<i64>>("expires")?.map(UnixMs),
-    })
-}
-
-fn account(row: &Row<'_>) -> Outcome<StoredAccount> {
-    let id: i64 = row.get("id")?;
-    let bad = |what: &str| damaged(format_args!("{what} of account {id}"));
-    let lines: Vec<String> = serde_json::from_str(&row.get::<_, String>("rules")?).map_err(|_| bad("unreadable rules"))?;
-    Ok(StoredAccount {
-        account: Account {
-            id: u64::try_from(id).map_err(|_| bad("a negative number"))?,
-            name: row.get("name")?,
-            rules: Rules::parse(lines.iter().map(String::as_str)).map_err(|_| bad("unreadable rules"))?,
-            created: UnixMs(row.get("created")?),
-        },
-        password_hash: row.get("password")?,
-    })
 }

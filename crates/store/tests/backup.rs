@@ -174,11 +174,15 @@ async fn the_state_before_a_migration_is_kept_twice() {
         // Back to the first schema, by hand.
         let how = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
         let db = rusqlite::Connection::open_with_flags_and_vfs(dir.join("espush.db"), how, c"espush").unwrap();
+        let first = include_str!("../migrations/0001_tables.sql");
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+        let later: Vec<String> =
+            db.prepare(tables).unwrap().query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        for table in later.iter().filter(|table| !first.contains(&format!("CREATE TABLE {table} ("))) {
+            db.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+        }
         db.execute_batch(
-            "DROP TABLE accounts; DROP TABLE sessions; DROP TABLE wishes; DROP TABLE claims; DROP TABLE wills;
-             DROP TABLE messages; DROP TABLE queued; DROP TABLE retained; DROP TABLE audiences; DROP TABLE runs;
-             DROP TABLE schedules;
-             ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
+            "ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
              ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;
              ALTER TABLE pushes DROP COLUMN priority; ALTER TABLE deliveries DROP COLUMN steps;",
         )

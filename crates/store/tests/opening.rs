@@ -51,7 +51,7 @@ async fn an_older_schema_is_brought_up_to_date_with_what_is_in_it() {
     drop(db);
     let store = Store::open(dir.path()).unwrap();
     let found = store.load().await.unwrap();
-    assert_eq!((found.tokens.len(), found.accounts.len()), (1, 0));
+    assert_eq!((found.tokens.len(), found.accounts.len(), found.blocked.len()), (1, 0, 0));
     assert_eq!(found.tokens[0].name, "ci");
     store.close().await;
     Store::open(dir.path()).unwrap();

@@ -58,6 +58,8 @@ async fn everything_comes_back_after_reopening() {
         store.put_device(device(3, "lamp"), Some(SECRET.into())).await.unwrap();
         store.put_device(device(4, "fan"), Some("another".into())).await.unwrap();
         store.put_presence(vec![(DeviceNumber(3), there.clone()), (DeviceNumber(99), there.clone())]).await.unwrap();
+        store.block_device(DeviceNumber(4), true).await.unwrap();
+        store.block_device(DeviceNumber(99), true).await.unwrap();
         store.put_token(token(5)).await.unwrap();
         store.put_token(StoredToken { expires: None, role: Role::Viewer, ..token(6) }).await.unwrap();
         store.close().await;
@@ -71,6 +73,7 @@ async fn everything_comes_back_after_reopening() {
     assert_eq!(found.devices[0].presence, there);
     assert_eq!(found.devices[1].presence, Presence::default(), "never seen");
     assert_eq!(found.tokens, [token(5), StoredToken { expires: None, role: Role::Viewer, ..token(6) }]);
+    assert_eq!(found.blocked, [DeviceNumber(4)], "one that is not there is not blocked");
     assert_eq!((found.app_last, found.device_last, found.token_last), (9, 4, 6));
     assert_eq!(store.reveal_secret(DeviceNumber(3)).await.unwrap().as_deref(), Some(SECRET));
     assert_eq!(store.reveal_secret(DeviceNumber(99)).await.unwrap(), None);

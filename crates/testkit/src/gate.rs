@@ -1,6 +1,6 @@
 //! A gate that knows what the test told it, and answers at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +20,7 @@ struct Inner {
     tokens: BTreeMap<String, (String, Role)>,
     accounts: BTreeMap<String, (String, Arc<Party>)>,
     number_last: u32,
+    turned_away: BTreeSet<DeviceNumber>,
 }
 
 #[derive(Default)]
@@ -46,6 +47,11 @@ impl TestGate {
     /// Adds a device and returns its number.
     pub fn add_device(&self, id: &str, secret: &str, app: u32) -> DeviceNumber {
         self.inner().add_device(id, secret, app)
+    }
+
+    /// Takes back what was said of a device that is on its way in.
+    pub fn turn_away(&self, device: DeviceNumber) {
+        self.inner().turned_away.insert(device);
     }
 
     /// Adds an API token.
@@ -86,7 +92,7 @@ impl Inner {
         let (_, number, app) = self.devices.get(id)?;
         let settings = self.apps.get(&app.0).map(|a| a.settings.clone()).unwrap_or_default();
         let party = Party::Device { number: *number, id: DeviceId::parse(id)?, app: *app };
-        Some(Admission { party: Arc::new(party), settings, enrolled: None })
+        Some(Admission { party: Arc::new(party), settings, enrolled: None, stamp: 0 })
     }
 
     fn by_app_key(&mut self, app: u32, key: &str, chip: &str) -> Verdict {
@@ -122,11 +128,16 @@ impl Gate for TestGate {
         }
     }
 
+    fn stands(&self, admission: &Admission) -> Result<(), Refusal> {
+        let gone = admission.party.device().is_some_and(|device| self.inner().turned_away.contains(&device));
+        if gone { Err(Refusal::BadCredentials) } else { Ok(()) }
+    }
+
     fn admit(&self, login: &Login, _: SocketAddr, _: Ticket) -> Option<Verdict> {
         let mut inner = self.inner();
         Some(match login {
             Login::Anonymous if inner.anonymous => {
-                Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None })
+                Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None, stamp: 0 })
             }
             Login::Anonymous => Err(Refusal::NoCredentials),
             Login::Password { user, password, client } => {
@@ -137,12 +148,13 @@ impl Gate for TestGate {
                             party: Arc::new(Party::Token { id: 1, name: name.as_str().into(), role: *role }),
                             settings: Arc::default(),
                             enrolled: None,
+                            stamp: 0,
                         }),
                         None => Err(Refusal::BadCredentials),
                     }
                 } else if let Some((known, party)) = inner.accounts.get(user) {
                     match *known == password {
-                        true => Ok(Admission { party: party.clone(), settings: Arc::default(), enrolled: None }),
+                        true => Ok(Admission { party: party.clone(), settings: Arc::default(), enrolled: None, stamp: 0 }),
                         false => Err(Refusal::BadCredentials),
                     }
                 } else if let Ok(app) = user.parse() {
@@ -157,11 +169,12 @@ impl Gate for TestGate {
                 }
             }
             Login::AppKey { app, key, chip } => inner.by_app_key(*app, key, chip),
-            Login::Certified { device } => inner.device(device).ok_or(Refusal::BadCredentials),
+            Login::Certified { device } | Login::Proved { device, .. } => inner.device(device).ok_or(Refusal::BadCredentials),
             Login::Bridge { name } => Ok(Admission {
                 party: Arc::new(Party::Token { id: u64::MAX, name: name.as_str().into(), role: Role::Owner }),
                 settings: Arc::default(),
                 enrolled: None,
+                stamp: 0,
             }),
             Login::Single { chip } => match inner.apps.iter().find(|(_, app)| app.single).map(|(id, app)| (*id, app.key.clone()))
             {

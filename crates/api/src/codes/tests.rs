@@ -28,9 +28,11 @@ fn in_the_sources() -> BTreeMap<String, Option<&'static str>> {
             }
         }
     }
-    // `Problem::bad("code"`, `StatusCode::X, "code"` and `=> ("code", `, over line ends too.
+    // `Problem::bad("code"`, `Bad::new("code"`, `StatusCode::X, "code"` and `=> ("code", `, over line ends too.
     let flat: String = sources.split_whitespace().collect::<Vec<_>>().join(" ");
-    for (before, status) in [("Problem::bad(", Some("BAD_REQUEST")), ("StatusCode::", None), ("=> (", Some(""))] {
+    for (before, status) in
+        [("Problem::bad(", Some("BAD_REQUEST")), ("Bad::new(", Some("BAD_REQUEST")), ("StatusCode::", None), ("=> (", Some(""))]
+    {
         for place in flat.split(before).skip(1) {
             let (named, rest) = match status {
                 None => {

@@ -17,10 +17,11 @@ pub(crate) struct Calls {
 }
 
 /// What the parts of the document are called.
-pub(crate) const SECTIONS: [(&str, &str); 8] = [
+pub(crate) const SECTIONS: [(&str, &str); 9] = [
     ("Pushing", "Send something to devices, and see what became of it."),
     ("Schedules", "Pushes that recur."),
     ("Devices", "Devices and their secrets."),
+    ("Groups", "Queries under a name."),
     ("Apps", "Device types."),
     ("Data", "What devices uploaded."),
     ("Watching", "Live events, refused logins, the state of the server."),
@@ -105,7 +106,8 @@ pub(crate) fn all(makers: Makers) -> Calls {
     all
 }
 
-const OF_AUDIENCE: [&str; 5] = ["audience_too_long", "bad_audience", "bad_where", "no_such_app", "where_too_heavy"];
+const OF_AUDIENCE: [&str; 7] =
+    ["audience_too_long", "bad_audience", "bad_where", "groups_too_much", "no_such_app", "no_such_group", "where_too_heavy"];
 const OF_PAYLOAD: [&str; 7] =
     ["bad_command", "bad_field", "bad_ttl", "order_ambiguous", "payload_ambiguous", "payload_too_large", "no_such_device"];
 
@@ -180,12 +182,16 @@ fn schedules(all: &mut Calls) {
         .fails(["no_such_schedule"]);
 }
 
+const OF_GROUP: [&str; 5] = ["bad_name", "bad_where", "group_circle", "groups_too_much", "no_such_group"];
+
 fn devices_and_apps(all: &mut Calls) {
     all.section("Devices");
     all.call("get", "/api/v1/devices", "devices", devices::list, "Devices, page by page; those that a query chooses.").fails([
         "bad_cursor",
         "bad_limit",
         "bad_where",
+        "groups_too_much",
+        "no_such_group",
         "where_too_heavy",
         "store_failed",
     ]);
@@ -200,8 +206,33 @@ fn devices_and_apps(all: &mut Calls) {
     ]);
     all.call("delete", "/api/v1/devices/{id}", "deleteDevice", devices::remove, "Remove a device and all that is kept for it.")
         .fails(["no_such_device"]);
-    all.call("post", "/api/v1/devices/{id}/secret", "newSecret", devices::new_secret, "A new secret; the old one ends.")
-        .fails(["no_such_device"]);
+    all.call(
+        "post",
+        "/api/v1/devices/{id}/secret",
+        "newSecret",
+        devices::new_secret,
+        "A new secret; the old one ends, now or later.",
+    )
+    .fails(["bad_overlap", "no_such_device"]);
+    all.call("get", "/api/v1/devices/export", "exportDevices", export::export, "The devices of a list as CSV, all pages.")
+        .fails(["bad_cursor", "bad_limit", "bad_where", "groups_too_much", "no_such_group", "where_too_heavy", "store_failed"])
+        .answers(200, "The file.", vec![("text/csv", text())]);
+    let says = "A JSON text a line, while it happens: wrong rows, secrets that were made, how far it is, and `done` at the end.";
+    all.call("post", "/api/v1/devices/import", "importDevices", import::import, "Register and change devices from a CSV file.")
+        .takes("text/csv", text())
+        .fails(["bad_column", "bad_csv", "too_many_rows"])
+        .answers(200, says, vec![("application/x-ndjson", text())]);
+    all.section("Groups");
+    all.call("get", "/api/v1/groups", "groups", groups::list, "All groups.");
+    all.call("post", "/api/v1/groups", "createGroup", groups::create, "Give a query a name.")
+        .fails(OF_GROUP)
+        .fails(["group_taken", "limit_reached"]);
+    all.call("get", "/api/v1/groups/{name}", "group", groups::show, "One group.").fails(["no_such_group"]);
+    all.call("patch", "/api/v1/groups/{name}", "editGroup", groups::edit, "Another query, or another name if nothing uses it.")
+        .fails(OF_GROUP)
+        .fails(["group_in_use", "group_taken"]);
+    all.call("delete", "/api/v1/groups/{name}", "deleteGroup", groups::remove, "Remove a group that no other names.")
+        .fails(["group_in_use", "no_such_group"]);
     all.section("Apps");
     all.call("get", "/api/v1/apps", "apps", apps::list, "All apps.");
     all.call("post", "/api/v1/apps", "createApp", apps::create, "Make an app.").fails([
@@ -264,6 +295,11 @@ fn watching(all: &mut Calls) {
         .fails(["foreign_page", "no_such_device", "too_many_watchers", "stopping"])
         .answers(101, says, vec![("application/json", said)]);
     all.call("get", "/api/v1/knocks", "knocks", knocks::list, "Logins that were refused, newest first.");
+    all.call("get", "/api/v1/audit", "audit", audit::list, "Who changed what, newest first.").fails([
+        "bad_cursor",
+        "bad_limit",
+        "bad_time",
+    ]);
     all.call("get", "/api/v1/status", "status", status::show, "How the server is.");
     all.call("get", "/healthz", "health", status::health, "Whether it is worth talking to; 503 after the disk failed.").answers(
         200,

@@ -51,6 +51,8 @@ shapes! {
     };
     /// A device's text id.
     DeviceId = { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" };
+    /// Which rows of a file count.
+    ImportMode = { "type": "string", "enum": ["create", "update", "upsert"] };
     /// What a token may do.
     Role = { "type": "string", "enum": ["owner", "operator", "viewer"] };
     /// Any JSON at all.
@@ -110,10 +112,19 @@ impl JsonSchema for Audience {
                 one("device", text.clone()),
                 one("devices", texts.clone()),
                 one("alias", text.clone()),
+                one("group", text.clone()),
                 one("app", serde_json::json!({ "type": "integer" })),
                 one("tags", tags),
                 one("where", text.clone()),
                 one("query", text),
+                // Of a push that was sent again; nobody can write it.
+                {
+                    "type": "object",
+                    "properties": { "push": { "type": "integer" }, "states": texts },
+                    "required": ["push", "states"],
+                    "additionalProperties": false,
+                    "readOnly": true,
+                },
             ],
         })
     }

@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice};
-use model::AppId;
+use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
+use model::{AppId, Query, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Operator, Viewer};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{Device, List};
 use crate::{Api, audience, input};
@@ -29,10 +30,29 @@ pub(crate) struct Wanted {
     /// A query, such as `app = 7 and tags has "kitchen"`.
     #[serde(rename = "where", alias = "query")]
     query: Option<String>,
+    /// The name of a group.
+    group: Option<String>,
     /// Rows of a page, 1 to 1000; 100 unless told.
     limit: Option<usize>,
     /// `next` of the page before.
     cursor: Option<String>,
+}
+
+/// Which devices a list or an export is to have.
+pub(crate) async fn filter(api: &Api, wanted: &Wanted) -> Result<DeviceFilter, Problem> {
+    let query = wanted.query.as_deref().filter(|query| !query.trim().is_empty());
+    let asked = match (query, wanted.group.as_deref().map(audience::of_group)) {
+        (Some(query), None) => Some(audience::asked(api, query).await?),
+        (Some(query), Some(group)) => {
+            // Read alone first, so that the place of a mistake is that in what was written.
+            let query = Query::parse(query)?;
+            Some(audience::asked(api, &format!("({query}) and {group}")).await?)
+        }
+        (None, Some(group)) => Some(audience::asked(api, &group).await?),
+        (None, None) => None,
+    };
+    let q = wanted.q.clone().filter(|q| !q.is_empty());
+    Ok(DeviceFilter { app: wanted.app, online: wanted.online, q, asked })
 }
 
 pub(crate) async fn list(
@@ -41,12 +61,8 @@ pub(crate) async fn list(
     input::Query(wanted): input::Query<Wanted>,
 ) -> Result<Json<List<Device>>, Problem> {
     let rows = input::rows(wanted.limit)?;
-    let asked = match wanted.query.as_deref().filter(|query| !query.trim().is_empty()) {
-        Some(query) => Some(audience::asked(&api, query).await?),
-        None => None,
-    };
-    let is_search = asked.is_some();
-    let filter = DeviceFilter { app: wanted.app, online: wanted.online, q: wanted.q.filter(|q| !q.is_empty()), asked };
+    let filter = filter(&api, &wanted).await?;
+    let is_search = filter.asked.is_some();
     let page = if is_search {
         api.fleet.devices_apart(filter, wanted.cursor, rows).await?
     } else {
@@ -100,15 +116,16 @@ pub(crate) struct Edit {
     alias: Option<String>,
     tags: Option<Vec<String>>,
     open: Option<bool>,
+    blocked: Option<bool>,
 }
 
 pub(crate) async fn edit(
     State(api): State<Api>,
     _: Operator,
     input::Path(id): input::Path<String>,
-    input::Json(Edit { name, alias, tags, open }): input::Json<Edit>,
+    input::Json(Edit { name, alias, tags, open, blocked }): input::Json<Edit>,
 ) -> Result<Json<Device>, Problem> {
-    Ok(Json(api.fleet.edit_device(&id, DeviceEdit { name, alias, tags, open }).await?.into()))
+    Ok(Json(api.fleet.edit_device(&id, DeviceEdit { name, alias, tags, open, blocked }).await?.into()))
 }
 
 pub(crate) async fn remove(
@@ -131,12 +148,27 @@ pub(crate) async fn remove(
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Secret {
     secret: String,
+    /// Until when the one before works too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Time>")]
+    old_until: Option<UnixMs>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewSecret")]
+pub(crate) struct Rotation {
+    /// How long the old one works beside the new one.
+    #[serde(default)]
+    overlap_s: u64,
 }
 
 pub(crate) async fn new_secret(
     State(api): State<Api>,
     _: Operator,
     input::Path(id): input::Path<String>,
+    input::Json(Rotation { overlap_s }): input::Json<Rotation>,
 ) -> Result<Json<Secret>, Problem> {
-    Ok(Json(Secret { secret: api.fleet.rotate_secret(&id).await? }))
+    let NewSecret { secret, old_until } = api.fleet.rotate_secret(&id, overlap_s).await?;
+    Ok(Json(Secret { secret, old_until }))
 }

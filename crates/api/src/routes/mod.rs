@@ -3,9 +3,13 @@
 
 pub(crate) mod accounts;
 pub(crate) mod apps;
+pub(crate) mod audit;
 pub(crate) mod devices;
 pub(crate) mod direct;
 pub(crate) mod events;
+pub(crate) mod export;
+pub(crate) mod groups;
+pub(crate) mod import;
 pub(crate) mod knocks;
 pub(crate) mod messages;
 pub(crate) mod points;
@@ -22,11 +26,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use model::limits;
 
+use crate::audit::write_down;
 pub(crate) use crate::openapi;
 use crate::problem::Problem;
 use crate::{Api, App, metrics};
@@ -53,11 +58,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{id}", get(apps::show).patch(apps::edit).delete(apps::remove))
         .route("/devices", get(devices::list).post(devices::create))
+        .route("/devices/import", post(import::import))
+        .route("/devices/export", get(export::export))
         .route("/devices/{id}", get(devices::show).patch(devices::edit).delete(devices::remove))
         .route("/devices/{id}/secret", post(devices::new_secret))
         .route("/devices/{id}/latest", get(points::latest))
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))
+        .route("/groups", get(groups::list).post(groups::create))
+        .route("/groups/{name}", get(groups::show).patch(groups::edit).delete(groups::remove))
         .route("/devices/{id}/deliveries", get(push::of_device))
         .route("/push", post(push::send))
         .route("/push/preview", post(preview::preview))
@@ -72,7 +81,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
         .route("/status", get(status::show))
+        .route("/audit", get(audit::list))
         .route("/openapi.json", get(openapi::show))
+        .route_layer(from_fn_with_state(app.clone(), write_down))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed);
     Router::new()

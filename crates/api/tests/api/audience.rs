@@ -197,3 +197,31 @@ async fn a_push_to_thousands_is_made_while_others_are_served() {
     assert_eq!(again["id"], push["id"]);
     assert_eq!(house.outside.given.lock().len(), 2501);
 }
+
+#[tokio::test]
+async fn groups_are_audiences_and_parts_of_queries() {
+    let (house, _) = House::with_lamp(Default::default()).await;
+    house.post("devices", r#"{"app":1,"id":"fan"}"#).await.ok();
+    let made = house.post("groups", r#"{"name":"kitchen boards","where":"id = lamp"}"#).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(house.post("groups", r#"{"name":"rest","where":"not group = 'kitchen boards'"}"#).await.status, 201);
+    let ids = async |path: &str| {
+        house.get(path).await.ok()["items"].as_array().unwrap().iter().map(|i| i["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("devices?group=kitchen%20boards").await, ["lamp"]);
+    assert_eq!(ids("devices?group=rest&where=app+%3D+1+or+online").await, ["fan"]);
+    assert_eq!(ids("devices?where=group+in+(rest)").await, ["fan"]);
+    let preview = house.post("push/preview", r#"{"audience":{"group":"kitchen boards"}}"#).await.ok();
+    assert_eq!(preview["items"][0]["device"], "lamp");
+    let push = house.post("push", r#"{"audience":{"group":"rest"},"text":"on"}"#).await.ok();
+    assert_eq!((&push["devices"], &push["audience"]["group"]), (&1.into(), &"rest".into()));
+    assert_eq!(house.get("groups/kitchen%20boards").await.ok()["users"], serde_json::json!(["rest"]));
+    assert_eq!(house.delete("groups/kitchen%20boards").await.problem(409).0, "group_in_use");
+    assert_eq!(house.patch("groups/rest", r#"{"where":"group = rest"}"#).await.problem(400).0, "group_circle");
+    assert_eq!(house.patch("groups/rest", r#"{"where":"temp > 3"}"#).await.problem(400).0, "bad_where");
+    assert_eq!(house.patch("groups/rest", r#"{"name":"others","where":"online"}"#).await.ok()["where"], "online");
+    assert_eq!(house.delete("groups/others").await.status, 204);
+    assert_eq!(house.get("devices?group=others").await.problem(404).0, "no_such_group");
+    assert_eq!(house.post("push", r#"{"audience":{"group":"others"},"text":"on"}"#).await.problem(404).0, "no_such_group");
+    assert_eq!(house.get("groups").await.ok()["items"].as_array().unwrap().len(), 1);
+}

@@ -19,8 +19,20 @@ async fn a_device_is_made_edited_and_removed() {
     assert_eq!(shown["tags"], serde_json::json!(["floor 1"]));
     let edited = house.patch("devices/lamp", r#"{"alias":"light","open":true}"#).await.ok();
     assert_eq!((&edited["name"], &edited["alias"], &edited["open"]), (&"Kitchen".into(), &"light".into(), &true.into()));
+    let blocked = house.patch("devices/lamp", r#"{"blocked":true}"#).await.ok();
+    assert_eq!((&blocked["blocked"], &blocked["name"]), (&true.into(), &"Kitchen".into()));
+    assert_eq!(house.get("devices?where=blocked").await.ok()["items"][0]["id"], "lamp");
+    assert_eq!(house.get("devices?where=not+blocked").await.ok()["items"], serde_json::json!([]));
+    house.patch("devices/lamp", r#"{"blocked":false}"#).await.ok();
     let renewed = house.post("devices/lamp/secret", "{}").await.ok();
     assert_ne!(renewed["secret"], made["secret"]);
+    assert!(renewed.get("old_until").is_none());
+    let beside = house.post("devices/lamp/secret", r#"{"overlap_s":60}"#).await.ok();
+    let shown = house.get("devices/lamp").await.ok()["old_secret"].clone();
+    assert_eq!((&shown["until"], &shown["used"]), (&beside["old_until"], &().into()));
+    assert!(house.fleet.check_secret("lamp", renewed["secret"].as_str().unwrap()).is_some());
+    assert_eq!(house.get("devices/lamp").await.ok()["old_secret"]["used"], "old");
+    assert_eq!(house.post("devices/lamp/secret", r#"{"overlap_s":99999999}"#).await.problem(400).0, "bad_overlap");
     assert_eq!(house.delete("devices/lamp").await.status, 204);
     for (answer, path) in [(house.get("devices/lamp").await, "get"), (house.delete("devices/lamp").await, "delete")] {
         assert_eq!(answer.problem(404).0, "no_such_device", "{path}");

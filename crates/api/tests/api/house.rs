@@ -190,7 +190,7 @@ impl House {
         let fleet = Fleet::open(store.clone() as Arc<dyn Registry>, outside.clone(), outside.clone(), settings).await.unwrap();
         let push = Push::open(store.clone() as Arc<dyn Pushes>, outside.clone(), outside.clone(), outside.clone()).await.unwrap();
         let schedules = Schedules::open(store.clone(), outside.clone()).await.unwrap();
-        let telemetry = Telemetry::open(store as Arc<dyn Points>, outside.clone(), outside.clone());
+        let telemetry = Telemetry::open(store.clone() as Arc<dyn Points>, outside.clone(), outside.clone());
         let feed = Feed::new(fleet.clone(), outside.clone(), watchers);
         let consumers: [Arc<dyn Consumer>; 4] = [fleet.clone(), push.clone(), telemetry.clone(), feed.clone()];
         tokio::spawn(async move {
@@ -206,6 +206,7 @@ impl House {
             push: push.clone(),
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
+            audit: store.clone(),
             feed: feed.clone(),
             clock: outside.clone(),
             carries: vec![("espush", 8)],

@@ -5,6 +5,8 @@ mod access;
 mod accounts;
 mod apps;
 mod audience;
+mod audit;
+mod bulk;
 mod described;
 mod devices;
 mod direct;

@@ -17,6 +17,9 @@ pub struct To {
     /// The devices of an app
     #[arg(long = "to-app", value_name = "APP")]
     app: Option<u32>,
+    /// The devices of a group
+    #[arg(long = "to-group", value_name = "NAME")]
+    group: Option<String>,
     /// The devices with this tag; repeat for those that have all of them
     #[arg(long = "to-tag", value_name = "TAG")]
     all: Vec<String>,
@@ -38,7 +41,14 @@ impl To {
     /// The API's audience; `None` if no option says who is meant.
     pub fn read(&self) -> anyhow::Result<Option<Value>> {
         let has_tags = !(self.all.is_empty() && self.any.is_empty() && self.none.is_empty());
-        let given = [!self.devices.is_empty(), self.alias.is_some(), self.app.is_some(), has_tags, self.query.is_some()];
+        let given = [
+            !self.devices.is_empty(),
+            self.alias.is_some(),
+            self.app.is_some(),
+            self.group.is_some(),
+            has_tags,
+            self.query.is_some(),
+        ];
         Ok(Some(match given.iter().filter(|given| **given).count() {
             0 if self.everybody => json!("all"),
             0 => return Ok(None),
@@ -46,6 +56,7 @@ impl To {
             1 => match self {
                 To { alias: Some(alias), .. } => json!({ "alias": alias }),
                 To { app: Some(app), .. } => json!({ "app": app }),
+                To { group: Some(group), .. } => json!({ "group": group }),
                 To { query: Some(query), .. } => json!({ "where": query }),
                 _ if has_tags => json!({ "tags": { "all": self.all, "any": self.any, "none": self.none } }),
                 _ => json!({ "devices": self.devices }),
@@ -63,6 +74,7 @@ impl To {
         }
         parts.extend(self.alias.iter().map(|alias| format!("alias = {}", quoted(alias))));
         parts.extend(self.app.map(|app| format!("app = {app}")));
+        parts.extend(self.group.iter().map(|group| format!("group = {}", quoted(group))));
         parts.extend(self.all.iter().map(has));
         if !self.any.is_empty() {
             parts.push(format!("({})", self.any.iter().map(has).collect::<Vec<_>>().join(" or ")));
@@ -96,6 +108,7 @@ mod tests {
             read(To { all: tags(&["a"]), none: tags(&["b"]), ..To::default() }),
             json!({"tags": {"all": ["a"], "any": [], "none": ["b"]}})
         );
+        assert_eq!(read(To { group: Some("a b".into()), ..To::default() }), json!({"group": "a b"}));
         let to = To {
             devices: tags(&["d"]),
             all: tags(&["kit\"chen"]),
@@ -103,13 +116,14 @@ mod tests {
             none: tags(&["z"]),
             app: Some(7),
             alias: Some("l".into()),
+            group: Some("g".into()),
             query: Some("online or since > 2h ago".into()),
             everybody: false,
         };
         let query = read(to)["where"].as_str().unwrap().to_owned();
         assert_eq!(
             query,
-            r#"id in ("d") and alias = "l" and app = 7 and tags has "kit\"chen" and (tags has "x" or tags has "y") and not tags has "z" and (online or since > 2h ago)"#
+            r#"id in ("d") and alias = "l" and app = 7 and group = "g" and tags has "kit\"chen" and (tags has "x" or tags has "y") and not tags has "z" and (online or since > 2h ago)"#
         );
         assert!(Query::parse(&query).is_ok());
         let wrong = To { app: Some(7), query: Some("temp > 3".into()), ..To::default() }.read().unwrap_err().to_string();

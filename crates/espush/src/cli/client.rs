@@ -148,6 +148,14 @@ impl Client {
         Ok(self.send(Method::GET, path, accept, None)?.into_body().into_reader())
     }
 
+    /// `POST` of a file; the answer is a stream.
+    pub fn post_file(&self, path: &str, kind: &str, file: Vec<u8>) -> Result<impl std::io::Read + use<>, ApiError> {
+        let request = self.request(Method::POST, path, "*/*").header("Content-Type", kind);
+        let request = request.body(file).map_err(|error| self.unreachable(error))?;
+        let response = self.agent.run(request).map_err(|error| self.unreachable(error))?;
+        Ok(good(response)?.into_body().into_reader())
+    }
+
     /// `GET` of a live stream of events, from after `last_id`.
     pub fn live(&self, path: &str, last_id: Option<&str>) -> Result<BufReader<impl std::io::Read + use<>>, ApiError> {
         let mut request = self.request(Method::GET, path, "text/event-stream");

@@ -1,4 +1,4 @@
-//! `espush device`: register, look, change, remove, give a new secret.
+//! `espush device`: register, look, change, block, remove, give a new secret.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use super::client::{Client, Reach, encoded, with_query};
+use super::duration::parse_ms;
 use super::table::{Table, plain};
 use super::{say, say_json};
 
@@ -46,6 +47,9 @@ enum Verb {
         /// Only those that a query fits: 'app = 7 and firmware < "1.4.0" and data.temp > 30'
         #[arg(long, alias = "where", value_name = "QUERY")]
         query: Option<String>,
+        /// Only those of a group
+        #[arg(long, value_name = "NAME")]
+        group: Option<String>,
         /// At most so many
         #[arg(long, default_value_t = 1000)]
         limit: usize,
@@ -62,15 +66,32 @@ enum Verb {
         #[command(flatten)]
         about: About,
     },
+    /// Keep a device out: its lines end now, its logins are refused, what waits for it goes on waiting
+    Block {
+        /// Its id
+        id: String,
+    },
+    /// Let a blocked device in again
+    Unblock {
+        /// Its id
+        id: String,
+    },
+    /// Register and change devices from a CSV file; prints the secrets that were made, as CSV
+    Import(super::bulk::Import),
+    /// Write devices as CSV
+    Export(super::bulk::Export),
     /// Remove a device and everything kept for it
     Delete {
         /// Its id
         id: String,
     },
-    /// Give a device a new secret; the old one ends now
+    /// Give a device a new secret; the old one ends now, or after a while
     Secret {
         /// Its id
         id: String,
+        /// How long the old one works beside the new one: 10m, 24h, 7d
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_ms)]
+        overlap: u64,
     },
 }
 
@@ -121,26 +142,42 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             show(&client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?, json);
         }
-        Verb::List { app, online, q, query, limit } => {
-            let query =
-                [("app", app.map(|a| a.to_string())), ("online", online.map(|o| o.to_string())), ("q", q), ("where", query)];
+        Verb::List { app, online, q, query, group, limit } => {
+            let query = [
+                ("app", app.map(|a| a.to_string())),
+                ("online", online.map(|o| o.to_string())),
+                ("q", q),
+                ("where", query),
+                ("group", group),
+            ];
             let list = client.all_pages(&with_query("/api/v1/devices", &query), limit)?;
             if json { say_json(&list) } else { say(table(&list)) }
         }
         Verb::Show { id } => show(&client.get(&path(&id))?, json),
         Verb::Edit { id, about } => show(&client.call(Method::PATCH, &path(&id), Some(&about.into_body().into()))?, json),
+        Verb::Block { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": true })))?, json),
+        Verb::Unblock { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": false })))?, json),
+        Verb::Import(import) => return super::bulk::import(&client, &import, json),
+        Verb::Export(export) => return super::bulk::export(&client, export),
         Verb::Delete { id } => {
             client.call(Method::DELETE, &path(&id), None)?;
             say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });
         }
-        Verb::Secret { id } => {
-            let answer = client.call(Method::POST, &format!("{}/secret", path(&id)), Some(&json!({})))?;
+        Verb::Secret { id, overlap } => {
+            let answer = client.call(
+                Method::POST,
+                &format!("{}/secret", path(&id)),
+                Some(&json!({ "overlap_s": overlap.div_ceil(1000) })),
+            )?;
             if json {
                 say_json(&answer);
             } else {
                 // The bare secret, so that SECRET=$(espush device secret ID) works.
                 say(answer["secret"].as_str().unwrap_or_default());
                 eprintln!("{KEEP}");
+                if let Some(until) = answer["old_until"].as_str() {
+                    eprintln!("The old one works until {until}.");
+                }
             }
         }
     }
@@ -157,12 +194,17 @@ fn show(device: &Value, json: bool) {
         Value::Array(items) => plain(&items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
     };
-    for name in ["id", "number", "app", "name", "alias", "tags", "firmware", "open", "created"] {
+    for name in ["id", "number", "app", "name", "alias", "tags", "firmware", "open", "blocked", "created"] {
         say(format_args!("{name:<9} {}", text(name)));
     }
     let state = if device["online"] == true { "online" } else { "offline" };
     say(format_args!("{state:<9} since {}: {}", text("since"), text("why")));
     say(format_args!("{:<9} {} from {}", "line", text("protocol"), text("remote")));
+    if let Some(old) = device["old_secret"].as_object() {
+        let used =
+            old["used"].as_str().map_or("neither was used since".to_owned(), |used| format!("the {used} one was used last"));
+        say(format_args!("{:<9} the one before works until {}; {used}", "secret", old["until"].as_str().unwrap_or_default()));
+    }
     if let Some(secret) = device["secret"].as_str() {
         say(format_args!("{:<9} {secret}", "secret"));
         eprintln!("{KEEP}");
@@ -174,7 +216,11 @@ fn table(list: &Value) -> String {
     for device in list["items"].as_array().into_iter().flatten() {
         let text = |name: &str| device[name].as_str().unwrap_or_default().to_owned();
         let tags = device["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
-        let state = if device["online"] == true { "online" } else { "offline" };
+        let state = match () {
+            () if device["blocked"] == true => "blocked",
+            () if device["online"] == true => "online",
+            () => "offline",
+        };
         let row = [text("id"), device["app"].to_string(), text("name"), state.into(), text("since"), text("protocol"), tags];
         table.row(row.to_vec());
     }

@@ -4,14 +4,17 @@
 mod account;
 mod app;
 mod audience;
+mod audit;
 mod backup;
 mod bench;
+mod bulk;
 mod client;
 mod crowd;
 mod data;
 mod device;
 mod doctor;
 mod duration;
+mod group;
 mod knocks;
 mod messages;
 mod migrate;
@@ -55,6 +58,8 @@ enum Command {
     App(app::Args),
     /// Devices: register, look, change, remove
     Device(device::Args),
+    /// Groups: queries under a name
+    Group(group::Args),
     /// Accounts: MQTT clients that are no devices, and what each may do
     Account(account::Args),
     /// Push to a device, or to many, and tell what became of it
@@ -69,6 +74,8 @@ enum Command {
     Messages(messages::Args),
     /// Who was not let in lately, and why
     Knocks(knocks::Args),
+    /// Who changed what
+    Audit(audit::Args),
     /// Follow what happens, live
     Tail(tail::Args),
     /// Sign-in links and API tokens
@@ -105,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::App(args) => app::run(args),
         Command::Device(args) => device::run(args),
+        Command::Group(args) => group::run(args),
         Command::Account(args) => account::run(args),
         Command::Push(args) => push::run(*args),
         Command::Pushes(args) => pushes::run(args),
@@ -112,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(args),
         Command::Messages(args) => messages::run(args),
         Command::Knocks(args) => knocks::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
         Command::Backup(args) => backup::run(args),

@@ -2,7 +2,7 @@
 
 use contract::event::Change;
 use contract::store::Registry;
-use contract::{Close, Consumer, Event, Fault, Gate};
+use contract::{Close, Consumer, Event, Fault, Gate, Refusal};
 use fleet::{Counts, DeviceEdit, DeviceFilter, FleetError, NewDevice};
 use model::{AppId, DeviceNumber, PartyKey};
 
@@ -69,7 +69,7 @@ async fn what_cannot_be_a_device_is_refused() {
     house.fleet.create_device(with_id("1-abc")).await.unwrap();
     assert_eq!(code(with_id("1-abc")).await, "device_id_taken");
     assert!(matches!(house.fleet.edit_device("no", DeviceEdit::default()).await, Err(FleetError::NoSuchDevice(_))));
-    assert!(matches!(house.fleet.rotate_secret("no").await, Err(FleetError::NoSuchDevice(_))));
+    assert!(matches!(house.fleet.rotate_secret("no", 0).await, Err(FleetError::NoSuchDevice(_))));
     assert!(matches!(house.fleet.delete_device("no").await, Err(FleetError::NoSuchDevice(_))));
 }
 
@@ -90,7 +90,11 @@ async fn a_new_secret_ends_what_came_in_with_the_old_one() {
     let mut house = House::new().await;
     let app = house.app("lamps", false).await;
     let (number, old) = house.device(&app, "lamp").await;
-    let new = house.fleet.rotate_secret("lamp").await.unwrap();
+    let login = |house: &House, secret: &str| house.fleet.admit(&password("lamp", secret, ""), remote(1), ticket(0)).unwrap();
+    let on_its_way = login(&house, &old).unwrap();
+    let new = house.fleet.rotate_secret("lamp", 0).await.unwrap().secret;
+    assert_eq!(house.fleet.stands(&on_its_way), Err(Refusal::BadCredentials), "checked before, arrived after");
+    assert_eq!(house.fleet.stands(&login(&house, &new).unwrap()), Ok(()));
     assert_ne!(new, old);
     assert!(
         matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), why, false)) if device == number && why.fault == Fault::Refused)
@@ -98,6 +102,98 @@ async fn a_new_secret_ends_what_came_in_with_the_old_one() {
     let house = house.restart().await;
     assert_eq!((house.fleet.check_secret("lamp", &old), house.fleet.check_secret("lamp", &new)), (None, Some(number)));
     assert_eq!(house.store.reveal_secret(number).await.unwrap(), Some(new));
+}
+
+#[tokio::test]
+async fn an_old_secret_works_beside_the_new_one_until_its_time_is_over() {
+    let house = House::new().await;
+    let app = house.app("lamps", false).await;
+    let (number, first) = house.device(&app, "lamp").await;
+    let login = |house: &House, secret: &str| house.fleet.admit(&password("lamp", secret, ""), remote(1), ticket(0)).unwrap();
+    let used = |house: &House| house.fleet.device("lamp").unwrap().old_secret.unwrap().used.map(|(which, _)| which.as_str());
+    assert!(matches!(house.fleet.rotate_secret("lamp", u64::MAX).await, Err(FleetError::BadOverlap)));
+    let made = house.fleet.rotate_secret("lamp", 3600).await.unwrap();
+    assert_eq!((made.old_until, used(&house)), (Some(model::UnixMs(1_000_000 + 3_600_000)), None));
+    let admitted = login(&house, &first).unwrap();
+    assert_eq!((house.fleet.stands(&admitted), used(&house)), (Ok(()), Some("old")));
+    assert!(login(&house, &made.secret).is_ok());
+    assert_eq!(used(&house), Some("new"));
+    // The old one once more, also after a restart; by proof as well.
+    let mut house = house.restart().await;
+    assert_eq!(used(&house), None);
+    assert!(house.fleet.check_secret("lamp", &first).is_some());
+    assert_eq!(used(&house), Some("old"));
+    house.fleet.scram("lamp", remote(1), ticket(5));
+    let Some(Said::Scram(_, keys)) = house.said.recv().await else { panic!("keys follow") };
+    assert!(keys.older.is_some());
+    let proved = |stamp| contract::Login::Proved { device: "lamp".into(), older: true, stamp };
+    assert!(house.fleet.admit(&proved(keys.stamp), remote(1), ticket(0)).unwrap().is_ok());
+    // One that is replaced in its turn ends what was before it.
+    let next = house.fleet.rotate_secret("lamp", 60).await.unwrap();
+    assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), _, false)) if device == number));
+    assert!(login(&house, &first).is_err() && login(&house, &made.secret).is_ok() && login(&house, &next.secret).is_ok());
+    assert!(house.fleet.admit(&proved(keys.stamp), remote(1), ticket(0)).unwrap().is_err(), "of a secret that is no more");
+    house.advance_s(60);
+    assert!(login(&house, &made.secret).is_err());
+    assert!(login(&house, &next.secret).is_ok());
+}
+
+#[tokio::test]
+async fn lines_of_an_old_secret_end_with_it_and_those_of_the_new_one_stay() {
+    let mut house = House::new().await;
+    let app = house.app("lamps", false).await;
+    let (fan, _) = house.device(&app, "fan").await;
+    let (door, _) = house.device(&app, "door").await;
+    let (lamp, _) = house.device(&app, "lamp").await;
+    let opened = |house: &House, device| {
+        let at = house.fleet.device_by_number(device).map(|_| contract::Clock::unix(&*house.clock)).unwrap();
+        house.fleet.on_event(&Event::LineOpened { device, protocol: "mqtt", remote: remote(1), firmware: None, at });
+    };
+    opened(&house, fan);
+    house.fleet.rotate_secret("fan", 60).await.unwrap();
+    let new = house.fleet.rotate_secret("lamp", 60).await.unwrap().secret;
+    assert!(house.fleet.admit(&password("lamp", &new, ""), remote(1), ticket(0)).unwrap().is_ok());
+    opened(&house, lamp);
+    house.advance_s(60);
+    // Looked at after every change of presence, and once a minute.
+    opened(&house, door);
+    assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), _, false)) if device == fan));
+    while house.fleet.device("lamp").unwrap().old_secret.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(house.said.try_recv().is_err(), "the lamp came in with the new one");
+    let house = house.restart().await;
+    assert_eq!(house.fleet.device("fan").unwrap().old_secret, None);
+}
+
+#[tokio::test]
+async fn a_blocked_device_is_sent_away_and_stays_out() {
+    let mut house = House::new().await;
+    let app = house.app("lamps", true).await;
+    let (number, secret) = house.device(&app, "lamp").await;
+    let login = |house: &House, secret: &str| house.fleet.admit(&password("lamp", secret, ""), remote(1), ticket(0)).unwrap();
+    let blocked = |blocked| DeviceEdit { blocked: Some(blocked), ..DeviceEdit::default() };
+    let on_its_way = login(&house, &secret).unwrap();
+    assert_eq!(house.fleet.stands(&on_its_way), Ok(()));
+    assert!(house.fleet.edit_device("lamp", blocked(true)).await.unwrap().blocked);
+    assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Device(device), _, false)) if device == number));
+    // Also where it has been let in a moment ago and has not arrived.
+    assert_eq!(house.fleet.stands(&on_its_way), Err(Refusal::Blocked));
+    assert_eq!(login(&house, &secret).unwrap_err(), Refusal::Blocked);
+    assert_eq!(login(&house, "guessed").unwrap_err(), Refusal::BadCredentials, "a stranger learns nothing");
+    assert_eq!(house.fleet.check_secret("lamp", &secret), None);
+    let certified = contract::Login::Certified { device: "lamp".into() };
+    assert_eq!(house.fleet.admit(&certified, remote(1), ticket(0)).unwrap().unwrap_err(), Refusal::Blocked);
+    let house = house.restart().await;
+    assert_eq!(login(&house, &secret).unwrap_err(), Refusal::Blocked);
+    assert!(house.fleet.device("lamp").unwrap().blocked);
+    house.fleet.edit_device("lamp", blocked(false)).await.unwrap();
+    assert!(login(&house, &secret).is_ok());
+    // Blocked and removed: what comes under its name is another device.
+    house.fleet.edit_device("lamp", blocked(true)).await.unwrap();
+    house.fleet.delete_device("lamp").await.unwrap();
+    let (_, secret) = house.device(&app, "lamp").await;
+    assert!(login(&house, &secret).is_ok());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod apps;
 mod audience;
 mod devices;
 mod gate;
+mod groups;
 mod presence;
 mod tokens;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::event::Change;
-use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredGroup, StoredToken};
 use contract::{Close, Consumer, Event, Fault, Refusal};
 use model::{App, AppId, Device, DeviceNumber, Message, PartyKey, Presence, Topic, UnixMs, limits};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -126,6 +126,24 @@ impl Registry for Watched {
     }
     fn put_device(&self, device: Device, secret: Option<String>) -> Later<()> {
         self.0.put_device(device, secret)
+    }
+    fn rotate_secret(&self, _: DeviceNumber, _: String, _: Option<UnixMs>) -> Later<()> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn drop_old_secret(&self, _: DeviceNumber) -> Later<()> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
+        unreachable!("nobody gets a secret here")
+    }
+    fn put_group(&self, _: StoredGroup, _: Option<String>) -> Later<()> {
+        unreachable!("nobody makes groups here")
+    }
+    fn delete_group(&self, _: String) -> Later<()> {
+        unreachable!("nobody makes groups here")
+    }
+    fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
+        unreachable!("nobody is blocked here")
     }
     fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
         unreachable!("nobody proves anything here")

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Compare, Expr, Moment, Reading, Test, TextField, TimeField, Whole, WholeField, Words, version};
+use super::{Compare, Expr, Moment, Reading, Test, TextField, TimeField, TruthField, Whole, WholeField, Words, version};
 use crate::app::AppId;
 use crate::device::DeviceNumber;
 use crate::point::Value;
@@ -30,7 +30,9 @@ pub trait Subject {
     fn created(&self) -> UnixMs;
     /// Whether it holds a line.
     fn online(&self) -> bool;
-    /// Since when that is so; `None` if it was never seen.
+    /// Whether it is not let in.
+    fn blocked(&self) -> bool;
+    /// Since when it has its line, or has none; `None` if it was never seen.
     fn since(&self) -> Option<UnixMs>;
     /// The protocol of its newest line; empty if it never had one.
     fn protocol(&self) -> &str;
@@ -62,7 +64,8 @@ pub(super) fn holds(expr: &Expr, device: &impl Subject, points: &(impl Latest + 
 
 fn passes(test: &Test, device: &impl Subject, points: &(impl Latest + ?Sized), now: UnixMs) -> bool {
     match test {
-        Test::Online => device.online(),
+        Test::Truth(TruthField::Online) => device.online(),
+        Test::Truth(TruthField::Blocked) => device.blocked(),
         Test::Whole(field, whole) => {
             let ours = match field {
                 WholeField::Number => device.number().0,
@@ -83,6 +86,8 @@ fn passes(test: &Test, device: &impl Subject, points: &(impl Latest + ?Sized), n
             fits(ours, words)
         }
         Test::Tag(tag) => device.has_tag(tag),
+        // One that nobody has put in its place has nobody in it.
+        Test::Group(_) => false,
         Test::Firmware(words) => fits_version(device.firmware(), words),
         Test::Time(field, compare, moment) => {
             let ours = match field {

@@ -34,6 +34,15 @@ pub enum TimeField {
     Since,
 }
 
+/// A field that is true or false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TruthField {
+    /// Whether it holds a line.
+    Online,
+    /// Whether it is not let in.
+    Blocked,
+}
+
 /// Any field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Field<'a> {
@@ -41,8 +50,9 @@ pub(crate) enum Field<'a> {
     Text(TextField),
     Tags,
     Firmware,
+    Group,
     Time(TimeField),
-    Online,
+    Truth(TruthField),
     Data(&'a str),
 }
 
@@ -51,7 +61,7 @@ pub(crate) const DATA: &str = "data.";
 /// What will stand before a value of the twin.
 pub(crate) const TWIN: &str = "twin.";
 
-const FIELDS: [(&str, Field<'static>); 11] = [
+const FIELDS: [(&str, Field<'static>); 13] = [
     ("id", Field::Text(TextField::Id)),
     ("number", Field::Whole(WholeField::Number)),
     ("app", Field::Whole(WholeField::App)),
@@ -59,15 +69,16 @@ const FIELDS: [(&str, Field<'static>); 11] = [
     ("alias", Field::Text(TextField::Alias)),
     ("tags", Field::Tags),
     ("firmware", Field::Firmware),
+    ("group", Field::Group),
     ("created", Field::Time(TimeField::Created)),
-    ("online", Field::Online),
+    ("online", Field::Truth(TruthField::Online)),
+    ("blocked", Field::Truth(TruthField::Blocked)),
     ("since", Field::Time(TimeField::Since)),
     ("protocol", Field::Text(TextField::Protocol)),
 ];
 
 /// The names of all fields, for sentences.
-pub(crate) const NAMES: &str =
-    "id, number, app, name, alias, tags, firmware, created, online, since, protocol, and data. with the name of a stream";
+pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, and data. with the name of a stream";
 
 impl Field<'_> {
     /// The field of a name that is not a stream's.
@@ -81,9 +92,10 @@ impl Field<'_> {
             Field::Whole(_) => "= != < <= > >= in",
             Field::Text(_) => "= != in starts contains",
             Field::Tags => "has",
+            Field::Group => "= != in",
             Field::Firmware | Field::Data(_) => "= != < <= > >= in starts contains",
             Field::Time(_) => "= != < <= > >=",
-            Field::Online => "= !=, or stands alone",
+            Field::Truth(_) => "= !=, or stands alone",
         }
     }
 }
@@ -104,6 +116,15 @@ impl TextField {
             TextField::Name => "name",
             TextField::Alias => "alias",
             TextField::Protocol => "protocol",
+        }
+    }
+}
+
+impl TruthField {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            TruthField::Online => "online",
+            TruthField::Blocked => "blocked",
         }
     }
 }

@@ -38,6 +38,9 @@ impl Subject for Lamp {
     fn online(&self) -> bool {
         true
     }
+    fn blocked(&self) -> bool {
+        true
+    }
     fn since(&self) -> Option<UnixMs> {
         None
     }

@@ -7,6 +7,7 @@
 
 mod error;
 mod eval;
+mod expand;
 mod field;
 pub mod fuzz;
 mod lexer;
@@ -19,7 +20,8 @@ mod tests;
 
 pub use error::QueryError;
 pub use eval::{Latest, NoPoints, Subject};
-pub use field::{TextField, TimeField, WholeField};
+pub use expand::{GroupError, Groups};
+pub use field::{TextField, TimeField, TruthField, WholeField};
 pub use print::quoted;
 pub use version::compare as compare_versions;
 
@@ -49,13 +51,15 @@ pub(crate) enum Expr {
 /// One condition, typed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Test {
-    Online,
+    Truth(TruthField),
     Whole(WholeField, Whole),
     Text(TextField, Words),
     Tag(Box<str>),
     Firmware(Words),
     Time(TimeField, Compare, Moment),
     Data(usize, Reading),
+    // One of ours that has another query behind it; see `expand`.
+    Group(Box<str>),
 }
 
 /// What a whole number is compared with.

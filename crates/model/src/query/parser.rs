@@ -167,8 +167,10 @@ impl Parser {
         };
         self.values += 1;
         self.count(start.at)?;
-        if field == Field::Online && !matches!(self.here().kind, Kind::Compare(_)) {
-            return Ok(Expr::Test(Test::Online));
+        if let Field::Truth(truth) = field
+            && !matches!(self.here().kind, Kind::Compare(_))
+        {
+            return Ok(Expr::Test(Test::Truth(truth)));
         }
         let at = self.here().at;
         let negated = self.keyword("not");
@@ -230,7 +232,8 @@ impl Parser {
         };
         let suits = match (field, found) {
             (Field::Whole(_) | Field::Time(_), Operator::Compare(_)) | (Field::Whole(_), Operator::In) => true,
-            (Field::Text(_) | Field::Online, Operator::Compare(compare)) => compare.is_equality(),
+            (Field::Text(_) | Field::Truth(_) | Field::Group, Operator::Compare(compare)) => compare.is_equality(),
+            (Field::Group, Operator::In) => true,
             (Field::Text(_), Operator::In | Operator::Starts | Operator::Contains) => true,
             (Field::Firmware | Field::Data(_), found) => found != Operator::Has,
             (Field::Tags, found) => found == Operator::Has,
@@ -259,22 +262,24 @@ impl Parser {
             ),
             Field::Text(text) => Test::Text(*text, self.words(name, operator)?),
             Field::Firmware => Test::Firmware(self.words(name, operator)?),
+            Field::Group => return self.group(name, operator, at),
             Field::Tags => Test::Tag(self.literal(name)?.text.into()),
             Field::Time(time) => {
                 let Operator::Compare(compare) = operator else { return Err(QueryError::new(at, "not an operator of times")) };
                 Test::Time(*time, compare, self.moment(name)?)
             }
-            Field::Online => {
+            Field::Truth(of) => {
                 let literal = self.literal(name)?;
                 let truth = truth(&literal).ok_or_else(|| {
-                    QueryError::new(literal.at, "`online` is true or false").hint("write `online` or `not online`")
+                    QueryError::new(literal.at, format!("`{name}` is true or false"))
+                        .hint(format!("write `{name}` or `not {name}`"))
                 })?;
                 if truth == (operator == Operator::Compare(Compare::Equal)) {
-                    return Ok(Expr::Test(Test::Online));
+                    return Ok(Expr::Test(Test::Truth(*of)));
                 }
                 self.deeper(at)?;
                 self.depth -= 1;
-                return Ok(Expr::Not(Box::new(Expr::Test(Test::Online))));
+                return Ok(Expr::Not(Box::new(Expr::Test(Test::Truth(*of)))));
             }
             Field::Data(stream) => {
                 let place = self.stream(stream, at)?;
@@ -282,6 +287,25 @@ impl Parser {
             }
         };
         Ok(Expr::Test(test))
+    }
+
+    /// One form for all ways to ask: what it stands for is put in its place later.
+    fn group(&mut self, name: &str, operator: Operator, at: usize) -> Result<Expr, QueryError> {
+        let one = |literal: Literal| Expr::Test(Test::Group(literal.text.into()));
+        // They print with a `not` or parentheses of their own, and every name with its field.
+        self.deeper(at)?;
+        self.deeper(at)?;
+        self.depth -= 2;
+        match operator {
+            Operator::Compare(Compare::Unequal) => Ok(Expr::Not(Box::new(one(self.literal(name)?)))),
+            Operator::Compare(_) => self.literal(name).map(one),
+            _ => {
+                let names = self.list(name)?;
+                self.values += names.len() - 1;
+                self.count(at)?;
+                Ok(Expr::or(names.into_iter().map(one).collect()))
+            }
+        }
     }
 
     fn stream(&mut self, name: &str, at: usize) -> Result<usize, QueryError> {

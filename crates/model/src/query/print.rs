@@ -60,11 +60,12 @@ impl Query {
 
     fn test(&self, out: &mut fmt::Formatter<'_>, test: &Test) -> fmt::Result {
         match test {
-            Test::Online => out.write_str("online"),
+            Test::Truth(field) => out.write_str(field.name()),
             Test::Whole(field, Whole::Is(compare, number)) => write!(out, "{} {compare} {number}", field.name()),
             Test::Whole(field, Whole::In(numbers)) => list(out, field.name(), numbers.iter()),
             Test::Text(field, words) => write_words(out, field.name(), words),
             Test::Tag(tag) => write!(out, "tags has {}", quoted(tag)),
+            Test::Group(name) => write!(out, "group = {}", quoted(name)),
             Test::Firmware(words) => write_words(out, "firmware", words),
             Test::Time(field, compare, moment) => write!(out, "{} {compare} {moment}", field.name()),
             Test::Data(stream, reading) => {

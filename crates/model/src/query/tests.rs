@@ -18,6 +18,7 @@ struct Device {
     firmware: String,
     created: i64,
     online: bool,
+    blocked: bool,
     since: Option<i64>,
     protocol: String,
     points: Vec<(String, Value)>,
@@ -50,6 +51,9 @@ impl Subject for Device {
     }
     fn online(&self) -> bool {
         self.online
+    }
+    fn blocked(&self) -> bool {
+        self.blocked
     }
     fn since(&self) -> Option<UnixMs> {
         self.since.map(UnixMs)
@@ -84,6 +88,7 @@ fn lamp() -> Device {
         firmware: "1.10.0".into(),
         created: NOW.0 - 48 * HOUR_MS,
         online: true,
+        blocked: false,
         since: Some(NOW.0 - HOUR_MS),
         protocol: "mqtt".into(),
         points: vec![
@@ -117,6 +122,7 @@ fn what_is_so() {
         "tags has kitchen and tags has 'floor 1' and not tags has floor",
         "firmware > 1.9 and firmware = 1.10 and firmware >= v1.10.0 and firmware != 1.1 and firmware in (1.9, 1.10)",
         "online = true and online != false",
+        "not blocked and blocked = false and blocked != true",
         "since > 2h ago and since < 30m ago and since >= 2026-11-20T11:00:00Z",
         "created < 1d ago and created > 2026-11-18 and created = 2026-11-18T20:00:00+08:00",
         "protocol = mqtt and protocol in (mqtt, espush)",
@@ -293,7 +299,7 @@ fn words(
 
 fn test(u: &mut Unstructured<'_>, streams: &mut Vec<Box<str>>) -> arbitrary::Result<Test> {
     Ok(match u.int_in_range(0..=6)? {
-        0 => Test::Online,
+        0 => Test::Truth(if u.arbitrary()? { TruthField::Online } else { TruthField::Blocked }),
         1 => {
             let field = *u.choose(&[WholeField::Number, WholeField::App])?;
             let small = |u: &mut Unstructured<'_>| u.int_in_range(0..=4u32);
@@ -365,6 +371,7 @@ fn device(u: &mut Unstructured<'_>) -> arbitrary::Result<Device> {
         firmware: (*u.choose(&FIRMWARE)?).into(),
         created: NOW.0 - u.int_in_range(0..=5)? * HOUR_MS,
         online: u.arbitrary()?,
+        blocked: u.arbitrary()?,
         since: if u.arbitrary()? { Some(NOW.0 - u.int_in_range(0..=5)? * HOUR_MS) } else { None },
         protocol: text(u)?.into(),
         points: STREAMS[..u.int_in_range(0..=4)?]
@@ -421,7 +428,9 @@ mod oracle {
 
     fn test(query: &Query, test: &Test, device: &Device) -> bool {
         match test {
-            Test::Online => device.online,
+            Test::Group(_) => false,
+            Test::Truth(TruthField::Online) => device.online,
+            Test::Truth(TruthField::Blocked) => device.blocked,
             Test::Whole(field, whole) => {
                 let ours = if *field == WholeField::App { device.app } else { device.number };
                 match whole {

@@ -7,7 +7,7 @@ use contract::{Context, Fault, Hello, Login, Refusal, ScramKeys};
 
 use super::codec::{Disconnect, Kind, Level, Properties, Property, PropertyList, Reason};
 use super::refusal;
-use super::scram::{self, Challenge, First, ScramError};
+use super::scram::{self, Challenge, First, Proved, ScramError};
 use super::session::{Machine, Stage};
 use super::terms::Terms;
 
@@ -23,7 +23,7 @@ enum Step {
     /// The keys are with the gate.
     Asked,
     /// The client has our challenge.
-    Challenged(Challenge),
+    Challenged(Box<Challenge>),
     /// The client has proved it; this proves that we know the secret too.
     Proved(String),
 }
@@ -95,7 +95,7 @@ fn on_proof_again(machine: &mut Machine, cx: &mut Context<'_>, auth: &Disconnect
         Some(Step::Challenged(challenge)) => judge(&challenge, auth),
         _ => Err(ScramError::Malformed),
     };
-    match judged.map(|ours| put_auth(machine, cx, Reason::Success, &ours)) {
+    match judged.map(|proved| put_auth(machine, cx, Reason::Success, &proved.ours)) {
         Ok(true) => {}
         Ok(false) => machine.end(cx, Reason::TooLarge, Fault::Lack, TOO_SMALL),
         Err(error) => {
@@ -106,7 +106,7 @@ fn on_proof_again(machine: &mut Machine, cx: &mut Context<'_>, auth: &Disconnect
     }
 }
 
-fn judge(challenge: &Challenge, auth: &Disconnect<'_>) -> Result<String, ScramError> {
+fn judge(challenge: &Challenge, auth: &Disconnect<'_>) -> Result<Proved, ScramError> {
     match method_and_data(&auth.props) {
         Some((scram::METHOD, data)) if auth.reason == Reason::ContinueAuth => challenge.judge(data),
         _ => Err(ScramError::Malformed),
@@ -137,7 +137,7 @@ pub(super) fn on_keys(machine: &mut Machine, cx: &mut Context<'_>, keys: ScramKe
         return;
     }
     let (challenge, words) = Challenge::new(&proving.first, keys);
-    proving.step = Step::Challenged(challenge);
+    proving.step = Step::Challenged(Box::new(challenge));
     match (put_auth(machine, cx, Reason::ContinueAuth, &words), machine.is_open()) {
         (true, true) => {}
         (true, false) => machine.stage = Stage::Proving,
@@ -152,11 +152,10 @@ pub(super) fn on_auth(machine: &mut Machine, cx: &mut Context<'_>, auth: &Discon
     let Some(proving) = machine.terms.as_mut().and_then(|terms| terms.proving.as_mut()) else { return };
     let Step::Challenged(challenge) = &proving.step else { return };
     match judge(challenge, auth) {
-        Ok(ours) => {
+        Ok(Proved { ours, older, stamp }) => {
             proving.step = Step::Proved(ours);
             let Some(mut hello) = proving.hello.take() else { return };
-            // It has shown what a certificate would have: that it is this device.
-            hello.login = Login::Certified { device: proving.first.user.clone() };
+            hello.login = Login::Proved { device: proving.first.user.clone(), older, stamp };
             cx.hub.hello(hello);
         }
         Err(ScramError::Wrong) => {

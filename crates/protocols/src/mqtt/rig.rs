@@ -203,7 +203,15 @@ impl Rig {
     /// The gate has what was asked: the keys of a proof, or a welcome.
     pub fn gate_answers(&mut self, resumed: bool) {
         if std::mem::take(&mut self.hub.owes_keys) {
-            let keys = ScramKeys { salt: [1; 16], iterations: 4096, stored_key: [2; 32], server_key: [3; 32], nonce: [4; 18] };
+            let keys = ScramKeys {
+                salt: [1; 16],
+                iterations: 4096,
+                stored_key: [2; 32],
+                server_key: [3; 32],
+                older: None,
+                nonce: [4; 18],
+                stamp: 0,
+            };
             self.answer(Answer::Scram(Box::new(keys)));
         } else {
             self.welcome(resumed);

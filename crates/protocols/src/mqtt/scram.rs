@@ -88,8 +88,8 @@ impl Challenge {
         (Challenge { keys, header: first.header.clone(), nonce, said }, answer)
     }
 
-    /// Judges `c=…,r=nonce,p=proof`; gives the proof that we know the password too.
-    pub fn judge(&self, data: &[u8]) -> Result<String, ScramError> {
+    /// Judges `c=…,r=nonce,p=proof`.
+    pub fn judge(&self, data: &[u8]) -> Result<Proved, ScramError> {
         let text = std::str::from_utf8(data).map_err(|_| ScramError::Malformed)?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(ScramError::Malformed)?;
         let mut fields = without_proof.split(',');
@@ -100,15 +100,31 @@ impl Challenge {
         }
         let proof: [u8; 32] = STANDARD.decode(proof).ok().and_then(|p| p.try_into().ok()).ok_or(ScramError::Malformed)?;
         let message = format!("{},{without_proof}", self.said);
-        let signature = sign(&self.keys.stored_key, &message);
-        let client_key: Vec<u8> = proof.iter().zip(signature.as_ref()).map(|(p, s)| p ^ s).collect();
-        let stored = digest::digest(&digest::SHA256, &client_key);
-        // The comparison is of hashes: how long it takes tells nothing about the key.
-        if stored.as_ref() != self.keys.stored_key {
-            return Err(ScramError::Wrong);
-        }
-        Ok(format!("v={}", STANDARD.encode(sign(&self.keys.server_key, &message))))
+        let fits = |stored_key: &[u8; 32]| {
+            let signature = sign(stored_key, &message);
+            let client_key: Vec<u8> = proof.iter().zip(signature.as_ref()).map(|(p, s)| p ^ s).collect();
+            // The comparison is of hashes: how long it takes tells nothing about the key.
+            digest::digest(&digest::SHA256, &client_key).as_ref() == stored_key
+        };
+        let (server_key, older) = match &self.keys.older {
+            _ if fits(&self.keys.stored_key) => (&self.keys.server_key, false),
+            Some((stored_key, server_key)) if fits(stored_key) => (server_key, true),
+            _ => return Err(ScramError::Wrong),
+        };
+        let ours = format!("v={}", STANDARD.encode(sign(server_key, &message)));
+        Ok(Proved { ours, older, stamp: self.keys.stamp })
     }
+}
+
+/// The client knows the password.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Proved {
+    /// The proof that we know it too.
+    pub ours: String,
+    /// It is the password before the newest.
+    pub older: bool,
+    /// Of the keys that it was judged by.
+    pub stamp: u64,
 }
 
 fn sign(key: &[u8; 32], message: &str) -> hmac::Tag {
@@ -132,7 +148,9 @@ mod tests {
             iterations: 4096,
             stored_key: bytes(digest::digest(&digest::SHA256, client_key.as_ref()).as_ref()),
             server_key: bytes(sign(&salted, "Server Key").as_ref()),
+            older: None,
             nonce: [0; 18],
+            stamp: 3,
         }
     }
 
@@ -141,8 +159,12 @@ mod tests {
         b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 
     fn challenge() -> Challenge {
+        challenge_by(example())
+    }
+
+    fn challenge_by(keys: ScramKeys) -> Challenge {
         let first = First::read(FIRST).unwrap();
-        let (mut challenge, answer) = Challenge::new(&first, example());
+        let (mut challenge, answer) = Challenge::new(&first, keys);
         // The RFC's server nonce is not base64; put it in place of ours.
         let ours = challenge.nonce.clone();
         challenge.nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned();
@@ -152,7 +174,15 @@ mod tests {
 
     #[test]
     fn the_rfcs_example_comes_out() {
-        assert_eq!(challenge().judge(FINAL).unwrap(), "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        let proved = |older| Proved { ours: "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=".into(), older, stamp: 3 };
+        assert_eq!(challenge().judge(FINAL).unwrap(), proved(false));
+        // Once more with a newer password beside it.
+        let keys = example();
+        let older = Some((keys.stored_key, keys.server_key));
+        let both = ScramKeys { stored_key: [1; 32], server_key: [2; 32], older, ..example() };
+        assert_eq!(challenge_by(both).judge(FINAL).unwrap(), proved(true));
+        let others = ScramKeys { stored_key: [1; 32], server_key: [2; 32], older: Some(([3; 32], [4; 32])), ..example() };
+        assert_eq!(challenge_by(others).judge(FINAL), Err(ScramError::Wrong));
     }
 
     #[test]

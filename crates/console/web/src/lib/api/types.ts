@@ -43,12 +43,25 @@ export interface Device extends Presence {
 	tags: string[];
 	firmware: string;
 	open: boolean;
+	/** Not let in. */
+	blocked: boolean;
+	/** While the secret before works beside the newest. */
+	old_secret?: { until: string; used: 'old' | 'new' | null; used_at: string | null };
 	created: string;
 }
 
 /** A device just made; the secret is shown once. */
 export interface NewDevice extends Device {
 	secret: string;
+}
+
+/** A query under a name. */
+export interface Group {
+	name: string;
+	where: string;
+	created: string;
+	/** The groups that name it. */
+	users: string[];
 }
 
 /** When a schedule runs: one of these. */

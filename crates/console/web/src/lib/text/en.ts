@@ -88,6 +88,13 @@ export const en = {
 		noneOffline: 'Every device is online.',
 		clear: 'Clear the search'
 	},
+	groups: {
+		title: 'Groups',
+		save: 'Save this search as a group',
+		remove: 'Delete this group',
+		name: 'Name',
+		hint: 'Who is in it is found each time it is asked for. Pushes and queries may name it.'
+	},
 	first: {
 		title: 'First steps',
 		tryTitle: 'Push from a terminal',
@@ -170,6 +177,7 @@ export const en = {
 		alias: 'Alias',
 		tags: 'Tags',
 		openBadge: 'open to pushes without a token',
+		blockedBadge: 'blocked',
 		edit: 'Edit',
 		newSecret: 'New secret',
 		delete: 'Delete',
@@ -183,11 +191,21 @@ export const en = {
 		aliasHint: 'A second name that pushes may use.',
 		tags: 'Tags',
 		tagsHint: 'Separated by commas.',
-		open: 'Open: anyone who reaches this server may push to it without a token'
+		open: 'Open: anyone who reaches this server may push to it without a token',
+		blocked: 'Blocked: its connection ends now and it is not let in; what waits for it goes on waiting'
 	},
 	secret: {
 		title: 'Give a new secret',
-		warn: 'The present secret stops working for new logins as soon as the new one is made.',
+		warn: 'Devices log in with the new secret from then on.',
+		overlap: 'The present secret',
+		overlaps: [
+			[0, 'ends now, with the connection'],
+			[3600, 'works for an hour more'],
+			[86_400, 'works for a day more'],
+			[604_800, 'works for a week more']
+		] as [number, string][],
+		old: 'Old secret until',
+		used: (which: 'old' | 'new'): string => (which === 'old' ? 'the old one was used last' : 'the new one was used last'),
 		make: 'Make a new secret',
 		done: 'The new secret, shown only now:'
 	},

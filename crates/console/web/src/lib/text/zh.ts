@@ -87,6 +87,13 @@ export const zh: Text = {
 		noneOffline: '所有设备都在线。',
 		clear: '清除搜索'
 	},
+	groups: {
+		title: '分组',
+		save: '把这个搜索存为分组',
+		remove: '删除这个分组',
+		name: '名称',
+		hint: '每次用到时才确定有哪些设备。推送和查询都可以使用它。'
+	},
 	first: {
 		title: '第一步',
 		tryTitle: '从终端推送',
@@ -169,6 +176,7 @@ export const zh: Text = {
 		alias: '别名',
 		tags: '标签',
 		openBadge: '无需令牌即可推送',
+		blockedBadge: '已封禁',
 		edit: '编辑',
 		newSecret: '更换密钥',
 		delete: '删除',
@@ -182,11 +190,21 @@ export const zh: Text = {
 		aliasHint: '推送时可用的第二个名字。',
 		tags: '标签',
 		tagsHint: '用逗号分隔。',
-		open: '开放：任何能访问本服务器的人无需令牌即可向它推送'
+		open: '开放：任何能访问本服务器的人无需令牌即可向它推送',
+		blocked: '封禁：立即断开连接并拒绝登录；等待它的推送继续等待'
 	},
 	secret: {
 		title: '更换密钥',
-		warn: '新密钥一生成，旧密钥就不能再用于登录。',
+		warn: '此后设备用新密钥登录。',
+		overlap: '现在的密钥',
+		overlaps: [
+			[0, '立即失效，并断开连接'],
+			[3600, '再有效一小时'],
+			[86_400, '再有效一天'],
+			[604_800, '再有效一周']
+		],
+		old: '旧密钥有效至',
+		used: (which) => (which === 'old' ? '上次用的是旧密钥' : '上次用的是新密钥'),
 		make: '生成新密钥',
 		done: '新密钥，只在此刻显示：'
 	},
@@ -377,6 +395,12 @@ export const zh: Text = {
 		bad_name: '名称为 1 到 256 字节，不能有控制字符。',
 		reserved_token_name: '这个令牌名称是保留的，请换一个。',
 		bad_tags: '每台设备最多 32 个标签，每个 1 到 256 字节，不能有控制字符。',
+		bad_overlap: '旧密钥最多再有效 92 天。',
+		no_such_group: '没有这个分组。',
+		group_taken: '已有同名的分组，请换一个名字。',
+		group_circle: '分组不能引用自己，也不能通过别的分组引用自己。',
+		group_in_use: '别的分组引用了它，请先修改或删除那些分组。',
+		groups_too_much: '展开后的查询太长、层数太多或数据流太多。',
 		app_has_devices: '此应用还有设备，请先删除它们。',
 		device_queue_full: '等待送达这台设备的推送太多了。',
 		payload_too_large: '推送内容太大。',
@@ -389,6 +413,7 @@ export const zh: Text = {
 		['make a new link with `espush token signin`, or restart the server and take the one it prints', '用 espush token signin 生成新链接，或重启服务器并使用它打印出的链接'],
 		['no credentials; send device id and secret, or set auth.anonymous = true to open the broker', '没有凭据；请提供设备 ID 和密钥，或设置 auth.anonymous = true 开放代理'],
 		['unknown device id or wrong secret', '设备 ID 不存在，或密钥不对'],
+		['the device is blocked; `espush device unblock` lets it in again', '设备已被封禁；用 espush device unblock 或在编辑里解除'],
 		['too many wrong passwords for this account from this address; wait a minute', '从这个地址对该账号试过太多错误密码；请等一分钟'],
 		['unknown app id or wrong app key', '应用编号不存在，或应用密钥不对'],
 		['the app does not accept new devices; register the device first, or open the app', '该应用不接受新设备；请先添加设备，或允许该应用的板子自行注册'],
@@ -401,6 +426,9 @@ export const zh: Text = {
 		['a limit was reached', '达到了上限'],
 		['the server cannot keep it now', '服务器现在无法保存'],
 		[/^connected by (\S+)$/, '通过 $1 连接'],
+		['the device was blocked', '设备被封禁'],
+		['the device was given a new secret', '设备换了新密钥'],
+		["the time of the device's old secret is over", '旧密钥已到期'],
 		['disconnected', '设备主动断开'],
 		['the peer closed the connection', '对方关闭了连接'],
 		['the device logged off', '设备主动注销'],
