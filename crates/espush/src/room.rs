@@ -7,7 +7,7 @@ use std::fs;
 const FILES_BESIDE: u64 = 100;
 /// What a device that is connected takes here, in bytes: about 4,200 of the kernel for the socket, and what
 /// docs/en/performance.md measures for the program itself, rounded up.
-const BYTES_PER_DEVICE: u64 = 4_200 + 1_800;
+const BYTES_PER_DEVICE: u64 = 4_200 + 1_000;
 
 /// What there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,9 @@ mod tests {
         let told = |files, memory| Room { files, memory }.told();
         assert_eq!(
             told(20_000, Some(12_000_000_000)),
-            "room for about 19,900 devices at once: the limit of open files is 20,000 (ulimit -n), memory would do for 2,000,000"
+            "room for about 19,900 devices at once: the limit of open files is 20,000 (ulimit -n), memory would do for 2,300,000"
         );
-        assert_eq!(told(1_048_576, Some(600_000_000)), "room for about 100,000 devices at once: memory is what ends first");
+        assert_eq!(told(1_048_576, Some(600_000_000)), "room for about 115,000 devices at once: memory is what ends first");
         assert_eq!(told(50, None), "room for about 0 devices at once: the limit of open files is 50 (ulimit -n)");
     }
 
