@@ -187,6 +187,8 @@ impl Shard {
     /// Says goodbye to everyone, and begins nothing new.
     pub fn stop(&mut self, go_to: Option<&Arc<str>>, close: &Close) {
         self.patience.end();
+        // A stop is no loss to whoever keeps a connection made.
+        self.dialled.clear();
         self.doors.shut(&self.poller);
         self.stopping = Some(Stopping { kept: false, until: self.now.plus_ms(KEEP_PATIENCE_MS) });
         self.floor.close_all(go_to, close, &mut self.sockets);
