@@ -61,8 +61,9 @@ def test_the_50_byte_registration(server):
 
 def test_a_wrong_key_is_refused_in_the_protocols_own_terms(server):
     app = server.app(open=True)
-    with server.line("espush") as board:
+    with server.events() as events, server.line("espush") as board:
         board.send(registration({**app, "key": "0" * 32}, 1)).expect("00 00 00 0b 00 00 00 01 00 01 01").expect_end()
+        events.until("knock", protocol="espush")
     knock = server.api("GET", "/api/v1/knocks")["items"][0]
     assert knock["protocol"] == "espush" and app["key"] not in str(knock)
 
