@@ -154,7 +154,7 @@ impl Backlog {
         self.seq_last
     }
 
-    /// Whether there is nothing worth on_disk.
+    /// Whether there is nothing worth keeping.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.in_flight.is_empty() && self.claims.is_empty() && self.stored.is_none()
     }

@@ -221,11 +221,16 @@ impl Pushes for World {
         let life = |delivery: &Delivery| DeliveryLife { delivery: delivery.clone(), before: Vec::new() };
         self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).map(life).collect(), next: None })
     }
-    fn deliveries_of(&self, _: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<DeliveryLife>> {
-        unimplemented!("the room only passes it on")
+    fn deliveries_of(&self, device: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<DeliveryLife>> {
+        let deliveries = self.deliveries.lock();
+        let life = |delivery: &Delivery| DeliveryLife { delivery: delivery.clone(), before: Vec::new() };
+        let of_device = deliveries.values().rev().filter(|delivery| delivery.number == device);
+        self.result(Page { items: of_device.map(life).collect(), next: None })
     }
-    fn pushes_of(&self, _: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<StoredPush>> {
-        unimplemented!("the room only passes it on")
+    fn pushes_of(&self, device: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<StoredPush>> {
+        let (pushes, deliveries) = (self.pushes.lock(), self.deliveries.lock());
+        let has = |push: &&StoredPush| deliveries.contains_key(&(push.id, device));
+        self.result(Page { items: pushes.values().rev().filter(has).cloned().collect(), next: None })
     }
     fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         let (deliveries, unmade) = (self.deliveries.lock(), self.unmade.lock());
