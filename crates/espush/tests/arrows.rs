@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["model", "contract"]),
     ("fleet", &["model", "contract"]),
     // Runs for itself alone too.
-    ("million", &["model", "contract", "protocols", "hub", "fleet"]),
+    ("million", &["model", "contract", "protocols", "hub", "testkit", "fleet"]),
     ("push", &["model", "contract"]),
     ("telemetry", &["model", "contract"]),
     ("schedule", &["model", "contract"]),

@@ -3,151 +3,19 @@
 
 use std::sync::Arc;
 
-use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredGroup, StoredToken};
-use contract::{Bus, Clock, Close, Event, Line, Refusal, ScramKeys, Ticket, Verdict};
+use contract::Bus;
 use fleet::{Fleet, Settings};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, PartyKey, Presence, UnixMs};
+use testkit::Nobody;
+pub use testkit::crowd::{APP, KEY, chip, id};
 
-/// The app of all devices.
-pub const APP: AppId = AppId(15000);
-/// Its key.
-pub const KEY: &str = "0123456789abcdef0123456789abcdef";
-/// The chip id of device number 0, if there were one.
-const CHIP_BASE: u32 = 8_000_000;
-
-/// The chip id of a device.
-pub fn chip(device: u32) -> String {
-    (CHIP_BASE + device).to_string()
-}
-
-/// The id of a device.
-pub fn id(device: u32) -> String {
-    format!("{APP}-{}", chip(device))
-}
-
-struct Nobody {
-    devices: u32,
-}
-
-/// A fleet of `devices` that were registered before, with two tags and a firmware each, and none of them online.
+/// A fleet of `devices` that were registered before, and none of them online.
 pub async fn fleet(devices: u32) -> Result<Arc<Fleet>, fleet::FleetError> {
-    let nobody = Arc::new(Nobody { devices });
-    let settings = Settings { anonymous: false, bootstrap_token: None, clock: nobody.clone() };
-    Fleet::open(nobody.clone(), nobody.clone(), nobody, settings).await
+    let crowd = Arc::new(testkit::crowd::Crowd { devices });
+    let settings = Settings { anonymous: false, bootstrap_token: None, clock: crowd.clone() };
+    Fleet::open(crowd, Arc::new(Nobody), Arc::new(Nobody), settings).await
 }
 
 /// A bus of the hub's that nobody listens to: the house takes events from the shards themselves.
 pub fn bus() -> Arc<dyn Bus> {
-    Arc::new(Nobody { devices: 0 })
-}
-
-fn done<T: Send + 'static>(value: T) -> Later<T> {
-    Box::pin(async move { Ok(value) })
-}
-
-impl Registry for Nobody {
-    fn load(&self) -> Later<RegistrySnapshot> {
-        let key = AppKey::parse(KEY).expect("32 hex characters");
-        let app = App {
-            id: APP,
-            key,
-            name: "sensors".into(),
-            open: false,
-            single: false,
-            settings: Default::default(),
-            created: UnixMs(0),
-        };
-        let device = |number: u32| StoredDevice {
-            device: Device {
-                number: DeviceNumber(number),
-                id: DeviceId::of_chip(APP, &chip(number)).expect("digits"),
-                app: APP,
-                name: String::new(),
-                alias: String::new(),
-                tags: vec!["batch 7".into(), "hall 2".into()],
-                firmware: "AT 1.2".into(),
-                open: false,
-                created: UnixMs(0),
-            },
-            secret_hash: [7; 32],
-            presence: Presence::default(),
-        };
-        let devices = (1..=self.devices).map(device).collect();
-        done(RegistrySnapshot { apps: vec![app], devices, device_last: self.devices, ..Default::default() })
-    }
-    fn put_app(&self, _: App) -> Later<()> {
-        done(())
-    }
-    fn delete_app(&self, _: AppId) -> Later<()> {
-        done(())
-    }
-    fn put_device(&self, _: Device, _: Option<String>) -> Later<()> {
-        done(())
-    }
-    fn rotate_secret(&self, _: DeviceNumber, _: String, _: Option<UnixMs>) -> Later<()> {
-        done(())
-    }
-    fn drop_old_secret(&self, _: DeviceNumber) -> Later<()> {
-        done(())
-    }
-    fn reveal_old_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
-        done(None)
-    }
-    fn put_group(&self, _: StoredGroup, _: Option<String>) -> Later<()> {
-        done(())
-    }
-    fn delete_group(&self, _: String) -> Later<()> {
-        done(())
-    }
-    fn block_device(&self, _: DeviceNumber, _: bool) -> Later<()> {
-        done(())
-    }
-    fn reveal_secret(&self, _: DeviceNumber) -> Later<Option<String>> {
-        done(None)
-    }
-    fn delete_device(&self, _: DeviceNumber) -> Later<()> {
-        done(())
-    }
-    fn put_presence(&self, _: Vec<(DeviceNumber, Presence)>) -> Later<()> {
-        done(())
-    }
-    fn put_account(&self, _: StoredAccount) -> Later<()> {
-        done(())
-    }
-    fn delete_account(&self, _: u64) -> Later<()> {
-        done(())
-    }
-    fn put_token(&self, _: StoredToken) -> Later<()> {
-        done(())
-    }
-    fn delete_token(&self, _: u64) -> Later<()> {
-        done(())
-    }
-}
-
-impl Line for Nobody {
-    fn publish(&self, _: Message) {}
-    fn push(&self, _: DeviceNumber, _: Message) {}
-    fn decide(&self, _: Ticket, _: Verdict) {}
-    fn scram(&self, _: Ticket, _: ScramKeys) {}
-    fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
-    fn kick(&self, _: PartyKey, _: Close, _: bool) {}
-}
-
-impl Bus for Nobody {
-    fn emit(&self, batch: &mut Vec<Event>) {
-        batch.clear();
-    }
-    fn watched(&self) -> bool {
-        false
-    }
-}
-
-impl Clock for Nobody {
-    fn unix(&self) -> UnixMs {
-        UnixMs(1_466_599_588_000)
-    }
-    fn millis(&self) -> Millis {
-        Millis(0)
-    }
+    Arc::new(Nobody)
 }

@@ -6,33 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use contract::Clock;
 use contract::store::Registry;
-use contract::{Bus, Clock, Close, Event, Line, Refusal, Ticket, Verdict};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Millis, Order, UnixMs};
+use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Millis, Order, UnixMs};
 use push::{NewPush, Push, To};
+use testkit::Nobody;
 
-/// A line that takes everything and tells nothing, a bus that nobody listens to, and the time.
-struct Away(Instant);
+/// The time since the start.
+struct Since(Instant);
 
-impl Line for Away {
-    fn publish(&self, _: Message) {}
-    fn push(&self, _: DeviceNumber, _: Message) {}
-    fn decide(&self, _: Ticket, _: Verdict) {}
-    fn scram(&self, _: Ticket, _: contract::ScramKeys) {}
-    fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
-    fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
-}
-
-impl Bus for Away {
-    fn emit(&self, batch: &mut Vec<Event>) {
-        batch.clear();
-    }
-    fn watched(&self) -> bool {
-        false
-    }
-}
-
-impl Clock for Away {
+impl Clock for Since {
     fn unix(&self) -> UnixMs {
         UnixMs(self.millis().0 as i64)
     }
@@ -92,8 +75,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             written.await?;
         }
     }
-    let away = Arc::new(Away(Instant::now()));
-    let room = Push::open(store.clone(), away.clone(), away.clone(), away).await?;
+    let (nobody, clock) = (Arc::new(Nobody), Arc::new(Since(Instant::now())));
+    let room = Push::open(store.clone(), nobody.clone(), nobody, clock).await?;
     let before = memory_kib("VmRSS");
     let begun = Instant::now();
     let many = room.submit(order(To::Many((1..=devices).map(DeviceNumber).collect()))).await?;

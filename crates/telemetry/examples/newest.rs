@@ -6,30 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use contract::store::{Points, Registry};
-use contract::{Bus, Close, Event, Line, Refusal, Ticket, Verdict};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Message, Point, UnixMs, Value};
+use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Point, UnixMs, Value};
 use telemetry::Telemetry;
-
-/// A line and a bus that nobody listens to.
-struct Nobody;
-
-impl Line for Nobody {
-    fn publish(&self, _: Message) {}
-    fn push(&self, _: DeviceNumber, _: Message) {}
-    fn decide(&self, _: Ticket, _: Verdict) {}
-    fn scram(&self, _: Ticket, _: contract::ScramKeys) {}
-    fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
-    fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
-}
-
-impl Bus for Nobody {
-    fn emit(&self, batch: &mut Vec<Event>) {
-        batch.clear();
-    }
-    fn watched(&self) -> bool {
-        false
-    }
-}
+use testkit::Nobody;
 
 /// The resident memory in MiB.
 fn memory_mib() -> u64 {

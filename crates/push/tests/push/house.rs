@@ -111,6 +111,10 @@ impl Clock for World {
     }
 }
 
+fn life(delivery: &Delivery) -> DeliveryLife {
+    DeliveryLife { delivery: delivery.clone(), before: Vec::new() }
+}
+
 impl Pushes for World {
     fn last_push(&self) -> Later<PushId> {
         self.result(self.pushes.lock().keys().last().copied().unwrap_or(PushId(0)))
@@ -218,12 +222,10 @@ impl Pushes for World {
     }
     fn deliveries(&self, push: PushId, _: Option<DeviceNumber>, _: usize) -> Later<Page<DeliveryLife>> {
         let deliveries = self.deliveries.lock();
-        let life = |delivery: &Delivery| DeliveryLife { delivery: delivery.clone(), before: Vec::new() };
         self.result(Page { items: deliveries.values().filter(|delivery| delivery.push == push).map(life).collect(), next: None })
     }
     fn deliveries_of(&self, device: DeviceNumber, _: Option<PushId>, _: usize) -> Later<Page<DeliveryLife>> {
         let deliveries = self.deliveries.lock();
-        let life = |delivery: &Delivery| DeliveryLife { delivery: delivery.clone(), before: Vec::new() };
         let of_device = deliveries.values().rev().filter(|delivery| delivery.number == device);
         self.result(Page { items: of_device.map(life).collect(), next: None })
     }
