@@ -3,7 +3,7 @@
 
 use contract::store::StoreError;
 use model::Qos;
-use testkit::Disk;
+use testkit::{Disk, House};
 
 mod clients;
 use clients::{
@@ -13,8 +13,8 @@ use clients::{
 const PRESENT: &str = "connack Success present=true";
 const FRESH: &str = "connack Success present=false";
 
-#[test]
-fn a_group_keeps_its_backlog_and_another_member_gets_it_when_the_first_does_not_come_back() {
+/// A house in which four jobs wait for a crew of two, `a` and `c`, who are away.
+fn house_with_four_jobs() -> House {
     let (mut house, _) = house(3);
     for (device, client) in [("a", "one"), ("c", "two")] {
         let member = connect(&mut house, device, client, false);
@@ -25,6 +25,12 @@ fn a_group_keeps_its_backlog_and_another_member_gets_it_when_the_first_does_not_
     for n in 0..4 {
         publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
     }
+    house
+}
+
+#[test]
+fn a_group_keeps_its_backlog_and_another_member_gets_it_when_the_first_does_not_come_back() {
+    let mut house = house_with_four_jobs();
     house.crash(2);
     let member = connect(&mut house, "a", "one", false);
     let mut jobs = received(&mut house, member).split_off(1);
@@ -66,16 +72,7 @@ fn what_a_group_waits_for_is_read_before_its_member_ends() {
 #[test]
 fn what_a_group_waits_for_stays_when_a_member_starts_clean_before_it_was_read() {
     for dies_again in [false, true] {
-        let (mut house, _) = house(3);
-        for (device, client) in [("a", "one"), ("c", "two")] {
-            let member = connect(&mut house, device, client, false);
-            subscribe(&mut house, member, "$share/crew/job", Qos::AtLeastOnce);
-            house.cut(member);
-        }
-        let sender = connect(&mut house, "b", "s", true);
-        for n in 0..4 {
-            publish(&mut house, sender, "job", n.to_string().as_bytes(), Qos::AtLeastOnce);
-        }
+        let mut house = house_with_four_jobs();
         house.set_unreadable(true);
         house.crash(2);
         let fresh = connect(&mut house, "a", "one", true);

@@ -1,6 +1,7 @@
 //! Pushes to many whose deliveries are still to be made. Push and audience are on disk already; batches of
 //! devices get their deliveries in turns, so that one push to a million neither fills the memory nor keeps
-//! the others waiting. A slow push takes some devices and rests; one that starts later rests until then. As values: what is to be made comes out, what was made is told.
+//! the others waiting. A slow push takes some devices and rests; one that starts later rests until then. As
+//! values: what is to be made comes out, what was made is told.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -35,39 +35,25 @@ pub fn connect_without_will(house: &mut House, device: &str, client: &str, clean
 fn connect_as(house: &mut House, device: &str, client: &str, clean: bool, will: Option<Qos>) -> LineId {
     let props = Properties::NONE;
     let will = will.map(|qos| Will { topic: "gone", payload: device.as_bytes(), qos, retain: false, props });
-    let hello = Connect {
-        level: Level::V311,
-        clean,
-        keep_alive_s: 0,
-        props,
-        client,
-        will,
-        user: Some(device),
-        password: Some(b"secret"),
-    };
-    let mut bytes = Vec::new();
-    hello.encode(&mut bytes).unwrap();
-    let line = house.connect(&PROTOCOL);
-    house.send(line, &bytes);
-    line
+    say_hello(house, device, Connect { clean, client, will, ..hello(Level::V311) })
 }
 
 /// Connects with MQTT 5.0 and no will, for a session that is kept for so many seconds.
 pub fn connect_5(house: &mut House, device: &str, client: &str, keep_s: u32) -> LineId {
     let mut expiry = PropertyList::default();
     expiry.push(Property::SessionExpiryS(keep_s)).unwrap();
-    let hello = Connect {
-        level: Level::V5,
-        clean: false,
-        keep_alive_s: 0,
-        props: expiry.view(),
-        client,
-        will: None,
-        user: Some(device),
-        password: Some(b"secret"),
-    };
+    say_hello(house, device, Connect { props: expiry.view(), client, ..hello(Level::V5) })
+}
+
+/// What most clients say.
+fn hello<'a>(level: Level) -> Connect<'a> {
+    let (props, will, user, password) = (Properties::NONE, None, None, Some(&b"secret"[..]));
+    Connect { level, clean: false, keep_alive_s: 0, props, client: "", will, user, password }
+}
+
+fn say_hello(house: &mut House, device: &str, hello: Connect<'_>) -> LineId {
     let mut bytes = Vec::new();
-    hello.encode(&mut bytes).unwrap();
+    Connect { user: Some(device), ..hello }.encode(&mut bytes).unwrap();
     let line = house.connect(&PROTOCOL);
     house.send(line, &bytes);
     line
