@@ -43,6 +43,8 @@ test('every call is on the page, with its errors', async () => {
 		}
 		const box = page.locator('#push');
 		await box.locator('summary').click();
+		// What a call takes is drawn once its box is open.
+		await box.locator('h3').first().waitFor();
 		const text = await box.innerText();
 		for (const word of ['audience', 'ttl_s', 'audience_empty', 'deliveries']) assert.ok(text.includes(word), word);
 		await page.getByRole('searchbox').fill('secret');
