@@ -10,6 +10,7 @@ use contract::{Answer, Close, ConnId, Context, Ending, Event, Fault, Login, Note
 use model::limits::{self, Limits};
 use model::{Due, Millis, UnixMs};
 
+use crate::heard::Heard;
 use crate::mail::{Broadcast, Counters, Mail, Transfer};
 use crate::shard::Shard;
 use crate::wheel::Wheel;
@@ -193,9 +194,10 @@ impl Floor {
         self.hub.session_of(conn).is_some()
     }
 
-    /// Bytes came in.
-    pub fn bytes(&mut self, conn: ConnId, input: &[u8], wire: &mut impl Wire) {
-        let Some(line) = self.line(conn) else { return };
+    /// Bytes came in. Tells what they were about.
+    pub fn bytes(&mut self, conn: ConnId, input: &[u8], wire: &mut impl Wire) -> Heard {
+        self.hub.heard = Heard::Nothing;
+        let Some(line) = self.line(conn) else { return Heard::Nothing };
         if line.tail.is_none() {
             let used = self.call(conn, |machine, cx| machine.on_bytes(cx, input)).unwrap_or(0);
             if let Some(line) = self.line(conn)
@@ -211,8 +213,10 @@ impl Floor {
         if self.line(conn).is_some_and(|line| line.tail.as_ref().is_some_and(|tail| tail.len() > tail_max)) {
             self.finish(conn, Close { fault: Fault::Peer, why: "sent too much before it was let in".into() }, wire);
         }
+        let heard = self.hub.heard;
         self.wind_up(conn, wire);
         self.settle(wire);
+        heard
     }
 
     /// The peer read some of what was waiting; `unsent_bytes` still wait.

@@ -36,6 +36,7 @@ mod entering;
 mod entries;
 mod few;
 mod floor;
+mod heard;
 mod journal;
 mod keeping;
 mod mail;
@@ -52,5 +53,6 @@ mod wheel;
 
 pub use commons::Commons;
 pub use floor::{Ended, Floor, Moving, Wire};
+pub use heard::Heard;
 pub use mail::{Broadcast, Counters, Gathered, Mail, Safe, Transfer, Work};
 pub use shard::{Shard, home_of_device, home_shard};

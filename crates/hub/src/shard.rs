@@ -13,6 +13,7 @@ use model::{DeviceNumber, Millis, Party, PartyKey, Remote, UnixMs};
 
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
+use crate::heard::Heard;
 use crate::journal::{After, Journal};
 use crate::mail::{Broadcast, Counters, Gathered, Mail, Transfer, Work};
 use crate::session::Away;
@@ -99,6 +100,8 @@ pub struct Shard {
     pub(crate) work: Work,
     /// Scratch for matching, kept so that routing does not allocate.
     pub(crate) found: Vec<Entry>,
+    /// What the bytes that are being read are about.
+    pub(crate) heard: Heard,
 }
 
 impl Shard {
@@ -129,6 +132,7 @@ impl Shard {
             counters: Counters::default(),
             work: Work::default(),
             found: Vec::new(),
+            heard: Heard::default(),
         }
     }
 

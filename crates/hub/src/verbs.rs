@@ -8,6 +8,7 @@ use model::{Millis, Qos, UnixMs};
 
 use crate::access;
 use crate::backlog::OnDisk;
+use crate::heard::Heard;
 use crate::journal::{After, Waits};
 use crate::shard::Shard;
 use crate::shared::Member;
@@ -23,18 +24,22 @@ pub(crate) struct Verbs<'a> {
 
 impl Hub for Verbs<'_> {
     fn hello(&mut self, hello: Hello) {
+        self.shard.heard = Heard::More;
         self.shard.hello(self.conn, hello, self.now, self.unix);
     }
 
     fn scram(&mut self, user: &str) {
+        self.shard.heard = Heard::More;
         self.shard.scram(self.conn, user);
     }
 
     fn publish(&mut self, publish: Publish<'_>) -> Accepted {
+        self.shard.heard = Heard::More;
         self.shard.publish(self.conn, publish, self.now, self.unix)
     }
 
     fn subscribe(&mut self, filter: &str, options: SubscribeOptions) -> Result<Qos, Refusal> {
+        self.shard.heard = Heard::More;
         let at = self.shard.session_of(self.conn).ok_or(Refusal::Unavailable)?;
         let session = &mut self.shard.sessions[at];
         let grant = match access::filter_to_subscribe(&session.party, filter, &self.shard.commons.limits) {
@@ -102,6 +107,7 @@ impl Hub for Verbs<'_> {
     }
 
     fn unsubscribe(&mut self, filter: &str) -> Result<bool, Refusal> {
+        self.shard.heard = Heard::More;
         let at = self.shard.session_of(self.conn).ok_or(Refusal::Unavailable)?;
         let session = &mut self.shard.sessions[at];
         let held = access::filter_to_subscribe(&session.party, filter, &self.shard.commons.limits)?.held();
@@ -145,9 +151,11 @@ impl Hub for Verbs<'_> {
         let Some(at) = self.shard.session_of(self.conn) else { return false };
         let session = &mut self.shard.sessions[at];
         let Some(done) = session.with_backlog(|b| b.settle(slot)).flatten() else { return false };
-        if session.has_next() {
+        let (has_next, durable) = (session.has_next(), session.durable().is_some());
+        if has_next {
             self.shard.work.ready.push(self.conn);
         }
+        self.shard.heard.acknowledged(has_next || durable || done.message.receipt.is_some());
         self.shard.forget_place(at, &done, self.now);
         let (message, session) = (done.message, &self.shard.sessions[at]);
         let addressee = message.receipt.is_some_and(|r| session.party.device() == Some(r.device));
@@ -164,12 +172,14 @@ impl Hub for Verbs<'_> {
     }
 
     fn note(&mut self, what: &str) {
+        self.shard.heard = Heard::More;
         if let Some(at) = self.shard.session_of(self.conn) {
             self.shard.tell_owner(at, what.to_owned(), self.unix);
         }
     }
 
     fn release(&mut self, id: u16) -> Released {
+        self.shard.heard = Heard::More;
         let Some(at) = self.shard.session_of(self.conn) else { return Released::Unknown };
         let session = &mut self.shard.sessions[at];
         let released = session.with_backlog(|b| b.claims.release(id)).unwrap_or(Released::Unknown);
@@ -190,6 +200,7 @@ impl Hub for Verbs<'_> {
     }
 
     fn bye(&mut self, bye: Bye) {
+        self.shard.heard = Heard::More;
         let Some(at) = self.shard.session_of(self.conn) else { return };
         let session = &mut self.shard.sessions[at];
         if !bye.with_will {

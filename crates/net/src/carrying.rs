@@ -3,7 +3,7 @@
 
 use hub::Mail;
 
-use crate::poller::{For, Token};
+use crate::poller::For;
 use crate::posts::{Arrival, Coming, Post};
 use crate::shard::Shard;
 use crate::sockets::Leaving;
@@ -56,11 +56,8 @@ impl Shard {
 
     fn look_after_sockets(&mut self) {
         for conn in std::mem::take(&mut self.sockets.clogged) {
-            if let Some(stream) = self.sockets.stream(conn)
-                && let Err(error) = self.poller.change(stream, Token::Conn(conn), For::Both)
-            {
-                tracing::error!(%error, "cannot watch a connection for writing");
-            }
+            self.leisure.forget(conn);
+            self.watch(conn, For::Both);
         }
         for closing in std::mem::take(&mut self.sockets.closing) {
             self.closings.begin(closing, self.now, &self.poller);

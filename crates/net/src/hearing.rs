@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use contract::{Close, ConnId, Fault};
+use hub::Heard;
 
 use crate::ends::{BROKE, HUNG_UP};
 use crate::layer::Flow;
@@ -26,14 +27,15 @@ impl Shard {
                         self.drain(conn);
                     }
                     if ready.readable && self.is_known(conn) {
-                        self.read(conn);
+                        let (_, heard) = self.read(conn);
+                        self.note_heard(conn, heard);
                     } else if ready.readable {
                         self.newcomers.push(conn);
                     }
                 }
                 Token::Closing(place) => self.closings.go_on(place, &self.poller),
                 // Doors come later. The inbox is looked into anyhow.
-                Token::Door(_) | Token::Bell => {}
+                Token::Door(_) | Token::Bell | Token::Beat | Token::Pulse => {}
             }
         }
         if !self.newcomers.is_empty() {
@@ -43,8 +45,9 @@ impl Shard {
 
     /// Reads what lines that were let in have sent by now. Whatever else is ready is told again.
     pub fn hear_known(&mut self) {
+        self.hear_all_at_leisure();
         let mut ready = Vec::new();
-        self.poller.wait(&mut ready, Duration::ZERO);
+        self.poller.wait(&mut ready, Some(Duration::ZERO));
         for ready in ready {
             if let Token::Conn(conn) = ready.token
                 && ready.readable
@@ -78,58 +81,60 @@ impl Shard {
         self.sockets.is_known(conn, || self.floor.is_let_in(conn))
     }
 
-    fn read(&mut self, conn: ConnId) {
+    /// One read: how much it brought, and what that was about.
+    pub fn read(&mut self, conn: ConnId) -> (usize, Heard) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let got = self.sockets.read(conn, &mut buffer);
         let count = if let Got::Bytes(count) = got { count } else { 0 };
-        self.take_in(conn, &buffer[..count], got);
+        let heard = self.take_in(conn, &buffer[..count], got);
         self.buffer = buffer;
+        (count, heard)
     }
 
     /// What one read brought.
-    fn take_in(&mut self, conn: ConnId, bytes: &[u8], got: Got) {
+    fn take_in(&mut self, conn: ConnId, bytes: &[u8], got: Got) -> Heard {
         match got {
             Got::Bytes(count) => {
-                if self.sockets.is_layered(conn) {
-                    self.take_in_layered(conn, bytes);
+                let heard = if self.sockets.is_layered(conn) {
+                    self.take_in_layered(conn, bytes)
                 } else {
-                    self.floor.bytes(conn, bytes, &mut self.sockets);
-                }
+                    self.floor.bytes(conn, bytes, &mut self.sockets)
+                };
                 self.shards.stats[usize::from(self.index)].add_bytes_in(count);
+                heard
             }
-            Got::Nothing => {}
+            Got::Nothing => Heard::Nothing,
             Got::HungUp => self.lose(conn, HUNG_UP),
             Got::Broke => self.lose(conn, BROKE),
         }
     }
 
     /// Bytes of a connection with layers: what they carry goes to the machine, then the layers' own end.
-    fn take_in_layered(&mut self, conn: ConnId, input: &[u8]) {
+    fn take_in_layered(&mut self, conn: ConnId, input: &[u8]) -> Heard {
         let Shard { floor, sockets, plain, .. } = self;
         plain.clear();
         let flow = sockets.receive(conn, input, plain);
-        if !plain.is_empty() {
-            floor.bytes(conn, plain, sockets);
-        }
+        let heard = if plain.is_empty() { Heard::Nothing } else { floor.bytes(conn, plain, sockets) };
         match flow {
-            Ok(Flow::Open) => {}
+            Ok(Flow::Open) => heard,
             Ok(Flow::Ended) => self.lose(conn, HUNG_UP),
-            Err(close) => self.floor.lost(conn, close, &mut self.sockets),
+            Err(close) => {
+                self.floor.lost(conn, close, &mut self.sockets);
+                Heard::More
+            }
         }
     }
 
-    fn lose(&mut self, conn: ConnId, why: &'static str) {
+    fn lose(&mut self, conn: ConnId, why: &'static str) -> Heard {
         self.floor.lost(conn, Close { fault: Fault::Line, why: why.into() }, &mut self.sockets);
+        Heard::More
     }
 
     /// Sends what a slow peer left, as it reads.
     fn drain(&mut self, conn: ConnId) {
         let Some(left) = self.sockets.drain(conn) else { return };
-        if left == 0
-            && let Some(stream) = self.sockets.stream(conn)
-            && let Err(error) = self.poller.change(stream, Token::Conn(conn), For::Reading)
-        {
-            tracing::error!(%error, "cannot stop watching a connection for writing");
+        if left == 0 {
+            self.watch(conn, For::Reading);
         }
         // Deliveries that this sets free may clog the socket again: then it is asked for again.
         self.floor.drained(conn, left, &mut self.sockets);

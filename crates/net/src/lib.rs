@@ -16,6 +16,7 @@ mod entrance;
 mod hearing;
 mod inbox;
 mod layer;
+mod leisure;
 mod listen;
 mod patience;
 mod poller;

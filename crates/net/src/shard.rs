@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `poller` | sleeping, and being woken |
 //! | `hearing` | what lines say |
+//! | `leisure` | lines that only acknowledge, read a moment later |
 //! | `doors` | who comes in |
 //! | `posts` | the inbox |
 //! | `carrying` | carrying out what the floor has left to be done |
@@ -28,6 +29,7 @@ use crate::addresses::Addresses;
 use crate::closing::{Closings, LINGER_MS};
 use crate::doors::Doors;
 use crate::ends::Ends;
+use crate::leisure::Leisure;
 use crate::patience::Patience;
 use crate::poller::{For, Poller, Ready, Token};
 use crate::sockets::{Baggage, Sockets};
@@ -35,8 +37,6 @@ use crate::{Post, Shards, Surroundings};
 
 /// What one read takes at most. Shared by all connections of a shard.
 const READ_BYTES: usize = 64 * 1024;
-/// How often time passes on the floor.
-const TICK_MS: u64 = 500;
 /// How long a stop waits for the disk to take the rest.
 const KEEP_PATIENCE_MS: u64 = 20_000;
 
@@ -47,6 +47,7 @@ pub(crate) struct Shard {
     pub sockets: Sockets,
     pub poller: Poller,
     pub doors: Doors,
+    pub leisure: Leisure,
     pub closings: Closings,
     pub ends: Ends,
     pub patience: Patience,
@@ -67,7 +68,6 @@ pub(crate) struct Shard {
     pub posts: Vec<Post>,
     pub outgoing: Vec<Broadcast>,
     pub now: Millis,
-    tick_at: Millis,
     stopping: Option<Stopping>,
 }
 
@@ -102,6 +102,7 @@ impl Shard {
             sockets: Sockets::default(),
             poller,
             doors,
+            leisure: Leisure::default(),
             closings: Closings::default(),
             ends: Ends::default(),
             patience,
@@ -117,7 +118,6 @@ impl Shard {
             posts: Vec::new(),
             outgoing: Vec::new(),
             now,
-            tick_at: now,
             stopping: None,
         };
         while !shard.is_over() {
@@ -127,26 +127,28 @@ impl Shard {
 
     fn turn(&mut self) {
         let sleep = self.sleep();
+        self.leisure.keep_pulse(&self.poller);
         let mut ready = std::mem::take(&mut self.ready);
         self.poller.wait(&mut ready, sleep);
         self.tell_time();
+        self.hear_at_leisure();
         self.hear(&ready);
         self.accept(&ready);
         self.ready = ready;
         self.read_inbox();
-        if self.tick_at <= self.now {
+        if self.ready.iter().any(|ready| ready.token == Token::Beat) {
             self.tick();
         }
         self.carry_out();
     }
 
-    /// How long nothing will have to be done, unless something comes.
-    fn sleep(&self) -> Duration {
+    /// How long nothing will have to be done, unless something comes; `None` until the next beat.
+    fn sleep(&self) -> Option<Duration> {
         if !self.shards.inboxes[usize::from(self.index)].may_sleep() {
-            return Duration::ZERO;
+            return Some(Duration::ZERO);
         }
-        let due = self.floor.batch_due().map_or(self.tick_at, |batch| batch.min(self.tick_at));
-        Duration::from_millis(due.since(self.house.clock.millis()))
+        let due = self.floor.batch_due()?;
+        Some(Duration::from_millis(due.since(self.house.clock.millis())))
     }
 
     fn tell_time(&mut self) {
@@ -155,8 +157,8 @@ impl Shard {
     }
 
     fn tick(&mut self) {
-        self.tick_at = self.now.plus_ms(TICK_MS);
         self.floor.tick(&mut self.sockets);
+        self.leisure.tick();
         self.closings.tick(self.now);
         self.doors.tick(&self.poller);
         let Shard { floor, sockets, ends, .. } = self;

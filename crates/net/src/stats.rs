@@ -20,6 +20,8 @@ pub struct ShardStats {
     pub refused: u64,
     /// Connections that moved to their home shard.
     pub handed_over: u64,
+    /// How often a line that only acknowledges was left to be read a moment later.
+    pub left_to_leisure: u64,
     /// QoS 0 messages dropped because this shard could not keep up with its neighbours.
     pub inbox_dropped: u64,
     /// Bytes read from peers.
