@@ -54,3 +54,30 @@ def test_without_files_those_inside_are_served_and_the_others_come_in_later(tmp_
         assert 0 < told < 500, "twice a second and shard, not as fast as it can"
         for line in [inside, *outside]:
             line.goodbye()
+
+
+def test_devices_that_use_up_the_files_leave_some_for_the_owner(tmp_path):
+    with Server(tmp_path / "data", files=160) as server:
+        assert any("room for about 120 devices" in line for line in server.stdout)
+        device, inside, turned_away = server.device(), [], False
+        while len(inside) < 160 and not turned_away:
+            try:
+                inside.append(Client(server, device, client=f"c{len(inside)}"))
+            except (AssertionError, OSError):
+                turned_away = True
+        assert turned_away and 80 < len(inside) < 120, "a quarter is left, of which the program has some open"
+        # The owner gets in, and finds out why.
+        for _ in range(5):
+            server.api("GET", "/api/v1/devices", status=200)
+        assert "raise the open-file limit" in server.log()
+        inside.pop().goodbye()
+        # The door is looked at twice a second; who is turned away comes back.
+        deadline, late = time.monotonic() + PATIENCE_S, None
+        while late is None and time.monotonic() < deadline:
+            try:
+                late = Client(server, device, client="late")
+            except (AssertionError, OSError):
+                pass
+        for line in [late, *inside]:
+            line.send(PING).expect(PONG)
+            line.close()

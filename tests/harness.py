@@ -50,8 +50,10 @@ class Problem(AssertionError):
 class Server:
     """One running server. `ports` maps a listener's name to its port."""
 
-    def __init__(self, data, settings=None, demo=False, environment=None, program_arguments=()):
+    def __init__(self, data, settings=None, demo=False, environment=None, program_arguments=(), files=None):
+        """`files`: the most that it may open."""
         self.data = pathlib.Path(data)
+        self.files = files
         self.settings = {
             "http.listen": "127.0.0.1:0",
             "mqtt.listen": "127.0.0.1:0",
@@ -76,8 +78,9 @@ class Server:
         self.data.parent.mkdir(parents=True, exist_ok=True)
         self.log_path = self.data.parent / f"{self.data.name}.log"
         self.log_file = open(self.log_path, "ab")
+        within = [] if self.files is None else ["prlimit", f"--nofile={self.files}:{self.files}"]
         self.process = subprocess.Popen(
-            arguments + self.program_arguments,
+            within + arguments + self.program_arguments,
             stdout=subprocess.PIPE,
             stderr=self.log_file,
             stdin=subprocess.DEVNULL,

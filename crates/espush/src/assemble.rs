@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::bridges::Bridges;
 use crate::config::Config;
 use crate::events::Events;
+use crate::room::files_of_devices;
 use crate::{certificates, http, metrics, sys, websocket};
 
 /// How long open HTTP requests may take to finish when the program stops.
@@ -67,6 +68,7 @@ impl House {
         // share its core costs more than it carries: a message that crosses shards wakes a thread more.
         let half = std::thread::available_parallelism().map_or(1, |cores| usize::from(cores) / 2);
         let shards = Shards::new(if config.shards == 0 { half } else { config.shards }.min(usize::from(u16::MAX)) as u16);
+        shards.leave_files(files_of_devices(net::raise_open_file_limit()));
         let line: Arc<dyn Line> = shards.clone();
         let watchers = Arc::new(AtomicUsize::new(0));
         let events = Events::new(watchers.clone(), line.clone());

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-/// Open files that are no device's: listeners, the store's files, HTTP, the program's own.
-const FILES_BESIDE: u64 = 100;
+use model::limits::FILES_BESIDE;
+
 /// What a device that is connected takes here, in bytes: about 4,200 of the kernel for the socket, and what
 /// docs/en/performance.md measures for the program itself, rounded up.
 const BYTES_PER_DEVICE: u64 = 4_200 + 1_000;
@@ -33,7 +33,7 @@ impl Room {
     }
 
     fn by_files(self) -> u64 {
-        self.files.saturating_sub(FILES_BESIDE)
+        files_of_devices(self.files)
     }
 
     fn by_memory(self) -> Option<u64> {
@@ -57,6 +57,11 @@ impl Room {
             }
         }
     }
+}
+
+/// How many of `files` open files devices may use.
+pub fn files_of_devices(files: u64) -> u64 {
+    files - FILES_BESIDE.min(files / 4)
 }
 
 /// `MemAvailable` of `/proc/meminfo`, in bytes.
@@ -91,7 +96,7 @@ mod tests {
             "room for about 19,900 devices at once: the limit of open files is 20,000 (ulimit -n), memory would do for 2,300,000"
         );
         assert_eq!(told(1_048_576, Some(600_000_000)), "room for about 115,000 devices at once: memory is what ends first");
-        assert_eq!(told(50, None), "room for about 0 devices at once: the limit of open files is 50 (ulimit -n)");
+        assert_eq!(told(50, None), "room for about 38 devices at once: the limit of open files is 50 (ulimit -n)");
     }
 
     #[test]

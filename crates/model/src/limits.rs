@@ -360,6 +360,9 @@ pub const NOTES_WAITING_MAX: usize = 200_000;
 pub const NOTES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long what could not be kept waits before it is tried again, in milliseconds.
 pub const NOTES_AGAIN_MS: u64 = 500;
+/// Open files that devices leave to the rest: the store's, HTTP (whose connections are files, too, and by
+/// which the owner finds out what is wrong), and the program's own. At most a quarter of all.
+pub const FILES_BESIDE: u64 = 100;
 /// How long a message for a client that is there may wait for its acknowledgement before it is written
 /// down, in milliseconds: most are acknowledged within that and never touch the disk.
 pub const COMMIT_WINDOW_MS: u16 = 2;

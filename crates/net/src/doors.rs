@@ -16,6 +16,9 @@ use crate::sockets::Baggage;
 
 /// Connections accepted on one door a turn, so that those who are in are heard in between.
 const ACCEPTED_MAX: usize = 64;
+/// What becomes of a connection too many, and what to do.
+pub(crate) const FILES_USED_UP: &str =
+    "the open files that devices may use are used up; raise the open-file limit (ulimit -n, LimitNOFILE=)";
 
 /// The doors.
 pub(crate) struct Doors {
@@ -65,6 +68,12 @@ impl Shard {
             match accept(door) {
                 Ok((stream, remote)) => {
                     self.ends.stats.accepted += 1;
+                    if self.shards.is_beyond_files(&stream) {
+                        self.ends.stats.refused += 1;
+                        self.ends.tell(protocol.name, remote, &Close { fault: Fault::Ours, why: FILES_USED_UP.into() });
+                        self.bar(at);
+                        return;
+                    }
                     if door.transport.is_plain() {
                         self.let_in(&protocol, stream, remote);
                     } else {
@@ -77,12 +86,17 @@ impl Shard {
                 Err(error) => {
                     // Out of files or memory: the connection stays in the backlog; trying at once would only spin.
                     tracing::warn!("cannot accept {} connections: {error}; raise the open-file limit (ulimit -n)", protocol.name);
-                    self.poller.remove(&door.socket);
-                    self.doors.barred.push(at);
+                    self.bar(at);
                     return;
                 }
             }
         }
+    }
+
+    /// Looks no longer who knocks there, until the next tick.
+    fn bar(&mut self, at: u32) {
+        self.poller.remove(&self.doors.doors[at as usize].socket);
+        self.doors.barred.push(at);
     }
 
     fn let_in(&mut self, protocol: &Protocol, stream: TcpStream, remote: SocketAddr) {

@@ -33,8 +33,9 @@ mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use contract::keep::Kept;
@@ -73,6 +74,8 @@ pub struct Shards {
     /// Where the next adopted connection goes.
     turn: AtomicUsize,
     stats: Vec<Arc<Stats>>,
+    /// Open files that connections may use.
+    files: AtomicU64,
 }
 
 /// What the shards have around them.
@@ -107,7 +110,19 @@ impl Shards {
             inboxes: (0..count).map(inbox).collect(),
             turn: AtomicUsize::new(0),
             stats: (0..count).map(|_| Arc::default()).collect(),
+            files: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// Lets connections use no more than the first `files` of the files that the process may open.
+    pub fn leave_files(&self, files: u64) {
+        self.files.store(files, Ordering::Relaxed);
+    }
+
+    /// Whether a socket is one too many. A new file gets the lowest number that is free, so that its number
+    /// tells how many are open.
+    fn is_beyond_files(&self, socket: &impl AsRawFd) -> bool {
+        u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= self.files.load(Ordering::Relaxed))
     }
 
     /// Starts the shards' threads with what was kept, and accepts connections.
@@ -158,6 +173,9 @@ impl Shards {
         remote: SocketAddr,
     ) -> io::Result<()> {
         let stream::Parts { tcp, tls, plain, mut unsent } = stream.into_parts();
+        if self.is_beyond_files(&tcp) {
+            return Err(io::Error::other(doors::FILES_USED_UP));
+        }
         let mut layers = Layers::default();
         if let Some(tls) = tls {
             layers.push(tls);
