@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn leisure_has_places_for_some() {
-        let mut leisure = Leisure::default();
-        leisure.lines = (0..AT_LEISURE_MAX as u32).map(|index| AtLeisure { conn: conn(index), silent: 0 }).collect();
+        let lines = (0..AT_LEISURE_MAX as u32).map(|index| AtLeisure { conn: conn(index), silent: 0 }).collect();
+        let mut leisure = Leisure { lines, ..Leisure::default() };
         assert!(!count(&mut leisure, conn(100), READS * 2));
         leisure.forget(conn(3));
         assert!(count(&mut leisure, conn(100), 1));
