@@ -26,6 +26,7 @@ use push::Push;
 use schedule::Schedules;
 use schemars::JsonSchema;
 use telemetry::Telemetry;
+use twin::Twins;
 
 use crate::openapi::shape;
 
@@ -91,6 +92,8 @@ pub struct App {
     pub schedules: Arc<Schedules>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
+    /// What is wanted of devices, and what they tell of themselves.
+    pub twins: Arc<Twins>,
     /// Who changed what.
     pub audit: Arc<dyn Audit>,
     /// Live events.

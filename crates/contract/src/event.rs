@@ -131,7 +131,7 @@ pub enum Event {
         /// As it is now.
         delivery: Arc<Delivery>,
     },
-    /// A side of a twin changed, and the store has it.
+    /// A part of a twin changed, and the store has it.
     TwinChanged {
         /// What changed.
         change: Arc<TwinChange>,

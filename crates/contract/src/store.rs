@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{
     Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Order, Point, Presence, PushId, Role,
-    Terms, TwinSide, UnixMs, Value,
+    Terms, TwinPart, UnixMs, Value,
 };
 
 /// A store's answer, later.
@@ -454,9 +454,9 @@ pub trait Points: Send + Sync {
     fn streams(&self, device: DeviceNumber) -> Later<Vec<String>>;
 }
 
-/// One side of a twin as it is kept.
+/// One part of a twin as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredSide {
+pub struct StoredPart {
     /// Its value: a JSON object.
     pub value: String,
     /// How often it has changed.
@@ -471,9 +471,9 @@ pub struct StoredTwin {
     /// The device.
     pub device: DeviceNumber,
     /// What is wanted of it.
-    pub desired: StoredSide,
+    pub desired: StoredPart,
     /// What it tells of itself.
-    pub reported: StoredSide,
+    pub reported: StoredPart,
     /// A patch of nulls: what is wanted no more and the device still tells of.
     pub dropped: String,
     /// The version of what is wanted that the device has told to have dealt with; 0 if it never did.
@@ -482,13 +482,13 @@ pub struct StoredTwin {
     pub owed: bool,
 }
 
-/// A change of one side of a twin.
+/// A change of one part of a twin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TwinChange {
     /// The device.
     pub device: DeviceNumber,
-    /// Which side.
-    pub side: TwinSide,
+    /// Which part.
+    pub part: TwinPart,
     /// The version that it made.
     pub version: u64,
     /// When.
@@ -507,8 +507,8 @@ pub trait Twins: Send + Sync {
     fn twins_owed(&self) -> Later<Vec<(DeviceNumber, u64)>>;
     /// The twins of these devices; those that have one.
     fn twins(&self, devices: Vec<DeviceNumber>) -> Later<Vec<StoredTwin>>;
-    /// One side of all twins by the number of their devices, as JSON; those after `after`, at most `limit`.
-    fn twin_sides(&self, side: TwinSide, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<(DeviceNumber, String)>>;
+    /// One part of all twins by the number of their devices, as JSON; those after `after`, at most `limit`.
+    fn twin_parts(&self, part: TwinPart, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<(DeviceNumber, String)>>;
     /// Writes twins, new or changed, and what changed, all or nothing. Of the changes before the oldest go. A device
     /// that was removed meanwhile has no twin.
     fn put_twins(&self, twins: Vec<StoredTwin>, changes: Vec<TwinChange>) -> Later<()>;
@@ -516,7 +516,7 @@ pub trait Twins: Send + Sync {
     fn twin_changes(
         &self,
         device: DeviceNumber,
-        side: Option<TwinSide>,
+        part: Option<TwinPart>,
         before: Option<u64>,
         limit: usize,
     ) -> Later<Page<TwinChange>>;

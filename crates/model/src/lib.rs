@@ -29,4 +29,4 @@ pub use remote::Remote;
 pub use short::ShortStr;
 pub use time::{Due, Millis, UnixMs};
 pub use topic::{Filter, Topic};
-pub use twin::{TwinPath, TwinSide};
+pub use twin::{TwinPart, TwinPath};

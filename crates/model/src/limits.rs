@@ -225,13 +225,13 @@ pub const STREAMS_PER_DEVICE_MAX: usize = 256;
 /// Bytes of uploads that may wait for the store. QoS 0 ones are dropped from half of it on; one that
 /// its device waits for is refused beyond it, never dropped silently.
 pub const UPLOADS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of one side of a twin as JSON without blanks, and of a patch to it: an ESP8266 that reads it needs twice
+/// Bytes of one part of a twin as JSON without blanks, and of a patch to it: an ESP8266 that reads it needs twice
 /// as much of its 40 KiB. Settings and states, not documents.
 pub const TWIN_BYTES_MAX: usize = 8 * 1024;
 /// How deep objects and arrays of a twin may lie in each other: each level is a call on the stack, also on the
 /// device's.
 pub const TWIN_DEPTH_MAX: usize = 8;
-/// Changes of each side of a twin that are remembered; then the oldest go. A hundred short ones are some KiB a
+/// Changes of each part of a twin that are remembered; then the oldest go. A hundred short ones are some KiB a
 /// device, the largest 1.6 MiB.
 pub const TWIN_CHANGES_KEPT: u64 = 100;
 /// Bytes of reports that may wait for the twin's room. From half of it on those that nobody waits for are dropped,

@@ -8,37 +8,37 @@ use crate::query::quoted;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TwinSide {
+pub enum TwinPart {
     /// What is wanted of the device.
     Desired,
     /// What the device tells of itself.
     Reported,
 }
 
-impl TwinSide {
-    /// The side of a word.
-    pub fn parse(word: &str) -> Option<TwinSide> {
+impl TwinPart {
+    /// The part of a word.
+    pub fn parse(word: &str) -> Option<TwinPart> {
         match word {
-            "desired" => Some(TwinSide::Desired),
-            "reported" => Some(TwinSide::Reported),
+            "desired" => Some(TwinPart::Desired),
+            "reported" => Some(TwinPart::Reported),
             _ => None,
         }
     }
 
-    /// The word for the side.
+    /// The word for the part.
     pub fn as_str(self) -> &'static str {
         match self {
-            TwinSide::Desired => "desired",
-            TwinSide::Reported => "reported",
+            TwinPart::Desired => "desired",
+            TwinPart::Reported => "reported",
         }
     }
 }
 
-/// The way to one value: a side, and the members from the outermost inwards, at least one.
+/// The way to one value: a part, and the members from the outermost inwards, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TwinPath {
-    /// Which side.
-    pub side: TwinSide,
+    /// Which part.
+    pub part: TwinPart,
     /// The names of the members.
     pub members: Vec<Box<str>>,
 }
@@ -46,7 +46,13 @@ pub struct TwinPath {
 impl TwinPath {
     /// The value there. Objects, arrays and what is not there are none.
     pub fn value_in(&self, twin: &serde_json::Value) -> Option<Value> {
-        let found = self.members.iter().try_fold(twin, |value, name| value.as_object()?.get(&**name))?;
+        self.value_within(twin.as_object()?)
+    }
+
+    /// The same, in an object.
+    pub fn value_within(&self, twin: &serde_json::Map<String, serde_json::Value>) -> Option<Value> {
+        let (first, rest) = self.members.split_first()?;
+        let found = rest.iter().try_fold(twin.get(&**first)?, |value, name| value.as_object()?.get(&**name))?;
         match found {
             serde_json::Value::Bool(truth) => Some(Value::Bool(*truth)),
             serde_json::Value::Number(number) => number.as_f64().map(Value::Number),
@@ -61,8 +67,8 @@ impl fmt::Display for TwinPath {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("twin")?;
         let first = self.members.first().map_or("", |name| &**name);
-        if self.side == TwinSide::Desired || TwinSide::parse(first).is_some() {
-            write!(out, ".{}", self.side.as_str())?;
+        if self.part == TwinPart::Desired || TwinPart::parse(first).is_some() {
+            write!(out, ".{}", self.part.as_str())?;
         }
         for name in &self.members {
             let plain = !name.is_empty() && name.chars().all(|c| c != '.' && crate::query::is_word_char(c));
@@ -81,7 +87,7 @@ mod tests {
         let twin = serde_json::json!({"led": "on", "wifi": {"rssi": -60, "ap": null}, "list": [1], "ok": true});
         let at = |members: &[&str]| {
             let members = members.iter().map(|name| Box::from(*name)).collect();
-            TwinPath { side: TwinSide::Reported, members }.value_in(&twin)
+            TwinPath { part: TwinPart::Reported, members }.value_in(&twin)
         };
         assert_eq!(at(&["led"]), Some(Value::Text("on".into())));
         assert_eq!(at(&["wifi", "rssi"]), Some(Value::Number(-60.0)));

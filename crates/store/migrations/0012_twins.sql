@@ -17,11 +17,11 @@ CREATE INDEX twins_owed ON twins (device, desired_version) WHERE owed;
 -- Each change of a twin. The oldest go when there are too many; see twins.rs.
 CREATE TABLE twin_changes (
     device  INTEGER NOT NULL REFERENCES devices (number) ON DELETE CASCADE,
-    side    INTEGER NOT NULL, -- 0 desired, 1 reported
+    part    INTEGER NOT NULL, -- 0 desired, 1 reported
     version INTEGER NOT NULL,
-    place   INTEGER NOT NULL, -- both sides in one order
+    place   INTEGER NOT NULL, -- both parts in one order
     at      INTEGER NOT NULL,
     who     TEXT NOT NULL,
     patch   TEXT NOT NULL,
-    PRIMARY KEY (device, side, version)
+    PRIMARY KEY (device, part, version)
 ) STRICT, WITHOUT ROWID;

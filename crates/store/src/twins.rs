@@ -1,8 +1,8 @@
-//! Twins on disk: one row each, both sides whole, because they are read and written whole. The changes beside
+//! Twins on disk: one row each, both parts whole, because they are read and written whole. The changes beside
 //! it are bounded: each one that is written takes those with it that are too many.
 
-use contract::store::{Later, Page, StoredSide, StoredTwin, TwinChange, Twins};
-use model::{DeviceNumber, TwinSide, UnixMs, limits};
+use contract::store::{Later, Page, StoredPart, StoredTwin, TwinChange, Twins};
+use model::{DeviceNumber, TwinPart, UnixMs, limits};
 use rusqlite::{Row, params};
 
 use crate::Store;
@@ -27,9 +27,9 @@ impl Twins for Store {
         })
     }
 
-    fn twin_sides(&self, side: TwinSide, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<(DeviceNumber, String)>> {
+    fn twin_parts(&self, part: TwinPart, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<(DeviceNumber, String)>> {
         self.reader.read(move |db| {
-            let column = side.as_str();
+            let column = part.as_str();
             let sql = format!("SELECT device, {column} FROM twins WHERE device > ?1 ORDER BY device LIMIT ?2");
             let after = after.map_or(-1, |number| i64::from(number.0));
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -62,15 +62,14 @@ impl Twins for Store {
                 ])?;
             }
             let mut note = db.prepare_cached(
-                "INSERT INTO twin_changes (device, side, version, place, at, who, patch) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+                "INSERT INTO twin_changes (device, part, version, place, at, who, patch) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
                  WHERE EXISTS (SELECT 1 FROM devices WHERE number = ?1)",
             )?;
-            let mut forget =
-                db.prepare_cached("DELETE FROM twin_changes WHERE device = ?1 AND side = ?2 AND version <= ?3")?;
-            for TwinChange { device, side, version, at, who, patch, place } in changes {
-                note.execute(params![device.0, side as u8, signed(version)?, signed(place)?, at.0, who, patch])?;
+            let mut forget = db.prepare_cached("DELETE FROM twin_changes WHERE device = ?1 AND part = ?2 AND version <= ?3")?;
+            for TwinChange { device, part, version, at, who, patch, place } in changes {
+                note.execute(params![device.0, part as u8, signed(version)?, signed(place)?, at.0, who, patch])?;
                 if let Some(too_old) = version.checked_sub(limits::TWIN_CHANGES_KEPT) {
-                    forget.execute(params![device.0, side as u8, signed(too_old)?])?;
+                    forget.execute(params![device.0, part as u8, signed(too_old)?])?;
                 }
             }
             Ok(())
@@ -80,16 +79,16 @@ impl Twins for Store {
     fn twin_changes(
         &self,
         device: DeviceNumber,
-        side: Option<TwinSide>,
+        part: Option<TwinPart>,
         before: Option<u64>,
         limit: usize,
     ) -> Later<Page<TwinChange>> {
         self.reader.read(move |db| {
             let before = before.map_or(Ok(i64::MAX), signed)?;
-            let sql = "SELECT * FROM twin_changes WHERE device = ?1 AND (?2 IS NULL OR side = ?2) AND place < ?3
+            let sql = "SELECT * FROM twin_changes WHERE device = ?1 AND (?2 IS NULL OR part = ?2) AND place < ?3
                        ORDER BY place DESC LIMIT ?4";
-            let side = side.map(|side| side as u8);
-            let found = list(db, sql, &[&device.0, &side, &before, &one_more(limit)], change)?;
+            let part = part.map(|part| part as u8);
+            let found = list(db, sql, &[&device.0, &part, &before, &one_more(limit)], change)?;
             Ok(page(found, limit, |change| change.place.to_string()))
         })
     }
@@ -100,14 +99,14 @@ fn number(value: i64) -> Outcome<u64> {
 }
 
 fn twin(row: &Row<'_>) -> Outcome<StoredTwin> {
-    let side = |value: &str, version: &str, at: &str| -> Outcome<StoredSide> {
+    let part = |value: &str, version: &str, at: &str| -> Outcome<StoredPart> {
         let at: Option<i64> = row.get(at)?;
-        Ok(StoredSide { value: row.get(value)?, version: number(row.get(version)?)?, at: at.map(UnixMs) })
+        Ok(StoredPart { value: row.get(value)?, version: number(row.get(version)?)?, at: at.map(UnixMs) })
     };
     Ok(StoredTwin {
         device: DeviceNumber(row.get("device")?),
-        desired: side("desired", "desired_version", "desired_at")?,
-        reported: side("reported", "reported_version", "reported_at")?,
+        desired: part("desired", "desired_version", "desired_at")?,
+        reported: part("reported", "reported_version", "reported_at")?,
         dropped: row.get("dropped")?,
         acknowledged: number(row.get("acknowledged")?)?,
         owed: row.get("owed")?,
@@ -117,10 +116,10 @@ fn twin(row: &Row<'_>) -> Outcome<StoredTwin> {
 fn change(row: &Row<'_>) -> Outcome<TwinChange> {
     Ok(TwinChange {
         device: DeviceNumber(row.get("device")?),
-        side: match row.get("side")? {
-            0u8 => TwinSide::Desired,
-            1 => TwinSide::Reported,
-            other => return Err(damaged(format_args!("a twin has no side {other}"))),
+        part: match row.get("part")? {
+            0u8 => TwinPart::Desired,
+            1 => TwinPart::Reported,
+            other => return Err(damaged(format_args!("a twin has no part {other}"))),
         },
         version: number(row.get("version")?)?,
         at: UnixMs(row.get("at")?),

@@ -148,7 +148,10 @@ mod tests {
             ("group != kitchen", "not (tags has \"kitchen\" and app = 7)"),
             ("group in (kitchen) or online", "tags has \"kitchen\" and app = 7 or online"),
             ("data.x = 1 and group = hot", "data.x = 1 and (data.temp > 30 or data.core > 80)"),
-            ("twin.x = 1 or group = lit and twin.led = off", "twin.x = 1 or twin.led = \"on\" and data.temp > 1 and twin.led = \"off\""),
+            (
+                "twin.x = 1 or group = lit and twin.led = off",
+                "twin.x = 1 or twin.led = \"on\" and data.temp > 1 and twin.led = \"off\"",
+            ),
             (
                 "group = \"hot kitchen\" or data.core < 1",
                 "(data.temp > 30 or data.core > 80) and tags has \"kitchen\" and app = 7 or data.core < 1",

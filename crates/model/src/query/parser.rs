@@ -8,7 +8,7 @@ use super::{Compare, Expr, Moment, Query, Reading, Test, Whole, Words};
 use crate::limits;
 use crate::point::{Value, is_stream_name};
 use crate::time::UnixMs;
-use crate::twin::{TwinPath, TwinSide};
+use crate::twin::{TwinPart, TwinPath};
 
 const WORDS: [&str; 9] = ["and", "or", "not", "in", "has", "starts", "contains", "true", "false"];
 
@@ -210,11 +210,11 @@ impl Parser {
             }
             self.take();
         }
-        let side = match names.first() {
-            Some((name, false)) => TwinSide::parse(name),
+        let part = match names.first() {
+            Some((name, false)) => TwinPart::parse(name),
             _ => None,
         };
-        if side.is_some() {
+        if part.is_some() {
             names.remove(0);
         }
         if names.is_empty() || names.iter().any(|(name, quoted)| name.is_empty() && !quoted) {
@@ -224,7 +224,7 @@ impl Parser {
             return Err(QueryError::new(at, format!("a twin is at most {} members deep", limits::TWIN_DEPTH_MAX)));
         }
         let members = names.into_iter().map(|(name, _)| name).collect();
-        Ok(TwinPath { side: side.unwrap_or(TwinSide::Reported), members })
+        Ok(TwinPath { part: part.unwrap_or(TwinPart::Reported), members })
     }
 
     fn unknown(&self, name: &str, at: usize) -> QueryError {

@@ -6,7 +6,7 @@ use super::*;
 use crate::app::AppId;
 use crate::device::DeviceNumber;
 use crate::limits;
-use crate::twin::TwinSide;
+use crate::twin::TwinPart;
 
 #[derive(Debug, Default)]
 struct Device {
@@ -79,8 +79,8 @@ impl Latest for Points<'_> {
     }
 }
 
-fn path(side: TwinSide, members: &[&str]) -> TwinPath {
-    TwinPath { side, members: members.iter().map(|name| Box::from(*name)).collect() }
+fn path(part: TwinPart, members: &[&str]) -> TwinPath {
+    TwinPath { part, members: members.iter().map(|name| Box::from(*name)).collect() }
 }
 
 const HOUR_MS: i64 = 3_600_000;
@@ -109,11 +109,11 @@ fn lamp() -> Device {
             ("温度".into(), Value::Number(20.0)),
         ],
         twins: vec![
-            (path(TwinSide::Reported, &["led"]), Value::Text("on".into())),
-            (path(TwinSide::Desired, &["led"]), Value::Text("off".into())),
-            (path(TwinSide::Reported, &["wifi", "rssi"]), Value::Number(-60.0)),
-            (path(TwinSide::Reported, &["room 1", "a.b", "on"]), Value::Bool(true)),
-            (path(TwinSide::Reported, &["desired", "x"]), Value::Number(1.0)),
+            (path(TwinPart::Reported, &["led"]), Value::Text("on".into())),
+            (path(TwinPart::Desired, &["led"]), Value::Text("off".into())),
+            (path(TwinPart::Reported, &["wifi", "rssi"]), Value::Number(-60.0)),
+            (path(TwinPart::Reported, &["room 1", "a.b", "on"]), Value::Bool(true)),
+            (path(TwinPart::Reported, &["desired", "x"]), Value::Number(1.0)),
         ],
     }
 }
@@ -353,7 +353,7 @@ fn reading(u: &mut Unstructured<'_>) -> arbitrary::Result<Reading> {
 
 /// The ways to values of a twin that queries and devices have.
 fn paths() -> Vec<TwinPath> {
-    use TwinSide::{Desired, Reported};
+    use TwinPart::{Desired, Reported};
     vec![path(Reported, &["led"]), path(Desired, &["led"]), path(Reported, &["desired", "a b"]), path(Desired, &["x\"y", ""])]
 }
 
@@ -580,8 +580,40 @@ fn any_query_survives_print_and_parse() {
 #[test]
 fn any_text_is_understood_or_refused_with_a_place_in_it() {
     const PIECES: [&str; 34] = [
-        "and", "or", "not", "in", "(", ")", ",", "=", "!=", "<", ">=", "online", "app", "name", "tags", "has", "data.x", "data.",
-        "since", "2h", "ago", "7", "\"a\"", "'", "\\", "灯", "starts", "firmware", "==", "true", "twin.led", "twin.", "twin.desired.", ".x",
+        "and",
+        "or",
+        "not",
+        "in",
+        "(",
+        ")",
+        ",",
+        "=",
+        "!=",
+        "<",
+        ">=",
+        "online",
+        "app",
+        "name",
+        "tags",
+        "has",
+        "data.x",
+        "data.",
+        "since",
+        "2h",
+        "ago",
+        "7",
+        "\"a\"",
+        "'",
+        "\\",
+        "灯",
+        "starts",
+        "firmware",
+        "==",
+        "true",
+        "twin.led",
+        "twin.",
+        "twin.desired.",
+        ".x",
     ];
     arbtest::arbtest(|u| {
         let mut text = String::new();
