@@ -20,5 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{} {}", point.stream, point.value); //> humidity 47.5
     }
     println!("{}", espush.latest("lamp")?.iter().any(|point| point.stream == "humidity")); //> true
+
+    let twin = espush.patch_desired("lamp", &json!({ "led": "on" }), None)?;
+    println!("{} {}", twin.desired.version, twin.delta); //> 1 {"led":"on"}
+    println!("{}", espush.patch_desired("lamp", &json!({ "led": null }), Some(1))?.delta); //> {}
+    if let Some(change) = espush.twin_history("lamp", Some("desired")).next() {
+        println!("{}", change?.patch); //> {"led":null}
+    }
     Ok(())
 }
