@@ -113,6 +113,8 @@ export interface Twin {
   delta: Record<string, unknown>;
   /** The version of `desired` that the device has told to have dealt with. */
   acknowledged: number | null;
+  /** Why the device cannot be told, if so. */
+  note: string | null;
 }
 
 /** A change of a twin. */
@@ -173,8 +175,8 @@ function twinPart(raw: Raw): TwinPart {
 }
 
 export function twin(raw: Raw): Twin {
-  const { delta, acknowledged } = raw;
-  return { desired: twinPart(raw.desired), reported: twinPart(raw.reported), delta, acknowledged };
+  const { delta, acknowledged, note = null } = raw;
+  return { desired: twinPart(raw.desired), reported: twinPart(raw.reported), delta, acknowledged, note };
 }
 
 export function twinChange(raw: Raw): TwinChange {

@@ -220,6 +220,8 @@ pub struct Twin {
     pub delta: Value,
     /// The version of `desired` that the device has told to have dealt with.
     pub acknowledged: Option<u64>,
+    /// Why the device cannot be told, if so.
+    pub note: Option<String>,
 }
 
 /// A change of a twin.

@@ -102,6 +102,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The most bytes that a push can carry, by protocol.
     pub carries: Vec<(&'static str, usize)>,
+    /// The protocols whose devices cannot be told what is wanted of them.
+    pub untold: Vec<&'static str>,
     /// What the program says of itself.
     pub info: Info,
     /// Further lines for `/metrics`.

@@ -134,6 +134,7 @@ impl House {
             feed: feed.clone(),
             clock,
             carries: protocols.iter().map(|protocol| (protocol.name, protocol.push_bytes_max)).collect(),
+            untold: protocols.iter().filter(|protocol| !protocol.twins).map(|protocol| protocol.name).collect(),
             info,
             metrics,
             bridges: Box::new(move || bridges.status()),

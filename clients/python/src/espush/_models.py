@@ -226,11 +226,13 @@ class Twin:
     """The merge patch that the device is still to be told."""
     acknowledged: int | None
     """The version of `desired` that the device has told to have dealt with."""
+    note: str | None
+    """Why the device cannot be told, if so."""
 
     @staticmethod
     def of(raw: Raw) -> Twin:
         desired, reported = TwinPart.of(raw["desired"]), TwinPart.of(raw["reported"])
-        return Twin(desired, reported, dict(raw["delta"]), raw["acknowledged"])
+        return Twin(desired, reported, dict(raw["delta"]), raw["acknowledged"], raw.get("note"))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::header;
 use axum::http::request::Parts;
 use contract::store::TwinChange;
+use fleet::DeviceView;
 use model::{TwinPart, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,12 +47,20 @@ pub(crate) struct Shown {
     delta: Object,
     /// The version of `desired` that the device has told to have dealt with.
     acknowledged: Option<u64>,
+    /// Why the device cannot be told, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
-impl From<Twin> for Shown {
-    fn from(twin: Twin) -> Shown {
+impl Shown {
+    fn of(api: &Api, device: &DeviceView, twin: Twin) -> Shown {
         let (delta, acknowledged) = (twin.delta(), Some(twin.acknowledged).filter(|version| *version > 0));
-        Shown { desired: twin.desired.into(), reported: twin.reported.into(), delta, acknowledged }
+        let protocol = device.presence.protocol.as_str();
+        let untold = api.untold.contains(&protocol) && !delta.is_empty();
+        let note = untold.then(|| {
+            format!("the device speaks {protocol}, which has no way to tell it what is wanted; it is told when it comes by MQTT")
+        });
+        Shown { desired: twin.desired.into(), reported: twin.reported.into(), delta, acknowledged, note }
     }
 }
 
@@ -60,7 +69,9 @@ pub(crate) async fn show(
     _: Viewer,
     input::Path(id): input::Path<String>,
 ) -> Result<Json<Shown>, Problem> {
-    Ok(Json(api.twins.twin(device(&api, &id)?.device.number).await?.into()))
+    let device = device(&api, &id)?;
+    let twin = api.twins.twin(device.device.number).await?;
+    Ok(Json(Shown::of(&api, &device, twin)))
 }
 
 /// Which version the caller has seen.
@@ -98,8 +109,9 @@ pub(crate) async fn replace(
 }
 
 async fn want(api: &Api, id: &str, edit: Edit, expected: Option<u64>, who: &str) -> Result<Json<Shown>, Problem> {
-    let number = device(api, id)?.device.number;
-    Ok(Json(api.twins.want(number, edit, expected, who.to_owned()).await?.into()))
+    let device = device(api, id)?;
+    let twin = api.twins.want(device.device.number, edit, expected, who.to_owned()).await?;
+    Ok(Json(Shown::of(api, &device, twin)))
 }
 
 /// The version that the caller names: in the address, or as `If-Match`.

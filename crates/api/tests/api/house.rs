@@ -216,6 +216,7 @@ impl House {
             feed: feed.clone(),
             clock: outside.clone(),
             carries: vec![("espush", 8)],
+            untold: vec!["espush"],
             info: Info {
                 version: "1.2.3".into(),
                 started: UnixMs(0),

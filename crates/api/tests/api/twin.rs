@@ -2,9 +2,11 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
+use contract::Event;
+use model::UnixMs;
 use serde_json::json;
 
-use crate::house::{Device, House, OWNER};
+use crate::house::{Device, House, OWNER, peer};
 
 #[tokio::test]
 async fn what_is_wanted_is_changed_by_patches_and_told_to_the_device() {
@@ -92,4 +94,18 @@ async fn queries_and_groups_choose_by_twins() {
         let found: Vec<&str> = listed["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
         assert_eq!(found, wanted, "{query}");
     }
+}
+
+#[tokio::test]
+async fn it_is_said_when_a_device_has_no_way_to_be_told() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    let opened = |protocol| Event::LineOpened { device: house.lamp(), protocol, remote: peer(), firmware: None, at: UnixMs(0) };
+    house.outside.tell(opened("espush"));
+    house.settle().await;
+    assert!(house.get("devices/lamp/twin").await.ok().get("note").is_none(), "nothing is to be told");
+    let twin = house.patch("devices/lamp/twin/desired", r#"{"led":"on"}"#).await.ok();
+    assert!(twin["note"].as_str().unwrap().contains("espush"), "{twin}");
+    house.outside.tell(opened("mqtt"));
+    house.settle().await;
+    assert!(house.get("devices/lamp/twin").await.ok().get("note").is_none());
 }

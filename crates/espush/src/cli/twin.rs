@@ -40,7 +40,11 @@ pub fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<ExitCode> 
     let path = format!("/api/v1/devices/{}/twin", encoded(&args.id));
     if args.history {
         let list = client.all_pages(&with_query(&format!("{path}/history"), &[("part", args.part)]), args.limit)?;
-        if json { say_json(&list) } else { say(history(&list)) }
+        if json {
+            say_json(&list)
+        } else {
+            say(history(&list))
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let twin = match args.desired {
@@ -67,6 +71,9 @@ pub fn run(args: Args, client: &Client, json: bool) -> anyhow::Result<ExitCode> 
     } else {
         say("delta     what the device is still to be told");
         say(shown(&twin["delta"]));
+    }
+    if let Some(note) = twin["note"].as_str() {
+        say(format_args!("{:<9} {}", "note", plain(note)));
     }
     if let Some(version) = twin["acknowledged"].as_u64() {
         say(format_args!("{:<9} the device has dealt with version {version} of desired", "told"));

@@ -222,6 +222,8 @@ export interface Twin {
 	delta: Record<string, unknown>;
 	/** The version of `desired` that the device has told to have dealt with. */
 	acknowledged: number | null;
+	/** Why the device cannot be told, if so. */
+	note?: string;
 }
 
 /** What the event stream tells, by the name of the event. */

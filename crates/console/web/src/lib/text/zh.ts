@@ -443,6 +443,10 @@ export const zh: Text = {
 		['a limit was reached', '达到了上限'],
 		['the server cannot keep it now', '服务器现在无法保存'],
 		[/^connected by (\S+)$/, '通过 $1 连接'],
+		[
+			/^the device speaks (\S+), which has no way to tell it what is wanted; it is told when it comes by MQTT$/,
+			'设备使用 $1，这个协议无法告知期望；它改用 MQTT 连接时会得知'
+		],
 		['the device was blocked', '设备被封禁'],
 		['the device was given a new secret', '设备换了新密钥'],
 		["the time of the device's old secret is over", '旧密钥已到期'],
