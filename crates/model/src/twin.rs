@@ -45,12 +45,7 @@ pub struct TwinPath {
 
 impl TwinPath {
     /// The value there. Objects, arrays and what is not there are none.
-    pub fn value_in(&self, twin: &serde_json::Value) -> Option<Value> {
-        self.value_within(twin.as_object()?)
-    }
-
-    /// The same, in an object.
-    pub fn value_within(&self, twin: &serde_json::Map<String, serde_json::Value>) -> Option<Value> {
+    pub fn value_in(&self, twin: &serde_json::Map<String, serde_json::Value>) -> Option<Value> {
         let (first, rest) = self.members.split_first()?;
         let found = rest.iter().try_fold(twin.get(&**first)?, |value, name| value.as_object()?.get(&**name))?;
         match found {
@@ -87,7 +82,7 @@ mod tests {
         let twin = serde_json::json!({"led": "on", "wifi": {"rssi": -60, "ap": null}, "list": [1], "ok": true});
         let at = |members: &[&str]| {
             let members = members.iter().map(|name| Box::from(*name)).collect();
-            TwinPath { part: TwinPart::Reported, members }.value_in(&twin)
+            TwinPath { part: TwinPart::Reported, members }.value_in(twin.as_object().unwrap())
         };
         assert_eq!(at(&["led"]), Some(Value::Text("on".into())));
         assert_eq!(at(&["wifi", "rssi"]), Some(Value::Number(-60.0)));

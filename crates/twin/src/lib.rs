@@ -8,6 +8,7 @@
 mod actor;
 mod doors;
 pub mod patch;
+mod seek;
 mod state;
 mod values;
 

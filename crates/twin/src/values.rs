@@ -3,6 +3,7 @@
 //! was not asked for longest is let go.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -11,6 +12,7 @@ use model::query::Latest;
 use model::{DeviceNumber, TwinPart, TwinPath, Value};
 use parking_lot::{Mutex, RwLock};
 
+use crate::seek::seek;
 use crate::state::Twin;
 
 /// Twins read at once: a reader of the store is busy with them for some milliseconds.
@@ -69,11 +71,13 @@ fn cost(value: Option<&Value>) -> usize {
 
 impl Column {
     /// Takes what was read, unless it has changed since.
-    fn read(&self, device: DeviceNumber, value: Value) {
+    fn read(&self, read: impl Iterator<Item = (DeviceNumber, Value)>) {
         let mut values = self.values.write();
-        if let std::collections::hash_map::Entry::Vacant(place) = values.entry(device) {
-            self.bytes.fetch_add(cost(Some(&value)), Ordering::Relaxed);
-            place.insert(Some(value));
+        for (device, value) in read {
+            if let Entry::Vacant(place) = values.entry(device) {
+                self.bytes.fetch_add(cost(Some(&value)), Ordering::Relaxed);
+                place.insert(Some(value));
+            }
         }
     }
 
@@ -135,29 +139,29 @@ impl Values {
             // One that an earlier reader left half read, because who asked went away, is replaced.
             self.columns.lock().insert((*path).clone(), column.clone());
         }
-        let mut after = None;
-        loop {
-            let page = store.twin_parts(part, after, PAGE).await.inspect_err(|_| self.forget(paths))?;
-            let (more, last) = (page.len() == PAGE, page.last().map(|(device, _)| *device));
-            for (device, text) in page {
-                // One that cannot be read has no values; whoever looks at it is told.
-                let Ok(twin) = serde_json::from_str(&text) else { continue };
-                for (path, column) in paths.iter().zip(&columns) {
-                    if let Some(value) = path.value_in(&twin) {
-                        column.read(device, value);
-                    }
-                }
+        let mut coming = Some(store.twin_parts(part, None, PAGE));
+        while let Some(page) = coming.take() {
+            let page = page.await.inspect_err(|_| self.forget(paths))?;
+            // The store reads the next while we look at this one.
+            if let (PAGE, Some((last, _))) = (page.len(), page.last()) {
+                coming = Some(store.twin_parts(part, Some(*last), PAGE));
             }
+            let columns = columns.clone();
+            let wanted: Vec<TwinPath> = paths.iter().map(|path| (*path).clone()).collect();
+            let looking = tokio::task::spawn_blocking(move || {
+                for (path, column) in wanted.iter().zip(&columns) {
+                    // A twin that cannot be read has no values; whoever looks at it is told.
+                    column.read(page.iter().filter_map(|(device, text)| Some((*device, seek(text, path)?))));
+                }
+            });
+            looking.await.map_err(|_| StoreError::Closed)?;
             if !self.make_room(asked) {
                 self.forget(paths);
                 return Err(self.too_much());
             }
-            if !more {
-                columns.iter().for_each(|column| column.is_whole());
-                return Ok(());
-            }
-            after = last;
         }
+        columns.iter().for_each(|column| column.is_whole());
+        Ok(())
     }
 
     fn too_much(&self) -> ValuesError {
@@ -198,7 +202,7 @@ impl Values {
                 TwinPart::Desired => &twin.desired,
                 TwinPart::Reported => &twin.reported,
             };
-            column.stored(device, path.value_within(&part.value));
+            column.stored(device, path.value_in(&part.value));
         }
         // What is not asked for may go; a query that runs holds its own.
         self.make_room(u64::MAX);
@@ -281,8 +285,7 @@ mod tests {
         // As if the change came while the column is being read.
         let column = Arc::new(Column::default());
         column.stored(DeviceNumber(1), None);
-        column.read(DeviceNumber(1), Value::Bool(true));
-        column.read(DeviceNumber(2), Value::Bool(true));
+        column.read([1, 2].map(|number| (DeviceNumber(number), Value::Bool(true))).into_iter());
         column.is_whole();
         assert_eq!((column.values.read().len(), column.bytes.load(Ordering::Relaxed)), (1, VALUE_BYTES));
         let held = values.of(&Two, &[path("a"), path("gone")]).await.unwrap();
