@@ -1,6 +1,7 @@
 """What is wanted of a device and what it tells of itself: versions, merge patches, what differs on every return, refusal
 of stale orders, history; and what was acknowledged is there after a kill."""
 
+import http.client
 import json
 from urllib.parse import quote
 
@@ -127,6 +128,34 @@ def test_what_was_acknowledged_survives_kill_9(fresh):
     with Client(last, device) as client:
         client.subscribe("me/twin/desired")
         assert desired(client) == {"led": "off", "$version": 2}
+
+
+def test_nothing_acknowledged_is_lost_when_it_dies_in_the_middle_of_it(fresh, background):
+    server = fresh()
+    device = server.device()
+    answered = [0]
+
+    def order():
+        try:
+            while True:
+                want(server, device, {"m": answered[-1] + 1})
+                answered.append(answered[-1] + 1)
+        except (OSError, http.client.HTTPException):
+            return
+
+    with Client(server, device) as client:
+        ordering = background(order)
+        reports = (publish("me/twin/reported", json.dumps({"n": n}), qos=1, number=n) for n in range(1, 1001))
+        client.send(b"".join(reports))
+        for number in range(1, 301):
+            client.expect(puback(number))
+        server.kill()
+    ordering.result()
+    shown = twin(fresh(data=server.data), device)
+    reported, desired = shown["reported"], shown["desired"]
+    assert 300 <= reported["value"]["n"] <= 1000 and reported["version"] == reported["value"]["n"]
+    # The last one may have been written without its answer.
+    assert desired["version"] == desired["value"].get("m", 0) and desired["version"] - answered[-1] in (0, 1)
 
 
 def test_a_stale_order_is_refused(server):

@@ -225,9 +225,12 @@ pub const STREAMS_PER_DEVICE_MAX: usize = 256;
 /// Bytes of uploads that may wait for the store. QoS 0 ones are dropped from half of it on; one that
 /// its device waits for is refused beyond it, never dropped silently.
 pub const UPLOADS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of one part of a twin as JSON without blanks, and of a patch to it: an ESP8266 that reads it needs twice
-/// as much of its 40 KiB. Settings and states, not documents.
+/// Bytes of one part of a twin as JSON without blanks: an ESP8266 that reads it needs twice as much of its 40 KiB.
+/// Settings and states, not documents.
 pub const TWIN_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a device's report. What a device is given it may send back as it came, and that is at the most all that
+/// is wanted, and nulls for all that was wanted before and all that is reported.
+pub const TWIN_REPORT_BYTES_MAX: usize = 5 * TWIN_BYTES_MAX;
 /// How deep objects and arrays of a twin may lie in each other: each level is a call on the stack, also on the
 /// device's.
 pub const TWIN_DEPTH_MAX: usize = 8;

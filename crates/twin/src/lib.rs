@@ -193,6 +193,9 @@ impl Consumer for Twins {
             Event::Receipt { receipt, step: Step::Nobody { .. } | Step::Lost, .. } if receipt.push == RECEIPT => {
                 self.doors.missed(receipt.device);
             }
+            Event::Receipt { receipt, step: Step::Refused(why), .. } if receipt.push == RECEIPT => {
+                tracing::warn!(device = %receipt.device, %why, "a device cannot be given what is wanted of it");
+            }
             Event::DeviceChanged { device, change: Change::Removed } => {
                 self.doors.removed(*device);
                 self.values.removed(*device);

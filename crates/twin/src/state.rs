@@ -193,7 +193,7 @@ pub fn message(mut patch: Object, version: u64) -> String {
 
 /// What a device published as its report.
 pub fn read(body: &[u8]) -> Result<Object, Refusal> {
-    if body.len() > limits::TWIN_BYTES_MAX {
+    if body.len() > limits::TWIN_REPORT_BYTES_MAX {
         return Err(Refusal::Quota);
     }
     serde_json::from_slice(body).map_err(|_| Refusal::BadPayload)
@@ -310,9 +310,27 @@ mod tests {
             assert_eq!(read(bad.as_bytes()), Err(Refusal::BadPayload), "{bad}");
         }
         assert_eq!(read(b"{\"a\":\"\xff\"}"), Err(Refusal::BadPayload));
-        assert_eq!(read(&vec![b' '; limits::TWIN_BYTES_MAX + 1]), Err(Refusal::Quota));
+        assert_eq!(read(&vec![b' '; limits::TWIN_REPORT_BYTES_MAX + 1]), Err(Refusal::Quota));
         let endless = "{\"a\":".repeat(1000);
         assert_eq!(read(endless.as_bytes()), Err(Refusal::BadPayload));
+    }
+
+    #[test]
+    fn whatever_a_device_is_given_it_may_send_back() {
+        let many = |name: char| object((0..900).map(|n| (format!("{name}{n:03x}"), json!(1))).collect());
+        let mut twin = Twin::default();
+        let first = twin.want(Edit::Replace(many('a')), None, NOW).unwrap().unwrap();
+        twin.report(first, NOW).unwrap();
+        assert!(text(twin.desired.value.clone()).len() > limits::TWIN_BYTES_MAX - 300, "nearly all that fits");
+        // All that it tells of is to go, and so is all that was wanted in between.
+        twin.want(Edit::Replace(many('b')), None, NOW).unwrap();
+        let ordered = twin.want(Edit::Replace(many('c')), None, NOW).unwrap().unwrap();
+        let mut patch = twin.delta();
+        patch::overlay(&mut patch, ordered);
+        let given = message(patch, twin.desired.version);
+        assert!(given.len() > 3 * limits::TWIN_BYTES_MAX, "{}", given.len());
+        twin.report(read(given.as_bytes()).unwrap(), NOW).unwrap();
+        assert!(twin.delta().is_empty() && twin.reported.value == many('c'));
     }
 
     #[test]

@@ -167,7 +167,7 @@ async fn a_report_is_stored_before_it_is_acknowledged() {
     report(&room, r#"{"led":"on"}"#, Some(2));
     report(&room, "led=on", Some(3));
     report(&room, r#"{"$nothing":1}"#, Some(4));
-    report(&room, &format!("{:width$}", "{}", width = limits::TWIN_BYTES_MAX + 1), Some(5));
+    report(&room, &format!("{:width$}", "{}", width = limits::TWIN_REPORT_BYTES_MAX + 1), Some(5));
     report(&room, "[", None);
     room.flush().await;
     let mut answers = world.take();
