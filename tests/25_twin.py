@@ -318,3 +318,16 @@ def test_the_command_line_shows_and_changes_it(server):
     assert listed.returncode == 0 and '{"led":null,"n":1}' in listed.stdout, listed
     found = server.cli("device", "list", "--query", f"id = {name} and twin.desired.n = 1")
     assert name in found.stdout, found
+
+
+def test_the_virtual_lamp_follows_its_twin(fresh):
+    server = fresh(demo=True)
+    lamp = {"id": "lamp"}
+    with server.events("lamp") as events:
+        want(server, lamp, {"led": "on"})
+        told = events.until("twin", part="reported")
+        assert (told["patch"], told["owed"]) == ({"led": "on"}, False)
+        server.push("lamp", "off")
+        told = events.until("twin", part="reported")
+        assert (told["patch"], told["owed"]) == ({"led": "off"}, True)
+    assert twin(server, lamp)["delta"] == {"led": "on"}
