@@ -162,6 +162,26 @@ test('hex that is none is not sent, and the page says why', async () => {
 	});
 });
 
+test('what is wanted of a device is changed by a patch, and what others change is seen at once', async () => {
+	await visit({}, async (page) => {
+		await page.goto('/device/lamp');
+		await page.getByTestId('live').waitFor();
+		const box = page.getByLabel('Change what is wanted');
+		await box.fill('{led: on}');
+		await page.getByText('This is no JSON object.').waitFor();
+		assert.ok(await button(page, 'Change').isDisabled());
+		await box.fill('{"mode": "party", "every": 5}');
+		await button(page, 'Change').click();
+		await page.getByTestId('twin-delta').getByText('"mode": "party"').waitFor();
+		assert.equal(await box.inputValue(), '');
+		await api(page, 'PATCH', 'devices/lamp/twin/desired', { mode: null, every: 7 });
+		await page.getByTestId('twin-desired').getByText('"every": 7').waitFor();
+		assert.equal(await page.getByTestId('twin-desired').getByText('party').count(), 0);
+		await api(page, 'PATCH', 'devices/lamp/twin/desired', { every: null });
+		await page.getByText('as it is wanted', { exact: true }).waitFor();
+	});
+});
+
 test('copy as curl gives the line that does the same', async () => {
 	await visit({}, async (page) => {
 		await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);

@@ -3,6 +3,7 @@ it. It runs here under CPython: MicroPython's modules have the same content unde
 its sockets, which are also files, need a thin cover. The programs are those that its users begin with."""
 
 import importlib
+import json
 import socket
 import sys
 import types
@@ -135,6 +136,32 @@ def test_a_push_lights_the_board(board, server, background):
     light.wait_msg()
     assert heard == [(b"me/push", b"toggle")]
     assert pushed.result()["state"] == "delivered", "umqtt acknowledges what it was given"
+
+
+def test_a_board_follows_its_twin(board, server):
+    """As docs/en/twin.md shows it: what was heard is reported as it came, with its version."""
+    device = server.device()
+    twin = f"/api/v1/devices/{device['id']}/twin"
+    server.api("PATCH", f"{twin}/desired", {"led": "on"})
+    heard = []
+
+    def on_message(topic, body):
+        assert topic == b"me/twin/desired"
+        heard.append(json.loads(body))
+        lamp.publish(b"me/twin/reported", body, qos=1)
+
+    lamp = board(on_message, device=device)
+    lamp.publish(b"me/twin/reported", json.dumps({"led": "off"}), qos=1)
+    lamp.subscribe(b"me/twin/desired", qos=1)
+    while not heard:
+        lamp.wait_msg()
+    shown = server.api("GET", twin)
+    assert (shown["delta"], shown["reported"]["value"], shown["acknowledged"]) == ({}, {"led": "on"}, 1)
+    server.api("PATCH", f"{twin}/desired", {"led": None, "every": 5})
+    while len(heard) < 2:
+        lamp.wait_msg()
+    assert heard == [{"led": "on", "$version": 1}, {"led": None, "every": 5, "$version": 2}]
+    assert server.api("GET", twin)["reported"]["value"] == {"every": 5}
 
 
 def test_an_ask_is_answered(board, server, background):

@@ -1,7 +1,7 @@
 // The client: what each method asks of the server, and how it reads the answer.
 import { named, problem, Problem, Unreachable } from './errors.js';
 import * as models from './models.js';
-import type { Audience, Delivery, Device, Event, Outcome, Page, Point, Preview, Push, Raw, Value } from './models.js';
+import type { Audience, Delivery, Device, Event, Outcome, Page, Point, Preview, Push, Raw, Twin, TwinChange, Value } from './models.js';
 import { Backoff, Parser, SILENCE_MS } from './sse.js';
 
 /** Rows of a page, where somebody reads them all. */
@@ -176,6 +176,29 @@ export class Client {
   /** Stores points; how many were stored. */
   upload(device: string, values: Record<string, Value> | Point[]): Promise<number> {
     return this.#do('POST', path(['devices', device, 'points']), (raw) => raw.stored, values);
+  }
+
+  /** What is wanted of a device, what it tells of itself, and what differs. */
+  twin(device: string): Promise<Twin> {
+    return this.#do('GET', path(['devices', device, 'twin']), models.twin);
+  }
+
+  /**
+   * Changes what is wanted of a device by a merge patch: `null` removes a member. With `version`, only if what is wanted
+   * still has that one; else a `Problem` with the code `version_conflict`.
+   */
+  patchDesired(device: string, patch: Record<string, unknown>, options: { version?: number } = {}): Promise<Twin> {
+    return this.#do('PATCH', path(['devices', device, 'twin', 'desired'], options), models.twin, patch);
+  }
+
+  /** Puts another value in the place of what is wanted of a device. */
+  replaceDesired(device: string, value: Record<string, unknown>, options: { version?: number } = {}): Promise<Twin> {
+    return this.#do('PUT', path(['devices', device, 'twin', 'desired'], options), models.twin, value);
+  }
+
+  /** All changes of a twin that are remembered, newest first; of one part, or of both. */
+  twinHistory(device: string, part?: TwinChange['part']): AsyncGenerator<TwinChange> {
+    return this.#all((cursor) => path(['devices', device, 'twin', 'history'], { part, limit: ROWS, cursor }), models.twinChange);
   }
 
   /** How the server is. */

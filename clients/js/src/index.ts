@@ -3,4 +3,4 @@ export { Client } from './client.js';
 export type { DeviceFilter, EventOptions, Options, Payload, PointFilter, PreviewOptions, PushOptions } from './client.js';
 export { EspushError, Problem, TimedOut, Unreachable } from './errors.js';
 export { ALL } from './models.js';
-export type { Audience, Delivery, Device, Event, Outcome, Page, Point, Preview, Push, State, Value } from './models.js';
+export type { Audience, Delivery, Device, Event, Outcome, Page, Point, Preview, Push, State, Twin, TwinChange, TwinPart, Value } from './models.js';

@@ -97,9 +97,39 @@ export interface Point {
   value: Value;
 }
 
+/** What is wanted of a device, or what it tells of itself. */
+export interface TwinPart {
+  value: Record<string, unknown>;
+  version: number;
+  /** When it changed last; `null` if it never did. */
+  at: Date | null;
+}
+
+/** Both parts of a device's twin, and what differs. */
+export interface Twin {
+  desired: TwinPart;
+  reported: TwinPart;
+  /** The merge patch that the device is still to be told. */
+  delta: Record<string, unknown>;
+  /** The version of `desired` that the device has told to have dealt with. */
+  acknowledged: number | null;
+  /** Why the device cannot be told, if so. */
+  note: string | null;
+}
+
+/** A change of a twin. */
+export interface TwinChange {
+  part: 'desired' | 'reported';
+  version: number;
+  at: Date;
+  who: string;
+  /** The merge patch from the version before. */
+  patch: Record<string, unknown>;
+}
+
 /** Something that happened. `gap` says that some events before it are lost: load the state anew. */
 export interface Event {
-  kind: 'presence' | 'device' | 'message' | 'points' | 'delivery' | 'knock' | 'fault' | 'alarm' | 'gap' | (string & {});
+  kind: 'presence' | 'device' | 'message' | 'points' | 'delivery' | 'twin' | 'knock' | 'fault' | 'alarm' | 'gap' | (string & {});
   data: Raw;
   id: string | null;
 }
@@ -138,6 +168,20 @@ export function device(raw: Raw): Device {
 
 export function point(raw: Raw): Point {
   return { stream: raw.stream, at: new Date(raw.at), value: raw.value };
+}
+
+function twinPart(raw: Raw): TwinPart {
+  return { value: raw.value, version: raw.version, at: date(raw.at) };
+}
+
+export function twin(raw: Raw): Twin {
+  const { delta, acknowledged, note = null } = raw;
+  return { desired: twinPart(raw.desired), reported: twinPart(raw.reported), delta, acknowledged, note };
+}
+
+export function twinChange(raw: Raw): TwinChange {
+  const { part, version, who, patch } = raw;
+  return { part, version, at: new Date(raw.at), who, patch };
 }
 
 /** A reader for a page of these. */

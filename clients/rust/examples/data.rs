@@ -20,5 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{} {}", point.stream, point.value); //> humidity 47.5
     }
     println!("{}", espush.latest("lamp")?.iter().any(|point| point.stream == "humidity")); //> true
+
+    let twin = espush.patch_desired("lamp", &json!({ "mode": "party" }), None)?;
+    println!("{} {}", twin.desired.version, twin.delta); //> 1 {"mode":"party"}
+    println!("{}", espush.patch_desired("lamp", &json!({ "mode": null }), Some(1))?.delta); //> {}
+    if let Some(change) = espush.twin_history("lamp", Some("desired")).next() {
+        println!("{}", change?.patch); //> {"mode":null}
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use ureq::{Agent, Body};
 
 use crate::error::Error;
 use crate::events::Events;
-use crate::models::{Delivery, Device, Page, Point, Preview, Push};
+use crate::models::{Delivery, Device, Page, Point, Preview, Push, Twin, TwinChange};
 use crate::order::{DeviceFilter, Order, PointFilter, PreviewFilter};
 use crate::pages::Pages;
 use crate::sse::SILENCE;
@@ -138,6 +138,28 @@ impl Client {
         Ok(stored["stored"].as_u64().unwrap_or_default())
     }
 
+    /// What is wanted of a device, what it tells of itself, and what differs.
+    pub fn twin(&self, device: &str) -> Result<Twin, Error> {
+        self.get(&path(&["devices", device, "twin"], &[]))
+    }
+
+    /// Changes what is wanted of a device by a merge patch: `null` removes a member. With a version, only if what is
+    /// wanted still has that one; else a problem with the code `version_conflict`.
+    pub fn patch_desired(&self, device: &str, patch: &Value, version: Option<u64>) -> Result<Twin, Error> {
+        self.call(Method::PATCH, &desired(device, version), Some(patch), Duration::ZERO)
+    }
+
+    /// Puts another value in the place of what is wanted of a device.
+    pub fn replace_desired(&self, device: &str, value: &Value, version: Option<u64>) -> Result<Twin, Error> {
+        self.call(Method::PUT, &desired(device, version), Some(value), Duration::ZERO)
+    }
+
+    /// All changes of a twin that are remembered, newest first; of one part, `desired` or `reported`, or of both.
+    pub fn twin_history(&self, device: &str, part: Option<&str>) -> Pages<TwinChange> {
+        let query = [("limit", Some(&*ROWS.to_string())), ("part", part)];
+        Pages::new(self, path(&["devices", device, "twin", "history"], &query))
+    }
+
     /// What happens, as it happens, without an end; of one device, or of all. `after` is the number of an
     /// event to go on after.
     pub fn events(&self, device: Option<&str>, after: Option<&str>) -> Events {
@@ -218,6 +240,11 @@ fn devices(filter: &DeviceFilter<'_>, limit: usize, cursor: Option<&str>) -> Str
         ("cursor", cursor),
     ];
     path(&["devices"], &query)
+}
+
+fn desired(device: &str, version: Option<u64>) -> String {
+    let version = version.map(|version| version.to_string());
+    path(&["devices", device, "twin", "desired"], &[("version", version.as_deref())])
 }
 
 /// An address under `/api/v1`, with what is given of the query.

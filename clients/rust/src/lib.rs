@@ -24,6 +24,7 @@ pub use client::Client;
 pub use error::{Error, Problem};
 pub use events::Events;
 pub use models::{Content, Delivery, Device, Event, Page, Point, Preview, PreviewCounts, PreviewItem, PreviewReason, Push};
+pub use models::{Twin, TwinChange, TwinPart};
 pub use order::{Audience, DeviceFilter, Order, PointFilter, PreviewFilter};
 pub use pages::Pages;
 pub use serde_json::{Value, json};

@@ -196,6 +196,50 @@ pub struct Point {
     pub value: Value,
 }
 
+/// What is wanted of a device, or what it tells of itself.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct TwinPart {
+    /// A JSON object.
+    pub value: Value,
+    /// How often it has changed.
+    pub version: u64,
+    /// When it did last.
+    pub at: Option<String>,
+}
+
+/// Both parts of a device's twin, and what differs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct Twin {
+    /// What is wanted of the device.
+    pub desired: TwinPart,
+    /// What it tells of itself.
+    pub reported: TwinPart,
+    /// The merge patch that the device is still to be told.
+    pub delta: Value,
+    /// The version of `desired` that the device has told to have dealt with.
+    pub acknowledged: Option<u64>,
+    /// Why the device cannot be told, if so.
+    pub note: Option<String>,
+}
+
+/// A change of a twin.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct TwinChange {
+    /// `desired` or `reported`.
+    pub part: String,
+    /// The version that it made.
+    pub version: u64,
+    /// When.
+    pub at: String,
+    /// Who made it.
+    pub who: String,
+    /// The merge patch from the version before.
+    pub patch: Value,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use fleet::{Asked, Audience};
 use model::query::{Latest, NoPoints, quoted};
-use model::{AppId, Query, QueryError, limits, text};
+use model::{AppId, DeviceNumber, Query, QueryError, limits, text};
 use serde::Deserialize;
 use serde_json::Value;
 use telemetry::NewestError;
+use twin::ValuesError;
 
 use crate::Api;
 use crate::problem::Problem;
@@ -81,7 +82,27 @@ async fn with_points(api: &Api, query: Query) -> Result<Asked, Problem> {
     let query = api.fleet.expand(query)?;
     let points: Arc<dyn Latest> =
         if query.streams().is_empty() { Arc::new(NoPoints) } else { api.telemetry.newest_of(query.streams()).await? };
+    let points = match query.twins() {
+        [] => points,
+        paths => Arc::new(Both { points, twins: api.twins.values_of(paths).await? }),
+    };
     Ok(Asked { query: Arc::new(query), points })
+}
+
+/// Points and twins, each from the room that has them.
+struct Both {
+    points: Arc<dyn Latest>,
+    twins: Arc<dyn Latest>,
+}
+
+impl Latest for Both {
+    fn latest(&self, device: DeviceNumber, place: usize) -> Option<model::Value> {
+        self.points.latest(device, place)
+    }
+
+    fn twin(&self, device: DeviceNumber, place: usize) -> Option<model::Value> {
+        self.twins.twin(device, place)
+    }
 }
 
 /// The query for a group.
@@ -126,6 +147,16 @@ impl From<NewestError> for Problem {
             NewestError::Store(error) => error.into(),
             NewestError::TooMuch(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "where_too_heavy", error.to_string())
                 .hint("name fewer streams at once"),
+        }
+    }
+}
+
+impl From<ValuesError> for Problem {
+    fn from(error: ValuesError) -> Problem {
+        match error {
+            ValuesError::Store(error) => error.into(),
+            ValuesError::TooMuch(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "where_too_heavy", error.to_string())
+                .hint("name fewer of them at once"),
         }
     }
 }

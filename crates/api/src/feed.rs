@@ -251,6 +251,10 @@ impl Feed {
                 let moved = told::Moved { push: delivery.push, delivery: (&**delivery).into() };
                 self.put(Some(delivery.device.as_str()), &moved);
             }
+            Event::TwinChanged { change, owed } => {
+                let Some(id) = self.id_of(change.device) else { return };
+                self.put(Some(id.as_str()), &told::TwinTold { device: id.as_str(), change: (&**change).into(), owed: *owed });
+            }
             Event::Knocked { protocol, remote, claim, refusal, at } => {
                 let (remote, claim, reason) = (remote.to_string(), claim.clone(), refusal.to_string());
                 self.put(None, &shown::KnockShown { protocol, remote, claim, reason, at: *at });

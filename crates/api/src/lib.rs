@@ -26,6 +26,7 @@ use push::Push;
 use schedule::Schedules;
 use schemars::JsonSchema;
 use telemetry::Telemetry;
+use twin::Twins;
 
 use crate::openapi::shape;
 
@@ -91,6 +92,8 @@ pub struct App {
     pub schedules: Arc<Schedules>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
+    /// What is wanted of devices, and what they tell of themselves.
+    pub twins: Arc<Twins>,
     /// Who changed what.
     pub audit: Arc<dyn Audit>,
     /// Live events.
@@ -99,6 +102,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The most bytes that a push can carry, by protocol.
     pub carries: Vec<(&'static str, usize)>,
+    /// The protocols whose devices cannot be told what is wanted of them.
+    pub untold: Vec<&'static str>,
     /// What the program says of itself.
     pub info: Info,
     /// Further lines for `/metrics`.

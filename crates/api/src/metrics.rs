@@ -64,6 +64,22 @@ pub(crate) fn page(app: &App) -> String {
         "Uploads that the store could not keep.",
         app.telemetry.uploads_dropped(),
     );
+    metric(&mut out, "counter", "espush_twin_changes_total", "Changes of twins stored.", app.twins.changes_stored());
+    metric(&mut out, "gauge", "espush_twins_owed", "Devices that are still to be told something.", app.twins.owed() as u64);
+    metric(
+        &mut out,
+        "counter",
+        "espush_twin_reports_refused_total",
+        "Reports that were no twin's or beyond a limit.",
+        app.twins.reports_refused(),
+    );
+    metric(
+        &mut out,
+        "counter",
+        "espush_twin_reports_dropped_total",
+        "Reports that the store could not keep.",
+        app.twins.reports_dropped(),
+    );
     for more in &app.metrics {
         more(&mut out);
     }

@@ -13,6 +13,7 @@ use push::SubmitError;
 use schedule::ScheduleError;
 use serde::Serialize;
 use telemetry::IngestError;
+use twin::TwinError;
 
 use crate::audit::Code;
 
@@ -170,6 +171,19 @@ impl From<IngestError> for Problem {
             IngestError::Refused(_) => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", "the server cannot keep it now; try again")
             }
+        }
+    }
+}
+
+impl From<TwinError> for Problem {
+    fn from(error: TwinError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            TwinError::Store(error) => error.into(),
+            TwinError::Conflict { current } => Problem::new(StatusCode::CONFLICT, "version_conflict", detail)
+                .hint(format!("the current version is {current}: read the twin again, and change that")),
+            TwinError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "twin_too_large", detail),
+            TwinError::TooDeep | TwinError::Reserved(_) => Problem::bad("bad_twin", detail),
         }
     }
 }

@@ -34,6 +34,7 @@ kinds! {
     "message" = shown::Message<'_>;
     "points" = Points<'_>;
     "delivery" = Moved;
+    "twin" = TwinTold<'_>;
     "knock" = shown::KnockShown;
     "fault" = Fault<'_>;
     "alarm" = AlarmTold<'_>;
@@ -92,6 +93,17 @@ pub(crate) struct Moved {
     pub push: PushId,
     #[serde(flatten)]
     pub delivery: shown::Delivery,
+}
+
+/// A part of a twin changed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TwinEvent")]
+pub(crate) struct TwinTold<'a> {
+    pub device: &'a str,
+    #[serde(flatten)]
+    pub change: crate::routes::twin::Change,
+    /// Whether there is something to tell the device now.
+    pub owed: bool,
 }
 
 /// A line was ended because of what its peer did.

@@ -11,6 +11,7 @@ use model::{Delivery, DeviceNumber, Point, Presence, Receipt, UnixMs};
 use crate::gate::Refusal;
 use crate::place::Ticket;
 use crate::session::Close;
+use crate::store::TwinChange;
 
 /// A fact.
 #[derive(Clone, Debug)]
@@ -129,6 +130,13 @@ pub enum Event {
     DeliveryChanged {
         /// As it is now.
         delivery: Arc<Delivery>,
+    },
+    /// A part of a twin changed, and the store has it.
+    TwinChanged {
+        /// What changed.
+        change: Arc<TwinChange>,
+        /// Whether there is something to tell the device now.
+        owed: bool,
     },
     /// Something that the owner should see to began, or is over.
     AlarmChanged {

@@ -25,6 +25,8 @@ pub struct Protocol {
     pub listen_default: &'static str,
     /// The most bytes that a push to one of its devices can carry; what a single device takes may be less.
     pub push_bytes_max: usize,
+    /// Whether its devices can be given what is wanted of them, on `me/twin/desired`.
+    pub twins: bool,
     /// Makes the machine for a new connection.
     pub open: fn(Peer) -> Box<dyn Session>,
 }

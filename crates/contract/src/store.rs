@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{
     Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Order, Point, Presence, PushId, Role,
-    Terms, UnixMs, Value,
+    Terms, TwinPart, UnixMs, Value,
 };
 
 /// A store's answer, later.
@@ -452,4 +452,72 @@ pub trait Points: Send + Sync {
     fn newest_of(&self, stream: String, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<NewestOf>>;
     /// The names of a device's streams.
     fn streams(&self, device: DeviceNumber) -> Later<Vec<String>>;
+}
+
+/// One part of a twin as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Its value: a JSON object.
+    pub value: String,
+    /// How often it has changed.
+    pub version: u64,
+    /// When it did last; `None` if it never did.
+    pub at: Option<UnixMs>,
+}
+
+/// A twin as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTwin {
+    /// The device.
+    pub device: DeviceNumber,
+    /// What is wanted of it.
+    pub desired: StoredPart,
+    /// What it tells of itself.
+    pub reported: StoredPart,
+    /// A patch of nulls: what is wanted no more and the device still tells of.
+    pub dropped: String,
+    /// The version of what is wanted that the device has told to have dealt with; 0 if it never did.
+    pub acknowledged: u64,
+    /// Whether there is something to tell the device.
+    pub owed: bool,
+}
+
+/// A change of one part of a twin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TwinChange {
+    /// The device.
+    pub device: DeviceNumber,
+    /// Which part.
+    pub part: TwinPart,
+    /// The version that it made.
+    pub version: u64,
+    /// When.
+    pub at: UnixMs,
+    /// Who made it, for people (`token ci`, `device`).
+    pub who: String,
+    /// What changed: a JSON merge patch from the version before.
+    pub patch: String,
+    /// Its place among all changes of the twin: they count up.
+    pub place: u64,
+}
+
+/// Twins of devices. A device that never had anything in its twin has none.
+pub trait Twins: Send + Sync {
+    /// The devices that something is to be told, each with the version of what is wanted of it.
+    fn twins_owed(&self) -> Later<Vec<(DeviceNumber, u64)>>;
+    /// The twins of these devices; those that have one.
+    fn twins(&self, devices: Vec<DeviceNumber>) -> Later<Vec<StoredTwin>>;
+    /// One part of all twins by the number of their devices, as JSON; those after `after`, at most `limit`.
+    fn twin_parts(&self, part: TwinPart, after: Option<DeviceNumber>, limit: usize) -> Later<Vec<(DeviceNumber, String)>>;
+    /// Writes twins, new or changed, and what changed, all or nothing. Of the changes before the oldest go. A device
+    /// that was removed meanwhile has no twin.
+    fn put_twins(&self, twins: Vec<StoredTwin>, changes: Vec<TwinChange>) -> Later<()>;
+    /// The changes of a twin, newest first; `before` is the cursor.
+    fn twin_changes(
+        &self,
+        device: DeviceNumber,
+        part: Option<TwinPart>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Later<Page<TwinChange>>;
 }

@@ -1,4 +1,4 @@
-//! Puts the house together: store → shards → fleet, push, telemetry → feed, API and console → listeners;
+//! Puts the house together: store → shards → fleet, push, telemetry, twins → feed, API and console → listeners;
 //! and takes it apart in the opposite order, so that nothing acknowledged is lost on the way out.
 
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use store::{Budget, Standing, Store};
 use telemetry::Telemetry;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use twin::Twins;
 
 use crate::bridges::Bridges;
 use crate::config::Config;
@@ -36,6 +37,7 @@ pub struct House {
     push: Arc<Push>,
     schedules: Arc<Schedules>,
     telemetry: Arc<Telemetry>,
+    twins: Arc<Twins>,
     feed: Arc<api::Feed>,
     running: Running,
     go_to: Option<String>,
@@ -87,7 +89,10 @@ impl House {
         }
         let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
         let schedules = Schedules::open(store.clone(), clock.clone()).await.context("cannot load the schedules")?;
-        let telemetry = Telemetry::open(store.clone(), line, bus.clone());
+        let telemetry = Telemetry::open(store.clone(), line.clone(), bus.clone());
+        let of_fleet = fleet.clone();
+        let names: twin::Names = Arc::new(move |device| of_fleet.id_of(device));
+        let twins = Twins::open(store.clone(), line, bus.clone(), clock.clone(), names).await.context("cannot load the twins")?;
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
 
         let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();
@@ -100,7 +105,7 @@ impl House {
         };
 
         // The fleet hears of a line before push and feed do, so that they see the presence it makes.
-        let rooms: Vec<Arc<dyn Consumer>> = vec![fleet.clone(), telemetry.clone(), push.clone(), feed.clone()];
+        let rooms: Vec<Arc<dyn Consumer>> = vec![fleet.clone(), telemetry.clone(), push.clone(), twins.clone(), feed.clone()];
         let (events_stop, events_stopped) = oneshot::channel();
         let events_task = tokio::spawn(events.clone().tell(rooms, events_stopped));
 
@@ -124,10 +129,12 @@ impl House {
             push: push.clone(),
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
+            twins: twins.clone(),
             audit: store.clone(),
             feed: feed.clone(),
             clock,
             carries: protocols.iter().map(|protocol| (protocol.name, protocol.push_bytes_max)).collect(),
+            untold: protocols.iter().filter(|protocol| !protocol.twins).map(|protocol| protocol.name).collect(),
             info,
             metrics,
             bridges: Box::new(move || bridges.status()),
@@ -153,6 +160,7 @@ impl House {
             push,
             schedules,
             telemetry,
+            twins,
             feed,
             running,
             go_to: config.mqtt_go_to.clone(),
@@ -196,6 +204,7 @@ impl House {
         self.events_task.await?;
         self.push.flush().await;
         self.telemetry.flush().await;
+        self.twins.flush().await;
         self.fleet.close().await.context("cannot write presence")?;
         self.store.close().await;
         Ok(())

@@ -23,8 +23,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("million", &["model", "contract", "protocols", "hub", "testkit", "fleet"]),
     ("push", &["model", "contract"]),
     ("telemetry", &["model", "contract"]),
+    ("twin", &["model", "contract"]),
     ("schedule", &["model", "contract"]),
-    ("api", &["model", "contract", "fleet", "push", "schedule", "telemetry"]),
+    ("api", &["model", "contract", "fleet", "push", "schedule", "telemetry", "twin"]),
     ("console", &[]),
     // For other people's programs: it knows the API from outside.
     ("espush-client", &[]),
@@ -43,6 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "push",
             "schedule",
             "telemetry",
+            "twin",
             "api",
             "console",
             "sim",

@@ -16,21 +16,27 @@ use testkit::Nobody;
 use testkit::crowd::Crowd;
 
 /// What is asked of the fleet.
-const QUERIES: [&str; 7] = [
+const QUERIES: [&str; 9] = [
     "online",
     "tags has \"hall 3\"",
     "firmware < \"AT 1.10\"",
     "name contains kitchen or id contains 99999",
     "data.temp > 98",
+    "twin.temp > 98",
+    "twin.desired.temp > 50 and not twin.temp = 60 and online",
     "app = 15000 and tags has \"hall 2\" and firmware < \"AT 1.4.0\" and online and data.temp > 30",
     "not (app = 7 or alias = x) and since > 2h ago and protocol in (espush, mqtt) and created < 1d ago",
 ];
 
-/// One value a device, held as the telemetry room holds them.
+/// One value a device, held as the rooms of telemetry and twins hold them.
 struct Readings(RwLock<HashMap<DeviceNumber, Value>>);
 
 impl Latest for Readings {
     fn latest(&self, device: DeviceNumber, _: usize) -> Option<Value> {
+        self.0.read().get(&device).cloned()
+    }
+
+    fn twin(&self, device: DeviceNumber, _: usize) -> Option<Value> {
         self.0.read().get(&device).cloned()
     }
 }

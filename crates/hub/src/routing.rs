@@ -36,6 +36,7 @@ enum Own {
 fn own_kind(rest: &str) -> Own {
     match rest.split('/').next() {
         Some("data" | "answer") => Own::Kept,
+        Some("twin") if rest == "twin/reported" => Own::Kept,
         Some("time") => Own::Question,
         _ => Own::Told,
     }

@@ -239,6 +239,23 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
     assert_eq!(received(&mut house, next), ["connack Success present=false"]);
 }
 
+#[test]
+fn only_what_a_room_keeps_waits_for_it() {
+    let (mut house, _) = house(2);
+    house.set_keep(Keep::Manual);
+    let line = connect(&mut house, "a", "x", true);
+    for topic in ["me/twin/reported", "me/answer/7", "me/data/x"] {
+        publish(&mut house, line, topic, b"{}", Qos::AtLeastOnce);
+        assert_eq!(tickets(&mut house).len(), 1, "{topic}");
+    }
+    let line = connect(&mut house, "a", "y", true);
+    received(&mut house, line);
+    for topic in ["me/twin/desired", "me/twin", "me/twin/reported/x", "me/log"] {
+        publish(&mut house, line, topic, b"{}", Qos::AtLeastOnce);
+        assert_eq!((tickets(&mut house).len(), received(&mut house, line).len()), (0, 1), "{topic} is acknowledged at once");
+    }
+}
+
 /// The tickets of uploads since the last look.
 fn tickets(house: &mut House) -> Vec<Ticket> {
     house.events().into_iter().filter_map(|e| if let Event::Up { ticket, .. } = e { ticket } else { None }).collect()

@@ -15,6 +15,7 @@ pub mod short;
 pub mod text;
 pub mod time;
 pub mod topic;
+pub mod twin;
 
 pub use account::{Access, Account, Concerns, Rule, RuleError, Rules, Scope};
 pub use app::{App, AppId, AppKey};
@@ -28,3 +29,4 @@ pub use remote::Remote;
 pub use short::ShortStr;
 pub use time::{Due, Millis, UnixMs};
 pub use topic::{Filter, Topic};
+pub use twin::{TwinPart, TwinPath};

@@ -132,7 +132,7 @@ pub const QUERY_DEPTH_MAX: usize = 32;
 /// Conditions and values of a query together: in the worst case each is looked at for each device, and a
 /// million devices are to be passed in a second.
 pub const QUERY_VALUES_MAX: usize = 256;
-/// Streams that one query may name: the newest values of each are held in memory for all devices.
+/// Streams and values of twins that one query may name: those of each are held in memory for all devices.
 pub const QUERY_STREAMS_MAX: usize = 8;
 /// Conditions of a query once the groups that it names are put in their place: sixteen full ones. Each is
 /// looked at for each device.
@@ -148,6 +148,8 @@ pub const QUERIES_AT_ONCE_MAX: usize = 2;
 /// `cargo run --release -p telemetry --example newest -- 1000000`). The stream that was not
 /// asked for longest is let go first.
 pub const LATEST_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of values of twins held for queries, as [`LATEST_BYTES_MAX`] is for points.
+pub const TWIN_VALUES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Longest time an API call may wait for an answer.
 pub const WAIT_MS_MAX: u64 = 60_000;
 /// Rows of one page of a list: the default and the most one may ask for.
@@ -223,6 +225,21 @@ pub const STREAMS_PER_DEVICE_MAX: usize = 256;
 /// Bytes of uploads that may wait for the store. QoS 0 ones are dropped from half of it on; one that
 /// its device waits for is refused beyond it, never dropped silently.
 pub const UPLOADS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one part of a twin as JSON without blanks: an ESP8266 that reads it needs twice as much of its 40 KiB.
+/// Settings and states, not documents.
+pub const TWIN_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a device's report. What a device is given it may send back as it came, and that is at the most all that
+/// is wanted, and nulls for all that was wanted before and all that is reported.
+pub const TWIN_REPORT_BYTES_MAX: usize = 5 * TWIN_BYTES_MAX;
+/// How deep objects and arrays of a twin may lie in each other: each level is a call on the stack, also on the
+/// device's.
+pub const TWIN_DEPTH_MAX: usize = 8;
+/// Changes of each part of a twin that are remembered; then the oldest go. A hundred short ones are some KiB a
+/// device, the largest 1.6 MiB.
+pub const TWIN_CHANGES_KEPT: u64 = 100;
+/// Bytes of reports that may wait for the twin's room. From half of it on those that nobody waits for are dropped,
+/// beyond it the others are refused.
+pub const TWINS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How far ahead of our clock a device's own time may be, in seconds; beyond that its clock is wrong
 /// and the time of receipt is taken. A day covers every confusion of time zones.
 pub const POINT_AHEAD_S_MAX: u64 = 24 * 3600;

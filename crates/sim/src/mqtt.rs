@@ -1,6 +1,6 @@
-//! A board over MQTT 3.1.1: listens on `me/push`, `me/ask/+` and `me/cmd/+/+`, answers on
-//! `me/answer/<id>`, uploads on `me/data`; everything at QoS 1. Its session is clean: the server keeps
-//! pushes for boards that are away by itself.
+//! A board over MQTT 3.1.1: listens on `me/push`, `me/ask/+`, `me/cmd/+/+` and `me/twin/desired`, answers on
+//! `me/answer/<id>`, uploads on `me/data`, and tells of its LED on `me/twin/reported` once somebody wants it to be
+//! so or so; everything at QoS 1. Its session is clean: the server keeps pushes for boards that are away by itself.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use model::{Qos, limits};
 use protocols::mqtt::codec::{
     Connect, Head, Kind, Level, Options, Packet, Properties, Publish, Reason, Subscribe, put_ack, put_empty,
 };
+use serde_json::Value;
 
 use crate::board::{Board, Order, Reply};
 use crate::wire::{Ended, Told, Wire};
@@ -17,7 +18,8 @@ const KEEP_ALIVE_S: u16 = 240;
 
 const LEVEL: Level = Level::V311;
 const WANTED: Options = Options::at(Qos::AtLeastOnce);
-const FILTERS: [(&str, Options); 3] = [("me/push", WANTED), ("me/ask/+", WANTED), ("me/cmd/+/+", WANTED)];
+const FILTERS: [(&str, Options); 4] =
+    [("me/push", WANTED), ("me/ask/+", WANTED), ("me/cmd/+/+", WANTED), ("me/twin/desired", WANTED)];
 const SUBSCRIBE_ID: u16 = 0xffff;
 /// Packet ids from here on are answers, below it uploads: so an acknowledgement tells what it is for.
 const ANSWER_IDS: u16 = 0x8000;
@@ -30,11 +32,13 @@ pub(crate) struct Mqtt {
     answer_id: u16,
     /// A ping is not answered.
     pinged: bool,
+    /// Its twin has an LED.
+    twin: bool,
 }
 
 impl Mqtt {
     pub(crate) fn new(user: String, password: String, client: String) -> Mqtt {
-        Mqtt { user, password, client, upload_id: 0, answer_id: 0, pinged: false }
+        Mqtt { user, password, client, upload_id: 0, answer_id: 0, pinged: false, twin: false }
     }
 
     fn on_packet(&mut self, board: &mut Board, packet: Packet<'_>, out: &mut Vec<u8>, told: &mut Told) -> Result<(), Ended> {
@@ -48,6 +52,7 @@ impl Mqtt {
             }
             Packet::Suback(_) => {
                 told.logged_in = true;
+                self.tell_twin(board, out);
                 Ok(())
             }
             Packet::Publish(publish) => self.on_publish(board, &publish, out, told),
@@ -71,6 +76,10 @@ impl Mqtt {
         let (order, ask) = match levels.as_slice() {
             ["me", "push"] => (Order::Text(publish.payload), None),
             ["me", "ask", id] => (Order::Text(publish.payload), Some(*id)),
+            ["me", "twin", "desired"] => {
+                self.follow(board, publish.payload, out);
+                return Ok(());
+            }
             ["me", "cmd", verb, id] => (Order::Command { verb, payload: publish.payload }, Some(*id)),
             _ => return Ok(()),
         };
@@ -81,12 +90,26 @@ impl Mqtt {
                 Ok(answer) => answer.clone(),
                 Err(why) => why.to_string(),
             };
-            self.answer_id = (self.answer_id + 1) % (ANSWER_IDS - 1);
-            let id_on_wire = ANSWER_IDS + self.answer_id;
-            self.publish(&format!("me/answer/{id}"), answer.as_bytes(), id_on_wire, out);
+            self.answer(&format!("me/answer/{id}"), answer.as_bytes(), out);
         }
         self.tell(board, &reply, out);
         if reply.reboots { Err(Ended::Restart) } else { Ok(()) }
+    }
+
+    /// Does what is wanted of it, as far as it can, and tells what it has done.
+    fn follow(&mut self, board: &mut Board, patch: &[u8], out: &mut Vec<u8>) {
+        let Ok(Value::Object(mut wanted)) = serde_json::from_slice(patch) else { return };
+        let reply = board.order(Order::Text(patch));
+        if reply.answer.is_err() {
+            // Nothing that it has, or not any more.
+            wanted.remove("led");
+        }
+        wanted.retain(|name, _| matches!(name.as_str(), "led" | "$version"));
+        self.twin |= wanted.contains_key("led");
+        self.answer("me/twin/reported", Value::Object(wanted).to_string().as_bytes(), out);
+        if reply.led_changed {
+            self.upload(board, out);
+        }
     }
 
     /// What came of an order besides its answer.
@@ -96,7 +119,20 @@ impl Mqtt {
         }
         if reply.led_changed {
             self.upload(board, out);
+            self.tell_twin(board, out);
         }
+    }
+
+    fn tell_twin(&mut self, board: &Board, out: &mut Vec<u8>) {
+        if self.twin {
+            let led = if board.led() { r#"{"led":"on"}"# } else { r#"{"led":"off"}"# };
+            self.answer("me/twin/reported", led.as_bytes(), out);
+        }
+    }
+
+    fn answer(&mut self, topic: &str, body: &[u8], out: &mut Vec<u8>) {
+        self.answer_id = (self.answer_id + 1) % (ANSWER_IDS - 1);
+        self.publish(topic, body, ANSWER_IDS + self.answer_id, out);
     }
 
     fn data(&mut self, json: &str, out: &mut Vec<u8>) {

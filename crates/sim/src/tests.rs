@@ -126,6 +126,22 @@ fn a_board_over_mqtt_comes_in_uploads_and_answers() {
 }
 
 #[test]
+fn a_board_over_mqtt_follows_its_twin() {
+    let mut played = Played::mqtt();
+    let (steps, said) = played.push("twin/desired", r#"{"$version":1,"led":"on","mode":"party"}"#);
+    assert_eq!(steps, [Step::Sent, Step::Delivered]);
+    let reported = |body: &str| ("dev/7-100/twin/reported".to_owned(), body.to_owned());
+    assert_eq!(said[0], reported(r#"{"$version":1,"led":"on"}"#));
+    assert!(played.board.led() && said[1].0 == "dev/7-100/data");
+    let (_, said) = played.push("push", "off");
+    assert_eq!(said[1], reported(r#"{"led":"off"}"#), "what others do to it is told too");
+    let (_, said) = played.push("twin/desired", r#"{"$version":2,"led":null}"#);
+    assert_eq!(said, [reported(r#"{"$version":2}"#)]);
+    assert!(played.push("twin/desired", "on").1.is_empty());
+    assert_eq!(played.told.orders, 1);
+}
+
+#[test]
 fn a_board_over_mqtt_keeps_its_line_and_says_goodbye() {
     let mut played = Played::mqtt();
     for _ in 0..5 {

@@ -27,6 +27,7 @@ mod snapshot;
 mod space;
 mod survey;
 mod trouble;
+mod twins;
 mod vault;
 mod writer;
 

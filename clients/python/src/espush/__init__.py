@@ -6,7 +6,7 @@
 from ._async import AsyncClient
 from ._client import Client
 from ._errors import EspushError, Problem, TimedOut, Unreachable
-from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason
+from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason, Twin, TwinChange, TwinPart
 
 __all__ = [
     "ALL",
@@ -24,5 +24,8 @@ __all__ = [
     "Push",
     "Reason",
     "TimedOut",
+    "Twin",
+    "TwinChange",
+    "TwinPart",
     "Unreachable",
 ]

@@ -14,7 +14,7 @@ from . import _calls as calls
 from ._calls import NOTHING, ROWS, Audience, Call
 from ._client import named
 from ._errors import Problem, Unreachable, problem
-from ._models import Delivery, Device, Event, Page, Point, Preview, Push, Raw, Value
+from ._models import Delivery, Device, Event, Page, Point, Preview, Push, Raw, Twin, TwinChange, Value
 from ._sse import SILENCE_S, Backoff, Parser
 
 T = TypeVar("T")
@@ -153,6 +153,23 @@ class AsyncClient:
     async def upload(self, device: str, values: Mapping[str, Value] | Sequence[Point]) -> int:
         """Stores points; how many were stored."""
         return await self._do(calls.upload(device, values))
+
+    async def twin(self, device: str) -> Twin:
+        """What is wanted of a device, what it tells of itself, and what differs."""
+        return await self._do(calls.twin(device))
+
+    async def patch_desired(self, device: str, patch: Mapping[str, object], *, version: int | None = None) -> Twin:
+        """Changes what is wanted of a device by a merge patch: `None` removes a member. With `version`, only if what is
+        wanted still has that one; else `Problem` with the code `version_conflict`."""
+        return await self._do(calls.desired("PATCH", device, patch, version))
+
+    async def replace_desired(self, device: str, value: Mapping[str, object], *, version: int | None = None) -> Twin:
+        """Puts another value in the place of what is wanted of a device."""
+        return await self._do(calls.desired("PUT", device, value, version))
+
+    def twin_history(self, device: str, part: str | None = None) -> AsyncIterator[TwinChange]:
+        """All changes of a twin that are remembered, newest first; of one part, `desired` or `reported`, or of both."""
+        return self._all(lambda cursor: calls.twin_history(device, part, ROWS, cursor))
 
     async def status(self) -> dict[str, Any]:
         """How the server is."""

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
-from ._models import Delivery, Device, Page, Point, Preview, Push, Raw, Value
+from ._models import Delivery, Device, Page, Point, Preview, Push, Raw, Twin, TwinChange, Value
 
 T = TypeVar("T")
 
@@ -148,6 +148,18 @@ def upload(device: str, values: Mapping[str, Value] | Sequence[Point]) -> Call[i
     else:
         body = [{"stream": point.stream, "value": point.value, "at": moment(point.at)} for point in values]
     return Call("POST", path("devices", device, "points"), lambda raw: int(raw["stored"]), body)
+
+
+def twin(device: str) -> Call[Twin]:
+    return Call("GET", path("devices", device, "twin"), Twin.of)
+
+
+def desired(method: str, device: str, value: Mapping[str, object], version: int | None) -> Call[Twin]:
+    return Call(method, path("devices", device, "twin", "desired", version=version), Twin.of, dict(value))
+
+
+def twin_history(device: str, part: str | None, limit: int, cursor: str | None) -> Call[Page[TwinChange]]:
+    return Call("GET", path("devices", device, "twin", "history", part=part, limit=limit, cursor=cursor), page(TwinChange.of))
 
 
 def status() -> Call[dict[str, Any]]:

@@ -203,6 +203,56 @@ class Point:
 
 
 @dataclass(frozen=True)
+class TwinPart:
+    """What is wanted of a device, or what it tells of itself."""
+
+    value: dict[str, Any]
+    version: int
+    at: datetime | None
+    """When it changed last; `None` if it never did."""
+
+    @staticmethod
+    def of(raw: Raw) -> TwinPart:
+        return TwinPart(dict(raw["value"]), raw["version"], time(raw["at"]) if raw["at"] else None)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Both parts of a device's twin, and what differs."""
+
+    desired: TwinPart
+    reported: TwinPart
+    delta: dict[str, Any]
+    """The merge patch that the device is still to be told."""
+    acknowledged: int | None
+    """The version of `desired` that the device has told to have dealt with."""
+    note: str | None
+    """Why the device cannot be told, if so."""
+
+    @staticmethod
+    def of(raw: Raw) -> Twin:
+        desired, reported = TwinPart.of(raw["desired"]), TwinPart.of(raw["reported"])
+        return Twin(desired, reported, dict(raw["delta"]), raw["acknowledged"], raw.get("note"))
+
+
+@dataclass(frozen=True)
+class TwinChange:
+    """A change of a twin."""
+
+    part: str
+    """`desired` or `reported`."""
+    version: int
+    at: datetime
+    who: str
+    patch: dict[str, Any]
+    """The merge patch from the version before."""
+
+    @staticmethod
+    def of(raw: Raw) -> TwinChange:
+        return TwinChange(raw["part"], raw["version"], time(raw["at"]), raw["who"], dict(raw["patch"]))
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened. `gap` says that some events before it are lost: load the state anew."""
 

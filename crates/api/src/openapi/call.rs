@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::{Operator, Owner, Viewer};
 use crate::problem::Problem;
+use crate::routes::twin;
 use crate::{Api, input};
 
 /// What a call answers when all is well.
@@ -183,6 +184,12 @@ impl<T: JsonSchema> Part for input::Query<T> {
             call.query.push(parameter);
         }
         call.codes.insert("bad_query");
+    }
+}
+
+impl Part for twin::Expected {
+    fn describe(call: &mut Call, makers: &mut Makers) {
+        input::Query::<twin::Seen>::describe(call, makers);
     }
 }
 

@@ -17,13 +17,14 @@ pub(crate) struct Calls {
 }
 
 /// What the parts of the document are called.
-pub(crate) const SECTIONS: [(&str, &str); 9] = [
+pub(crate) const SECTIONS: [(&str, &str); 10] = [
     ("Pushing", "Send something to devices, and see what became of it."),
     ("Schedules", "Pushes that recur."),
     ("Devices", "Devices and their secrets."),
     ("Groups", "Queries under a name."),
     ("Apps", "Device types."),
     ("Data", "What devices uploaded."),
+    ("Twins", "What is wanted of devices, and what they tell of themselves."),
     ("Watching", "Live events, refused logins, the state of the server."),
     ("Accounts", "Broker accounts, for MQTT clients that are no devices."),
     ("Signing in", "Tokens for programs, sessions for browsers."),
@@ -101,6 +102,7 @@ pub(crate) fn all(makers: Makers) -> Calls {
     schedules(&mut all);
     devices_and_apps(&mut all);
     data(&mut all);
+    twins(&mut all);
     watching(&mut all);
     people(&mut all);
     all
@@ -278,6 +280,24 @@ fn data(all: &mut Calls) {
     all.call("get", "/api/v1/devices/{id}/messages", "messages", messages::list, "The last messages both ways.")
         .fails(["no_such_device"])
         .answers(200, "The messages, oldest first.", vec![("application/json", list)]);
+}
+
+fn twins(all: &mut Calls) {
+    const OF_ORDER: [&str; 5] = ["bad_twin", "bad_version", "no_such_device", "twin_too_large", "version_conflict"];
+    const IF_MATCH: &str = "The version of `desired` that is to be changed, as `version` in the address.";
+    all.section("Twins");
+    all.call("get", "/api/v1/devices/{id}/twin", "twin", twin::show, "Both parts of a device's twin, and what differs.")
+        .fails(["no_such_device"]);
+    let says = "Change what is wanted of a device by a JSON merge patch (RFC 7386): `null` removes a member.";
+    all.call("patch", "/api/v1/devices/{id}/twin/desired", "patchDesired", twin::patch, says)
+        .header("If-Match", IF_MATCH)
+        .fails(OF_ORDER);
+    let says = "Put another value in the place of what is wanted of a device.";
+    all.call("put", "/api/v1/devices/{id}/twin/desired", "replaceDesired", twin::replace, says)
+        .header("If-Match", IF_MATCH)
+        .fails(OF_ORDER);
+    all.call("get", "/api/v1/devices/{id}/twin/history", "twinHistory", twin::history, "The changes of a twin, newest first.")
+        .fails(["no_such_device", "bad_cursor", "bad_limit"]);
 }
 
 fn watching(all: &mut Calls) {

@@ -57,6 +57,10 @@ shapes! {
     Role = { "type": "string", "enum": ["owner", "operator", "viewer"] };
     /// Any JSON at all.
     Any = {};
+    /// A JSON object of anybody's making.
+    Object = { "type": "object", "additionalProperties": true };
+    /// Which part of a twin.
+    TwinPartName = { "type": "string", "enum": ["desired", "reported"] };
     /// A point's value.
     Value = { "type": ["boolean", "number", "string"] };
     /// What a device would publish on `me/data`, or rows.

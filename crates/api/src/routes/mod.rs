@@ -20,6 +20,7 @@ pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod twin;
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, patch, post};
 use model::limits;
 
 use crate::audit::write_down;
@@ -65,6 +66,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/devices/{id}/latest", get(points::latest))
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))
+        .route("/devices/{id}/twin", get(twin::show))
+        .route("/devices/{id}/twin/desired", patch(twin::patch).put(twin::replace))
+        .route("/devices/{id}/twin/history", get(twin::history))
         .route("/groups", get(groups::list).post(groups::create))
         .route("/groups/{name}", get(groups::show).patch(groups::edit).delete(groups::remove))
         .route("/devices/{id}/deliveries", get(push::of_device))

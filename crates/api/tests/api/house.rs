@@ -22,6 +22,7 @@ use serde_json::Value;
 use telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
+use twin::Twins;
 
 use crate::described;
 
@@ -130,6 +131,7 @@ pub struct House {
     pub feed: Arc<Feed>,
     pub push: Arc<Push>,
     pub telemetry: Arc<Telemetry>,
+    pub twins: Arc<Twins>,
     pub fleet: Arc<Fleet>,
     _dir: tempfile::TempDir,
 }
@@ -191,8 +193,11 @@ impl House {
         let push = Push::open(store.clone() as Arc<dyn Pushes>, outside.clone(), outside.clone(), outside.clone()).await.unwrap();
         let schedules = Schedules::open(store.clone(), outside.clone()).await.unwrap();
         let telemetry = Telemetry::open(store.clone() as Arc<dyn Points>, outside.clone(), outside.clone());
+        let of_fleet = fleet.clone();
+        let names = Arc::new(move |device| of_fleet.id_of(device));
+        let twins = Twins::open(store.clone(), outside.clone(), outside.clone(), outside.clone(), names).await.unwrap();
         let feed = Feed::new(fleet.clone(), outside.clone(), watchers);
-        let consumers: [Arc<dyn Consumer>; 4] = [fleet.clone(), push.clone(), telemetry.clone(), feed.clone()];
+        let consumers: [Arc<dyn Consumer>; 5] = [fleet.clone(), push.clone(), telemetry.clone(), twins.clone(), feed.clone()];
         tokio::spawn(async move {
             while let Some(told) = inbox.recv().await {
                 match told {
@@ -206,10 +211,12 @@ impl House {
             push: push.clone(),
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
+            twins: twins.clone(),
             audit: store.clone(),
             feed: feed.clone(),
             clock: outside.clone(),
             carries: vec![("espush", 8)],
+            untold: vec!["espush"],
             info: Info {
                 version: "1.2.3".into(),
                 started: UnixMs(0),
@@ -237,7 +244,7 @@ impl House {
         });
         let carrier = api::sender(&app);
         let router = api::router(app);
-        House { router, schedules, carrier, outside, feed, push, telemetry, fleet, _dir: dir }
+        House { router, schedules, carrier, outside, feed, push, telemetry, twins, fleet, _dir: dir }
     }
 
     /// A house with app 1 and a device `lamp`, whose secret is returned.
@@ -310,6 +317,7 @@ impl House {
             done.await.unwrap();
             self.push.flush().await;
             self.telemetry.flush().await;
+            self.twins.flush().await;
         }
     }
 }

@@ -16,3 +16,4 @@ mod misc;
 mod points;
 mod push;
 mod schedules;
+mod twin;

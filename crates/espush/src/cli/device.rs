@@ -1,4 +1,4 @@
-//! `espush device`: register, look, change, block, remove, give a new secret.
+//! `espush device`: register, look, change, block, remove, give a new secret, look at its twin.
 
 use std::process::ExitCode;
 
@@ -93,6 +93,8 @@ enum Verb {
         #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_ms)]
         overlap: u64,
     },
+    /// What is wanted of a device, what it tells of itself, and what differs
+    Twin(super::twin::Args),
 }
 
 #[derive(clap::Args)]
@@ -159,6 +161,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Unblock { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": false })))?, json),
         Verb::Import(import) => return super::bulk::import(&client, &import, json),
         Verb::Export(export) => return super::bulk::export(&client, export),
+        Verb::Twin(args) => return super::twin::run(args, &client, json),
         Verb::Delete { id } => {
             client.call(Method::DELETE, &path(&id), None)?;
             say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });

@@ -32,6 +32,7 @@ mod table;
 mod tail;
 mod tls;
 mod token;
+mod twin;
 
 use std::process::ExitCode;
 

@@ -107,6 +107,10 @@ fn line(name: &str, data: &Value) -> Option<String> {
             let answer = shown(&data["answer"]).map(|a| format!(" answer {a}")).unwrap_or_default();
             format!("{} {device} push {} {}{detail}{answer}", clock(text("at")), data["push"], text("state"))
         }
+        "twin" => {
+            let (by, patch) = (text("who"), &data["patch"]);
+            format!("{} {device} {} version {} by {by}: {patch}", clock(text("at")), text("part"), data["version"])
+        }
         "knock" => {
             format!(
                 "{} refused {} from {} ({}): {}",
@@ -157,6 +161,11 @@ mod tests {
                 "delivery",
                 json!({"device":"lamp","push":7,"state":"applied","at":at,"answer":{"hex":"00ff"}}),
                 "09:48:48.123 lamp push 7 applied answer hex 00ff",
+            ),
+            (
+                "twin",
+                json!({"device":"lamp","part":"desired","version":3,"at":at,"who":"ci","patch":{"led":null},"owed":true}),
+                "09:48:48.123 lamp desired version 3 by ci: {\"led\":null}",
             ),
             (
                 "knock",

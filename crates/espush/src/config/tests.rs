@@ -10,9 +10,9 @@ fn no_session(_: contract::session::Peer) -> Box<dyn contract::Session> {
 }
 
 const PROTOCOLS: [Protocol; 3] = [
-    Protocol { name: "mqtt", listen_default: "0.0.0.0:1883", push_bytes_max: 1, open: no_session },
-    Protocol { name: "espush", listen_default: "0.0.0.0:10081", push_bytes_max: 1, open: no_session },
-    Protocol { name: "coap", listen_default: "", push_bytes_max: 1, open: no_session },
+    Protocol { name: "mqtt", listen_default: "0.0.0.0:1883", push_bytes_max: 1, twins: true, open: no_session },
+    Protocol { name: "espush", listen_default: "0.0.0.0:10081", push_bytes_max: 1, twins: true, open: no_session },
+    Protocol { name: "coap", listen_default: "", push_bytes_max: 1, twins: true, open: no_session },
 ];
 
 fn load(file: Option<&str>, environment: &[(&str, &str)], set: &[&str]) -> Result<Config, String> {

@@ -38,13 +38,18 @@ pub trait Subject {
     fn protocol(&self) -> &str;
 }
 
-/// Where the newest points are.
+/// Where the newest points are, and the twins.
 pub trait Latest: Send + Sync {
     /// The newest value of a device in the stream at `place` of [`Query::streams`](super::Query::streams).
     fn latest(&self, device: DeviceNumber, place: usize) -> Option<Value>;
+
+    /// What stands in a device's twin at `place` of [`Query::twins`](super::Query::twins).
+    fn twin(&self, _device: DeviceNumber, _place: usize) -> Option<Value> {
+        None
+    }
 }
 
-/// No points at all: for queries that name no stream.
+/// No points and no twins at all: for queries that name none.
 pub struct NoPoints;
 
 impl Latest for NoPoints {
@@ -101,6 +106,7 @@ fn passes(test: &Test, device: &impl Subject, points: &(impl Latest + ?Sized), n
             ours.is_some_and(|ours| compare.accepts(ours.cmp(&theirs)))
         }
         Test::Data(place, reading) => points.latest(device.number(), *place).is_some_and(|value| reads(&value, reading)),
+        Test::Twin(place, reading) => points.twin(device.number(), *place).is_some_and(|value| reads(&value, reading)),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{Expr, Query, Test};
 use crate::limits;
+use crate::twin::TwinPath;
 
 /// Why groups could not be put in their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub enum GroupError {
     TooDeep,
     /// The whole has too many conditions.
     TooLong,
-    /// The whole names too many streams.
+    /// The whole names too many streams and values of twins.
     TooManyStreams,
 }
 
@@ -35,9 +36,9 @@ impl Query {
         if self.groups().is_empty() {
             return Ok(self);
         }
-        let mut whole = Whole { streams: Vec::new(), tests: 0, groups };
-        let expr = whole.take(self.expr, &self.streams, 0)?;
-        Ok(Query { expr, streams: whole.streams })
+        let mut whole = Whole { streams: Vec::new(), twins: Vec::new(), tests: 0, groups };
+        let expr = whole.take(self.expr, (&self.streams, &self.twins), 0)?;
+        Ok(Query { expr, streams: whole.streams, twins: whole.twins })
     }
 }
 
@@ -50,28 +51,32 @@ fn collect<'a>(expr: &'a Expr, names: &mut Vec<&'a str>) {
     }
 }
 
+/// What the tests of a query name by their places: streams, and values of twins.
+type Named<'a> = (&'a [Box<str>], &'a [TwinPath]);
+
 struct Whole<'a> {
     streams: Vec<Box<str>>,
+    twins: Vec<TwinPath>,
     tests: usize,
     groups: &'a Groups<'a>,
 }
 
 impl Whole<'_> {
-    /// `streams` are those of the query that `expr` is part of; `level` is how many groups are around it.
-    fn take(&mut self, expr: Expr, streams: &[Box<str>], level: usize) -> Result<Expr, GroupError> {
+    /// `named` is by the query that `expr` is part of; `level` is how many groups are around it.
+    fn take(&mut self, expr: Expr, named: Named<'_>, level: usize) -> Result<Expr, GroupError> {
         let all = |this: &mut Self, parts: Vec<Expr>| {
-            parts.into_iter().map(|part| this.take(part, streams, level)).collect::<Result<Vec<_>, _>>()
+            parts.into_iter().map(|part| this.take(part, named, level)).collect::<Result<Vec<_>, _>>()
         };
         Ok(match expr {
             Expr::And(parts) => Expr::and(all(self, parts)?),
             Expr::Or(parts) => Expr::or(all(self, parts)?),
-            Expr::Not(inner) => Expr::Not(Box::new(self.take(*inner, streams, level)?)),
+            Expr::Not(inner) => Expr::Not(Box::new(self.take(*inner, named, level)?)),
             Expr::Test(Test::Group(name)) => {
                 if level == limits::GROUP_LEVELS_MAX {
                     return Err(GroupError::TooDeep);
                 }
                 let group = (self.groups)(&name).ok_or_else(|| GroupError::Unknown(name.into()))?;
-                self.take(group.expr, &group.streams, level + 1)?
+                self.take(group.expr, (&group.streams, &group.twins), level + 1)?
             }
             Expr::Test(test) => {
                 self.tests += 1;
@@ -79,7 +84,8 @@ impl Whole<'_> {
                     return Err(GroupError::TooLong);
                 }
                 Expr::Test(match test {
-                    Test::Data(place, reading) => Test::Data(self.stream(&streams[place])?, reading),
+                    Test::Data(place, reading) => Test::Data(self.stream(&named.0[place])?, reading),
+                    Test::Twin(place, reading) => Test::Twin(self.twin(&named.1[place])?, reading),
                     other => other,
                 })
             }
@@ -90,11 +96,23 @@ impl Whole<'_> {
         if let Some(place) = self.streams.iter().position(|known| **known == *name) {
             return Ok(place);
         }
-        if self.streams.len() == limits::QUERY_STREAMS_MAX {
-            return Err(GroupError::TooManyStreams);
-        }
+        self.one_more()?;
         self.streams.push(name.into());
         Ok(self.streams.len() - 1)
+    }
+
+    fn twin(&mut self, path: &TwinPath) -> Result<usize, GroupError> {
+        if let Some(place) = self.twins.iter().position(|known| known == path) {
+            return Ok(place);
+        }
+        self.one_more()?;
+        self.twins.push(path.clone());
+        Ok(self.twins.len() - 1)
+    }
+
+    fn one_more(&self) -> Result<(), GroupError> {
+        let full = self.streams.len() + self.twins.len() == limits::QUERY_STREAMS_MAX;
+        if full { Err(GroupError::TooManyStreams) } else { Ok(()) }
     }
 }
 
@@ -109,6 +127,7 @@ mod tests {
                 "kitchen" => "tags has kitchen and app = 7",
                 "hot kitchen" => "group = hot and group = kitchen",
                 "round" => "group = round",
+                "lit" => "twin.led = on and data.temp > 1",
                 "wide" => "data.a > 1 or data.b > 1 or data.c > 1 or data.d > 1 or data.e > 1 or data.f > 1 or data.g > 1",
                 "double" => "group = four or group = four or group = four or group = four",
                 "four" => "group = sixteen or group = sixteen or group = sixteen or group = sixteen",
@@ -130,6 +149,10 @@ mod tests {
             ("group in (kitchen) or online", "tags has \"kitchen\" and app = 7 or online"),
             ("data.x = 1 and group = hot", "data.x = 1 and (data.temp > 30 or data.core > 80)"),
             (
+                "twin.x = 1 or group = lit and twin.led = off",
+                "twin.x = 1 or twin.led = \"on\" and data.temp > 1 and twin.led = \"off\"",
+            ),
+            (
                 "group = \"hot kitchen\" or data.core < 1",
                 "(data.temp > 30 or data.core > 80) and tags has \"kitchen\" and app = 7 or data.core < 1",
             ),
@@ -145,6 +168,7 @@ mod tests {
         assert_eq!(expanded("group = none"), Err(GroupError::Unknown("none".into())));
         assert_eq!(expanded("group = round"), Err(GroupError::TooDeep));
         assert_eq!(expanded("group = wide and group = hot"), Err(GroupError::TooManyStreams));
+        assert_eq!(expanded("group = wide and group = lit"), Err(GroupError::TooManyStreams));
         assert_eq!(
             expanded("group = four or group = four or group = four or group = four or group = four"),
             Err(GroupError::TooLong)

@@ -1,7 +1,8 @@
 //! The fields that a query may name, and what a wrong name was probably meant to be. `data.<stream>` is
-//! open ended; `twin.` is kept free for values that are not there yet.
+//! open ended, and so is `twin.<members>`.
 
 use crate::point::is_stream_name;
+use crate::twin::TwinPath;
 
 /// A field that is a whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +55,12 @@ pub(crate) enum Field<'a> {
     Time(TimeField),
     Truth(TruthField),
     Data(&'a str),
+    Twin(TwinPath),
 }
 
 /// What stands before the name of a stream.
 pub(crate) const DATA: &str = "data.";
-/// What will stand before a value of the twin.
+/// What stands before the members of a value of the twin.
 pub(crate) const TWIN: &str = "twin.";
 
 const FIELDS: [(&str, Field<'static>); 13] = [
@@ -78,7 +80,7 @@ const FIELDS: [(&str, Field<'static>); 13] = [
 ];
 
 /// The names of all fields, for sentences.
-pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, and data. with the name of a stream";
+pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, data. with the name of a stream, and twin. with a member";
 
 impl Field<'_> {
     /// The field of a name that is not a stream's.
@@ -93,7 +95,7 @@ impl Field<'_> {
             Field::Text(_) => "= != in starts contains",
             Field::Tags => "has",
             Field::Group => "= != in",
-            Field::Firmware | Field::Data(_) => "= != < <= > >= in starts contains",
+            Field::Firmware | Field::Data(_) | Field::Twin(_) => "= != < <= > >= in starts contains",
             Field::Time(_) => "= != < <= > >=",
             Field::Truth(_) => "= !=, or stands alone",
         }

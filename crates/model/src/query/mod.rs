@@ -3,7 +3,7 @@
 //! stands in `docs/en/audience.md`. [`Query::parse`] checks everything that can be checked without a
 //! device, so that evaluating cannot fail; [`Query`] prints itself as text that reads back as the same.
 //!
-//! Deliberately absent: where devices come from (see [`Subject`]) and where points do (see [`Latest`]).
+//! Deliberately absent: where devices come from (see [`Subject`]) and where points and twins do (see [`Latest`]).
 
 mod error;
 mod eval;
@@ -22,6 +22,7 @@ pub use error::QueryError;
 pub use eval::{Latest, NoPoints, Subject};
 pub use expand::{GroupError, Groups};
 pub use field::{TextField, TimeField, TruthField, WholeField};
+pub(crate) use lexer::is_word_char;
 pub use print::quoted;
 pub use version::compare as compare_versions;
 
@@ -29,6 +30,7 @@ use std::cmp::Ordering;
 
 use crate::point::Value;
 use crate::time::UnixMs;
+use crate::twin::TwinPath;
 
 /// A query that was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,8 @@ pub struct Query {
     expr: Expr,
     // The streams that it names, each once; `Test::Data` names them by their place here.
     streams: Vec<Box<str>>,
+    // The same for values of twins and `Test::Twin`.
+    twins: Vec<TwinPath>,
 }
 
 /// How conditions are joined.
@@ -58,6 +62,7 @@ pub(crate) enum Test {
     Firmware(Words),
     Time(TimeField, Compare, Moment),
     Data(usize, Reading),
+    Twin(usize, Reading),
     // One of ours that has another query behind it; see `expand`.
     Group(Box<str>),
 }
@@ -79,7 +84,7 @@ pub(crate) enum Words {
     Contains(Box<str>),
 }
 
-/// What the newest point of a stream is compared with.
+/// What the newest point of a stream, or a value of a twin, is compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reading {
     Number(Compare, f64),
@@ -114,6 +119,11 @@ impl Query {
     /// The streams whose newest points it looks at, each once: the numbers of [`Latest::latest`] are places here.
     pub fn streams(&self) -> &[Box<str>] {
         &self.streams
+    }
+
+    /// The values of twins that it looks at, each once: the numbers of [`Latest::twin`] are places here.
+    pub fn twins(&self) -> &[TwinPath] {
+        &self.twins
     }
 
     /// Whether a device is one that the query asks for, at the moment `now`.

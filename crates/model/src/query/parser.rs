@@ -8,17 +8,18 @@ use super::{Compare, Expr, Moment, Query, Reading, Test, Whole, Words};
 use crate::limits;
 use crate::point::{Value, is_stream_name};
 use crate::time::UnixMs;
+use crate::twin::{TwinPart, TwinPath};
 
 const WORDS: [&str; 9] = ["and", "or", "not", "in", "has", "starts", "contains", "true", "false"];
 
 pub(super) fn parse(text: &str) -> Result<Query, QueryError> {
-    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0, values: 0, streams: Vec::new() };
+    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0, values: 0, streams: Vec::new(), twins: Vec::new() };
     if parser.here().kind == Kind::End {
         return Err(QueryError::new(1, "the query is empty").hint("write what is asked of a device, such as `online`"));
     }
     let expr = parser.or()?;
     match &parser.here().kind {
-        Kind::End => Ok(Query { expr, streams: parser.streams }),
+        Kind::End => Ok(Query { expr, streams: parser.streams, twins: parser.twins }),
         Kind::Close => Err(QueryError::new(parser.here().at, "this `)` closes nothing")),
         _ => Err(QueryError::new(parser.here().at, format!("{} cannot follow here", parser.shown()))
             .hint("join conditions with `and` or `or`; a value of several words stands in quotes")),
@@ -48,6 +49,7 @@ struct Parser {
     depth: usize,
     values: usize,
     streams: Vec<Box<str>>,
+    twins: Vec<TwinPath>,
 }
 
 impl Parser {
@@ -160,9 +162,10 @@ impl Parser {
                 );
                 return Err(QueryError::new(start.at, what).hint("such as `data.temp > 30`, or `data.\"room temp\" > 30`"));
             }
-            None => match Field::named(&name) {
-                Some(field) => field,
-                None => return Err(self.unknown(&name, start.at)),
+            None => match name.strip_prefix(TWIN) {
+                Some(members) => Field::Twin(self.twin_path(members, start.at)?),
+                None if name == TWIN.trim_end_matches('.') => return Err(no_path(start.at)),
+                None => Field::named(&name).ok_or_else(|| self.unknown(&name, start.at))?,
             },
         };
         self.values += 1;
@@ -184,11 +187,47 @@ impl Parser {
         Ok(Expr::Not(Box::new(test)))
     }
 
-    fn unknown(&self, name: &str, at: usize) -> QueryError {
-        if name == TWIN.trim_end_matches('.') || name.starts_with(TWIN) {
-            return QueryError::new(at, format!("`{name}`: this version has no twin values yet"))
-                .hint("ask for a point, such as `data.temp > 30`");
+    /// The way to a value of the twin: names joined by dots, those with other characters in quotes.
+    fn twin_path(&mut self, members: &str, at: usize) -> Result<TwinPath, QueryError> {
+        // Whether each was in quotes: then it is a member's name in any case.
+        let mut names: Vec<(Box<str>, bool)> = Vec::new();
+        let mut word = members.to_owned();
+        loop {
+            let quoted = match &self.here().kind {
+                Kind::Quoted(text) if word.is_empty() || word.ends_with('.') => Some(text.clone()),
+                _ => None,
+            };
+            let plain = if quoted.is_some() { word.strip_suffix('.').unwrap_or(&word) } else { &word };
+            if !plain.is_empty() || quoted.is_none() {
+                names.extend(plain.split('.').map(|name| (name.into(), false)));
+            }
+            let Some(quoted) = quoted else { break };
+            self.take();
+            names.push((quoted.into(), true));
+            match &self.here().kind {
+                Kind::Word(more) if more.starts_with('.') => word = more[1..].to_owned(),
+                _ => break,
+            }
+            self.take();
         }
+        let part = match names.first() {
+            Some((name, false)) => TwinPart::parse(name),
+            _ => None,
+        };
+        if part.is_some() {
+            names.remove(0);
+        }
+        if names.is_empty() || names.iter().any(|(name, quoted)| name.is_empty() && !quoted) {
+            return Err(no_path(at));
+        }
+        if names.len() > limits::TWIN_DEPTH_MAX {
+            return Err(QueryError::new(at, format!("a twin is at most {} members deep", limits::TWIN_DEPTH_MAX)));
+        }
+        let members = names.into_iter().map(|(name, _)| name).collect();
+        Ok(TwinPath { part: part.unwrap_or(TwinPart::Reported), members })
+    }
+
+    fn unknown(&self, name: &str, at: usize) -> QueryError {
         if let Some(word) = WORDS.iter().find(|word| name.eq_ignore_ascii_case(word)) {
             return QueryError::new(at, format!("`{word}` cannot stand here"))
                 .hint("a condition is a field, an operator and a value");
@@ -235,7 +274,7 @@ impl Parser {
             (Field::Text(_) | Field::Truth(_) | Field::Group, Operator::Compare(compare)) => compare.is_equality(),
             (Field::Group, Operator::In) => true,
             (Field::Text(_), Operator::In | Operator::Starts | Operator::Contains) => true,
-            (Field::Firmware | Field::Data(_), found) => found != Operator::Has,
+            (Field::Firmware | Field::Data(_) | Field::Twin(_), found) => found != Operator::Has,
             (Field::Tags, found) => found == Operator::Has,
             _ => false,
         };
@@ -285,6 +324,10 @@ impl Parser {
                 let place = self.stream(stream, at)?;
                 Test::Data(place, self.reading(name, operator)?)
             }
+            Field::Twin(path) => {
+                let place = self.twin(path, at)?;
+                Test::Twin(place, self.reading(name, operator)?)
+            }
         };
         Ok(Expr::Test(test))
     }
@@ -312,11 +355,26 @@ impl Parser {
         if let Some(place) = self.streams.iter().position(|known| **known == *name) {
             return Ok(place);
         }
-        if self.streams.len() == limits::QUERY_STREAMS_MAX {
-            return Err(QueryError::new(at, format!("a query names at most {} streams", limits::QUERY_STREAMS_MAX)));
-        }
+        self.one_more(at)?;
         self.streams.push(name.into());
         Ok(self.streams.len() - 1)
+    }
+
+    fn twin(&mut self, path: &TwinPath, at: usize) -> Result<usize, QueryError> {
+        if let Some(place) = self.twins.iter().position(|known| known == path) {
+            return Ok(place);
+        }
+        self.one_more(at)?;
+        self.twins.push(path.clone());
+        Ok(self.twins.len() - 1)
+    }
+
+    fn one_more(&self, at: usize) -> Result<(), QueryError> {
+        if self.streams.len() + self.twins.len() == limits::QUERY_STREAMS_MAX {
+            let what = format!("a query names at most {} streams and values of twins", limits::QUERY_STREAMS_MAX);
+            return Err(QueryError::new(at, what));
+        }
+        Ok(())
     }
 
     fn words(&mut self, name: &str, operator: Operator) -> Result<Words, QueryError> {
@@ -405,6 +463,11 @@ impl Parser {
         // An offset may lead out of the years that can be written.
         read.filter(|at| UnixMs::parse(&at.rfc3339()) == Some(*at)).map(Moment::At).ok_or_else(wrong)
     }
+}
+
+fn no_path(at: usize) -> QueryError {
+    QueryError::new(at, "`twin.` is followed by the name of a member, and by more of them for a value further in")
+        .hint("such as `twin.led = on`, `twin.desired.led = on`, or `twin.\"room 1\".temp > 30`")
 }
 
 fn is_keyword(word: &str) -> bool {

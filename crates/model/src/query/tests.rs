@@ -6,6 +6,7 @@ use super::*;
 use crate::app::AppId;
 use crate::device::DeviceNumber;
 use crate::limits;
+use crate::twin::TwinPart;
 
 #[derive(Debug, Default)]
 struct Device {
@@ -22,6 +23,7 @@ struct Device {
     since: Option<i64>,
     protocol: String,
     points: Vec<(String, Value)>,
+    twins: Vec<(TwinPath, Value)>,
 }
 
 impl Subject for Device {
@@ -71,6 +73,14 @@ impl Latest for Points<'_> {
         let wanted = &self.1.streams()[place];
         self.0.points.iter().find(|(name, _)| **name == **wanted).map(|(_, value)| value.clone())
     }
+    fn twin(&self, _: DeviceNumber, place: usize) -> Option<Value> {
+        let wanted = &self.1.twins()[place];
+        self.0.twins.iter().find(|(path, _)| path == wanted).map(|(_, value)| value.clone())
+    }
+}
+
+fn path(part: TwinPart, members: &[&str]) -> TwinPath {
+    TwinPath { part, members: members.iter().map(|name| Box::from(*name)).collect() }
 }
 
 const HOUR_MS: i64 = 3_600_000;
@@ -97,6 +107,13 @@ fn lamp() -> Device {
             ("mode".into(), Value::Text("Auto".into())),
             ("room temp".into(), Value::Number(-3.0)),
             ("温度".into(), Value::Number(20.0)),
+        ],
+        twins: vec![
+            (path(TwinPart::Reported, &["led"]), Value::Text("on".into())),
+            (path(TwinPart::Desired, &["led"]), Value::Text("off".into())),
+            (path(TwinPart::Reported, &["wifi", "rssi"]), Value::Number(-60.0)),
+            (path(TwinPart::Reported, &["room 1", "a.b", "on"]), Value::Bool(true)),
+            (path(TwinPart::Reported, &["desired", "x"]), Value::Number(1.0)),
         ],
     }
 }
@@ -130,6 +147,10 @@ fn what_is_so() {
         "data.relay = true and data.relay != false",
         "data.mode = Auto and data.mode starts au and data.mode contains UT and data.mode != auto",
         "data.\"room temp\" < -2 and data.温度 = 20",
+        "twin.led = on and twin.desired.led = off and twin.reported.led starts O and twin.wifi.rssi > -70",
+        "twin.\"room 1\".\"a.b\".on = true and twin.'led' = on and twin.\"wifi\".rssi = -60",
+        "twin.reported.desired.x = 1 and twin.\"desired\".x = 1",
+        "not twin.wifi = 1 and not twin.gone != 1 and not twin.desired.wifi.rssi < 0",
         // What is not there fits no comparison, and so every `not`.
         "not data.gone = 1 and not data.gone != 1 and not data.gone contains x",
         // Another kind of value is unequal, and without order.
@@ -174,8 +195,14 @@ fn what_cannot_be_asked_is_named_with_its_place_and_what_was_meant() {
         ("Online", 1, "unknown field `Online`", "did you mean `online`?"),
         ("lamp", 1, "unknown field `lamp`", "did you mean `id = \"lamp\"`?"),
         ("\"lamp\"", 1, "begins with a field", "did you mean `id = \"lamp\"`?"),
-        ("online and twin.led = on", 12, "no twin values yet", "data.temp"),
-        ("twin = 1", 1, "no twin values yet", "data.temp"),
+        ("twin = 1", 1, "followed by the name of a member", "twin.led = on"),
+        ("online and twin. = 1", 12, "followed by the name of a member", "twin.led = on"),
+        ("twin.desired = 1", 1, "followed by the name of a member", "twin.desired.led = on"),
+        ("twin.a..b = 1", 1, "followed by the name of a member", "twin.led = on"),
+        ("twin.a. = 1", 1, "followed by the name of a member", "twin.led = on"),
+        ("twin.a.b.c.d.e.f.g.h.i = 1", 1, "members deep", ""),
+        ("twin.led", 9, "after `twin.led` comes an operator", "= != <"),
+        ("twin.led has x", 10, "cannot be asked with `has`", "starts contains"),
         ("data. > 3", 1, "followed by the name of a stream", "data.temp > 30"),
         ("data.a+b > 3", 1, "followed by the name of a stream", "data.temp > 30"),
         ("app == 7", 5, "`==` is not known", "write `=`"),
@@ -235,6 +262,9 @@ fn a_query_is_bounded() {
     let streams = |count: usize| (0..count).map(|i| format!("data.s{i} = 1")).collect::<Vec<_>>().join(" and ");
     assert!(Query::parse(&streams(limits::QUERY_STREAMS_MAX)).is_ok());
     assert!(Query::parse(&streams(limits::QUERY_STREAMS_MAX + 1)).unwrap_err().what.contains("streams"));
+    let both = |count: usize| format!("{} and twin.a = 1 and twin.a = 2", streams(count));
+    assert!(Query::parse(&both(limits::QUERY_STREAMS_MAX - 1)).is_ok());
+    assert!(Query::parse(&both(limits::QUERY_STREAMS_MAX)).unwrap_err().what.contains("twins"));
 }
 
 #[test]
@@ -250,6 +280,9 @@ fn it_prints_itself_without_what_it_does_not_need() {
         ("data.\"temp\" > 30.50", "data.temp > 30.5"),
         ("data.'a b' contains XY", "data.\"a b\" contains \"xy\""),
         ("name not starts x", "not name starts \"x\""),
+        ("twin.reported.led != on", "twin.led != \"on\""),
+        ("twin.\"led\" in (1, on) or twin.\"a b\".c.\"d.e\" = 1", "twin.led in (1, \"on\") or twin.\"a b\".c.\"d.e\" = 1"),
+        ("twin.\"desired\".led = 1 or twin.desired.\"\" = 1", "twin.reported.desired.led = 1 or twin.desired.\"\" = 1"),
     ];
     for (text, printed) in rows {
         assert_eq!(Query::parse(text).unwrap().to_string(), printed);
@@ -297,8 +330,35 @@ fn words(
     })
 }
 
-fn test(u: &mut Unstructured<'_>, streams: &mut Vec<Box<str>>) -> arbitrary::Result<Test> {
-    Ok(match u.int_in_range(0..=6)? {
+/// A place in a list, made there if it is new.
+fn place<T: PartialEq>(known: &mut Vec<T>, wanted: T) -> usize {
+    known.iter().position(|known| *known == wanted).unwrap_or_else(|| {
+        known.push(wanted);
+        known.len() - 1
+    })
+}
+
+fn reading(u: &mut Unstructured<'_>) -> arbitrary::Result<Reading> {
+    Ok(match u.int_in_range(0..=3)? {
+        0 => Reading::Number(compare(u)?, *u.choose(&[0.0, -1.5, 3.0, 1e300])?),
+        1 => Reading::Truth(equality(u)?, u.arbitrary()?),
+        2 => match words(u, equality, &TEXTS)? {
+            // Written so, it is a list of values.
+            Words::In(texts) => Reading::In(texts.into_iter().map(|text| Value::Text(text.into())).collect()),
+            words => Reading::Text(words),
+        },
+        _ => Reading::In(vec![any_value(u)?, any_value(u)?]),
+    })
+}
+
+/// The ways to values of a twin that queries and devices have.
+fn paths() -> Vec<TwinPath> {
+    use TwinPart::{Desired, Reported};
+    vec![path(Reported, &["led"]), path(Desired, &["led"]), path(Reported, &["desired", "a b"]), path(Desired, &["x\"y", ""])]
+}
+
+fn test(u: &mut Unstructured<'_>, named: &mut Named) -> arbitrary::Result<Test> {
+    Ok(match u.int_in_range(0..=7)? {
         0 => Test::Truth(if u.arbitrary()? { TruthField::Online } else { TruthField::Blocked }),
         1 => {
             let field = *u.choose(&[WholeField::Number, WholeField::App])?;
@@ -322,42 +382,35 @@ fn test(u: &mut Unstructured<'_>, streams: &mut Vec<Box<str>>) -> arbitrary::Res
             };
             Test::Time(*u.choose(&[TimeField::Created, TimeField::Since])?, compare(u)?, moment)
         }
-        _ => {
+        6 => {
             let name = *u.choose(&STREAMS)?;
-            let place = streams.iter().position(|known| **known == *name).unwrap_or_else(|| {
-                streams.push(name.into());
-                streams.len() - 1
-            });
-            let reading = match u.int_in_range(0..=3)? {
-                0 => Reading::Number(compare(u)?, *u.choose(&[0.0, -1.5, 3.0, 1e300])?),
-                1 => Reading::Truth(equality(u)?, u.arbitrary()?),
-                2 => match words(u, equality, &TEXTS)? {
-                    // Written so, it is a list of values.
-                    Words::In(texts) => Reading::In(texts.into_iter().map(|text| Value::Text(text.into())).collect()),
-                    words => Reading::Text(words),
-                },
-                _ => Reading::In(vec![any_value(u)?, any_value(u)?]),
-            };
-            Test::Data(place, reading)
+            Test::Data(place(&mut named.0, name.into()), reading(u)?)
+        }
+        _ => {
+            let path = u.choose(&paths())?.clone();
+            Test::Twin(place(&mut named.1, path), reading(u)?)
         }
     })
 }
 
-fn expr(u: &mut Unstructured<'_>, depth: usize, streams: &mut Vec<Box<str>>) -> arbitrary::Result<Expr> {
+/// The streams and the values of twins of a query.
+type Named = (Vec<Box<str>>, Vec<TwinPath>);
+
+fn expr(u: &mut Unstructured<'_>, depth: usize, named: &mut Named) -> arbitrary::Result<Expr> {
     Ok(match if depth == 0 { 0 } else { u.int_in_range(0..=4)? } {
-        0 | 1 => Expr::Test(test(u, streams)?),
-        2 => Expr::Not(Box::new(expr(u, depth - 1, streams)?)),
+        0 | 1 => Expr::Test(test(u, named)?),
+        2 => Expr::Not(Box::new(expr(u, depth - 1, named)?)),
         kind => {
-            let parts = (0..u.int_in_range(2..=3)?).map(|_| expr(u, depth - 1, streams)).collect::<Result<_, _>>()?;
+            let parts = (0..u.int_in_range(2..=3)?).map(|_| expr(u, depth - 1, named)).collect::<Result<_, _>>()?;
             if kind == 3 { Expr::and(parts) } else { Expr::or(parts) }
         }
     })
 }
 
 fn query(u: &mut Unstructured<'_>) -> arbitrary::Result<Query> {
-    let mut streams = Vec::new();
-    let expr = expr(u, 3, &mut streams)?;
-    Ok(Query { expr, streams })
+    let mut named = Named::default();
+    let expr = expr(u, 3, &mut named)?;
+    Ok(Query { expr, streams: named.0, twins: named.1 })
 }
 
 fn device(u: &mut Unstructured<'_>) -> arbitrary::Result<Device> {
@@ -377,6 +430,11 @@ fn device(u: &mut Unstructured<'_>) -> arbitrary::Result<Device> {
         points: STREAMS[..u.int_in_range(0..=4)?]
             .iter()
             .map(|name| Ok(((*name).to_owned(), any_value(u)?)))
+            .collect::<arbitrary::Result<_>>()?,
+        twins: paths()
+            .into_iter()
+            .take(u.int_in_range(0..=4)?)
+            .map(|path| Ok((path, any_value(u)?)))
             .collect::<arbitrary::Result<_>>()?,
     })
 }
@@ -465,20 +523,28 @@ mod oracle {
                 };
                 ours.is_some_and(|ours| ordered(ours, *compare, theirs))
             }
-            Test::Data(place, reading) => {
-                let point = device.points.iter().find(|(name, _)| **name == *query.streams[*place]).map(|(_, value)| value);
-                match (point, reading) {
-                    (None, _) => false,
-                    (Some(Value::Number(ours)), Reading::Number(compare, theirs)) => ordered(ours, *compare, theirs),
-                    (Some(Value::Bool(ours)), Reading::Truth(compare, theirs)) => ordered(ours, *compare, theirs),
-                    (Some(Value::Text(ours)), Reading::Text(asked)) => words(ours, asked),
-                    (Some(ours), Reading::In(values)) => values.iter().any(|value| value == ours),
-                    (_, Reading::Number(compare, _) | Reading::Truth(compare, _) | Reading::Text(Words::Is(compare, _))) => {
-                        *compare == Compare::Unequal
-                    }
-                    _ => false,
-                }
+            Test::Data(place, asked) => {
+                let point = device.points.iter().find(|(name, _)| **name == *query.streams[*place]);
+                reading(point.map(|(_, value)| value), asked)
             }
+            Test::Twin(place, asked) => {
+                let value = device.twins.iter().find(|(path, _)| *path == query.twins[*place]);
+                reading(value.map(|(_, value)| value), asked)
+            }
+        }
+    }
+
+    fn reading(ours: Option<&Value>, asked: &Reading) -> bool {
+        match (ours, asked) {
+            (None, _) => false,
+            (Some(Value::Number(ours)), Reading::Number(compare, theirs)) => ordered(ours, *compare, theirs),
+            (Some(Value::Bool(ours)), Reading::Truth(compare, theirs)) => ordered(ours, *compare, theirs),
+            (Some(Value::Text(ours)), Reading::Text(asked)) => words(ours, asked),
+            (Some(ours), Reading::In(values)) => values.iter().any(|value| value == ours),
+            (_, Reading::Number(compare, _) | Reading::Truth(compare, _) | Reading::Text(Words::Is(compare, _))) => {
+                *compare == Compare::Unequal
+            }
+            _ => false,
         }
     }
 }
@@ -513,9 +579,41 @@ fn any_query_survives_print_and_parse() {
 
 #[test]
 fn any_text_is_understood_or_refused_with_a_place_in_it() {
-    const PIECES: [&str; 30] = [
-        "and", "or", "not", "in", "(", ")", ",", "=", "!=", "<", ">=", "online", "app", "name", "tags", "has", "data.x", "data.",
-        "since", "2h", "ago", "7", "\"a\"", "'", "\\", "灯", "starts", "firmware", "==", "true",
+    const PIECES: [&str; 34] = [
+        "and",
+        "or",
+        "not",
+        "in",
+        "(",
+        ")",
+        ",",
+        "=",
+        "!=",
+        "<",
+        ">=",
+        "online",
+        "app",
+        "name",
+        "tags",
+        "has",
+        "data.x",
+        "data.",
+        "since",
+        "2h",
+        "ago",
+        "7",
+        "\"a\"",
+        "'",
+        "\\",
+        "灯",
+        "starts",
+        "firmware",
+        "==",
+        "true",
+        "twin.led",
+        "twin.",
+        "twin.desired.",
+        ".x",
     ];
     arbtest::arbtest(|u| {
         let mut text = String::new();

@@ -26,6 +26,8 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "espush",
     listen_default: "0.0.0.0:10081",
     push_bytes_max: codec::BODY_BYTES_MAX,
+    // No frame is for it, and a device drops the line at one that it does not know (H1).
+    twins: false,
     open: |peer| Box::new(Machine::new(peer)),
 };
 

@@ -29,5 +29,6 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "mqtt",
     listen_default: "0.0.0.0:1883",
     push_bytes_max: model::limits::PUSH_PAYLOAD_BYTES_MAX,
+    twins: true,
     open: |peer| Box::new(session::Machine::new(peer)),
 };

@@ -6,7 +6,7 @@ import type { Events } from './types';
 type Kind = keyof Events;
 type Listener<K extends Kind> = (event: Events[K]) => void;
 
-const KINDS: Kind[] = ['presence', 'device', 'message', 'points', 'delivery', 'knock', 'fault', 'alarm'];
+const KINDS: Kind[] = ['presence', 'device', 'message', 'points', 'delivery', 'twin', 'knock', 'fault', 'alarm'];
 const PAUSES_MS = [500, 1_000, 2_000, 4_000, 8_000];
 /** A page in the background gives its stream back after this long: browsers allow few per server. */
 const HIDDEN_MS = 60_000;

@@ -207,6 +207,25 @@ export interface Alarm {
 	at: string;
 }
 
+export interface TwinPart {
+	/** A JSON object. */
+	value: Record<string, unknown>;
+	version: number;
+	/** When it changed last. */
+	at: string | null;
+}
+
+/** What is wanted of a device, what it tells of itself, and what it is still to be told. */
+export interface Twin {
+	desired: TwinPart;
+	reported: TwinPart;
+	delta: Record<string, unknown>;
+	/** The version of `desired` that the device has told to have dealt with. */
+	acknowledged: number | null;
+	/** Why the device cannot be told, if so. */
+	note?: string;
+}
+
 /** What the event stream tells, by the name of the event. */
 export interface Events {
 	presence: Presence & { device: string };
@@ -214,6 +233,7 @@ export interface Events {
 	message: Message;
 	points: { device: string; items: Point[] };
 	delivery: Delivery & { push: number };
+	twin: { device: string; part: 'desired' | 'reported'; version: number };
 	knock: Knock;
 	fault: Fault;
 	alarm: Alarm;

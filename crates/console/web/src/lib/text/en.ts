@@ -285,6 +285,20 @@ export const en = {
 			cancelled: 'taken back'
 		} satisfies Record<DeliveryState, string>
 	},
+	twin: {
+		title: 'Twin',
+		desired: 'Wanted',
+		reported: 'Reported',
+		delta: 'Still to be told',
+		version: (version: number) => `version ${version}`,
+		acknowledged: (version: number) => `the device has dealt with version ${version}`,
+		same: 'as it is wanted',
+		differs: 'differs',
+		patch: 'Change what is wanted',
+		patchHint: 'A JSON object: its members are set, null removes one. The device is told at once, or when it is back.',
+		bad: 'This is no JSON object.',
+		send: 'Change'
+	},
 	log: {
 		title: 'Messages',
 		empty: 'Nothing has passed yet.',

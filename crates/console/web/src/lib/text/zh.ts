@@ -284,6 +284,20 @@ export const zh: Text = {
 			cancelled: '已撤回'
 		}
 	},
+	twin: {
+		title: '设备孪生',
+		desired: '期望',
+		reported: '报告',
+		delta: '尚待告知',
+		version: (version) => `版本 ${version}`,
+		acknowledged: (version) => `设备已处理版本 ${version}`,
+		same: '与期望一致',
+		differs: '不一致',
+		patch: '修改期望',
+		patchHint: '一个 JSON 对象：写入其中的成员，null 删除成员。设备在线时立即告知，否则等它回来。',
+		bad: '这不是 JSON 对象。',
+		send: '修改'
+	},
 	log: {
 		title: '消息',
 		empty: '还没有消息。',
@@ -377,6 +391,9 @@ export const zh: Text = {
 	problems: {
 		unreachable: '无法连接到服务器。',
 		bad_code: '登录码无效、已用过或已过期。',
+		bad_twin: '最外层的名称不能以 $ 开头，对象和数组最多嵌套 8 层。',
+		twin_too_large: '设备孪生的一部分超过上限。',
+		version_conflict: '在此期间已有别人修改了期望。',
 		bad_token: '令牌不存在或已过期。',
 		no_token: '尚未登录。',
 		role_too_low: '当前登录的权限不够。',
@@ -426,6 +443,10 @@ export const zh: Text = {
 		['a limit was reached', '达到了上限'],
 		['the server cannot keep it now', '服务器现在无法保存'],
 		[/^connected by (\S+)$/, '通过 $1 连接'],
+		[
+			/^the device speaks (\S+), which has no way to tell it what is wanted; it is told when it comes by MQTT$/,
+			'设备使用 $1，这个协议无法告知期望；它改用 MQTT 连接时会得知'
+		],
 		['the device was blocked', '设备被封禁'],
 		['the device was given a new secret', '设备换了新密钥'],
 		["the time of the device's old secret is over", '旧密钥已到期'],

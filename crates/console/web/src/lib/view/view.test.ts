@@ -5,6 +5,7 @@ import { hexFault, hexPairs, shown, size, utf8Length } from './bytes';
 import { follow, isBad, isFinal } from './delivery';
 import { moments } from './moments';
 import { ago, lasting } from './time';
+import { curlOf, isEmpty, objectOf } from './twin';
 import { isOn, sparkline, thin, valueText } from './values';
 
 describe('times', () => {
@@ -83,5 +84,19 @@ describe('the moments of a schedule', () => {
 		const weekly = { days: ['mon', 'SUN'], time: '07:30' };
 		expect(both({ weekly, time_zone: 'Asia/Shanghai' })).toEqual(['mon, SUN at 07:30 (Asia/Shanghai)', '每周一、日 07:30 (Asia/Shanghai)']);
 		expect(both({ cron: '*/5 * * * *' })[0]).toBe('*/5 * * * * (UTC)');
+	});
+});
+
+describe('patches of a twin', () => {
+	it('are JSON objects and nothing else', () => {
+		expect(objectOf(' {"led": "on", "old": null} ')).toEqual({ led: 'on', old: null });
+		for (const bad of ['', 'on', '[1]', 'null', '"x"', '{led: 1}', '{"a": 1} x']) expect(objectOf(bad), bad).toBeNull();
+		expect([isEmpty({}), isEmpty({ a: null })]).toEqual([true, false]);
+	});
+	it('are the same from a shell, with the version that was seen', () => {
+		expect(curlOf('lamp', 3, { led: "it's" }, 'http://pi:8080')).toBe(
+			`curl -X PATCH -H 'Authorization: Bearer TOKEN' -H 'Content-Type: application/json' -d '{"led":"it'\\''s"}' ` +
+				`'http://pi:8080/api/v1/devices/lamp/twin/desired?version=3'`
+		);
 	});
 });
