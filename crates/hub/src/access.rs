@@ -8,6 +8,7 @@ use model::limits::Limits;
 use model::topic::{Space, TopicError};
 use model::{Access, Filter, Party, Role, Scope, Topic};
 
+use crate::address::{is_addressed, is_from};
 use crate::shared;
 
 /// `me/<rest>` written out for a device. `None` when the text is not in the `me` space.
@@ -36,6 +37,10 @@ pub fn topic_to_publish(party: &Party, text: &str, limits: &Limits) -> Result<To
     check_size(topic.as_str(), limits)?;
     let allowed = match (topic.space(), party) {
         (Space::System, _) => false,
+        // Only the device itself writes in its name, and only the hub tells it who wrote.
+        (Space::Device { id, rest }, _) if is_addressed(rest) => {
+            !is_from(rest) && matches!(party, Party::Device { id: own, .. } if id == own.as_str())
+        }
         (_, Party::Account { rules, .. }) => rules.allow(Access::Publish, &topic),
         (Space::Free, Party::Token { role, .. }) => role.includes(Role::Operator),
         (Space::Free, _) => true,

@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0009_priorities.sql"),
     include_str!("../migrations/0010_steps.sql"),
     include_str!("../migrations/0011_fleet.sql"),
+    include_str!("../migrations/0015_peers.sql"),
 ];
 
 /// The newest schema of this program.
