@@ -11,6 +11,7 @@ mod feed;
 mod input;
 pub mod metrics;
 mod openapi;
+mod parties;
 mod problem;
 mod routes;
 mod shown;
@@ -30,6 +31,7 @@ use telemetry::Telemetry;
 use crate::openapi::shape;
 
 pub use feed::Feed;
+pub use parties::Parties;
 pub use routes::{Sender, router, sender};
 
 /// Writes some lines of `/metrics`.
@@ -95,6 +97,8 @@ pub struct App {
     pub audit: Arc<dyn Audit>,
     /// Live events.
     pub feed: Arc<Feed>,
+    /// Programs and pages that have a number.
+    pub parties: Arc<Parties>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The most bytes that a push can carry, by protocol.

@@ -87,7 +87,8 @@ impl House {
         }
         let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
         let schedules = Schedules::open(store.clone(), clock.clone()).await.context("cannot load the schedules")?;
-        let telemetry = Telemetry::open(store.clone(), line, bus.clone());
+        let telemetry = Telemetry::open(store.clone(), line.clone(), bus.clone());
+        let parties = api::Parties::new(line, clock.clone());
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
 
         let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();
@@ -100,7 +101,7 @@ impl House {
         };
 
         // The fleet hears of a line before push and feed do, so that they see the presence it makes.
-        let rooms: Vec<Arc<dyn Consumer>> = vec![fleet.clone(), telemetry.clone(), push.clone(), feed.clone()];
+        let rooms: Vec<Arc<dyn Consumer>> = vec![fleet.clone(), telemetry.clone(), push.clone(), feed.clone(), parties.clone()];
         let (events_stop, events_stopped) = oneshot::channel();
         let events_task = tokio::spawn(events.clone().tell(rooms, events_stopped));
 
@@ -126,6 +127,7 @@ impl House {
             telemetry: telemetry.clone(),
             audit: store.clone(),
             feed: feed.clone(),
+            parties,
             clock,
             carries: protocols.iter().map(|protocol| (protocol.name, protocol.push_bytes_max)).collect(),
             info,
