@@ -135,7 +135,7 @@ impl Parties {
         }
         match (given, full) {
             (true, _) => Ok(()),
-            (false, true) => Err(Refusal::Quota),
+            (false, true) => Err(Refusal::Full),
             (false, false) => Err(Refusal::Unreachable),
         }
     }

@@ -145,6 +145,9 @@ pub enum Refusal {
     /// Nobody is there who would get it.
     #[error("nobody is reached at this number now")]
     Unreachable,
+    /// Whoever would get it does not read what waits already.
+    #[error("as much as may waits at this number already")]
+    Full,
     /// A topic or filter that the party may not use.
     #[error("not allowed on this topic")]
     NotAllowed,

@@ -171,7 +171,7 @@ impl Shard {
                 }
                 Ok(reached)
             }
-            None if full => Err(Refusal::Quota),
+            None if full => Err(Refusal::Full),
             None => Err(Refusal::Unreachable),
         }
     }

@@ -229,7 +229,7 @@ fn what_is_too_large_or_finds_no_room_is_refused_and_no_line_ends_for_it() {
         results.extend(outcomes(&mut house).into_iter().map(|(_, result)| result));
     }
     assert_eq!((results.len(), results[0]), (100, Ok(Reached::Sent)));
-    assert_eq!(results[99], Err(Refusal::Quota));
+    assert_eq!(results[99], Err(Refusal::Full));
     assert!(house.closed(line).is_none());
     let sender = connect(&mut house, "a", "x", true);
     received(&mut house, sender);

@@ -135,7 +135,7 @@ fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Unreachable => unreachable(refusal.to_string())
             .hint("a device subscribes to me/from/+; `POST /api/v1/push` waits for one that is away"),
-        Refusal::Quota => Problem::new(
+        Refusal::Full | Refusal::Quota => Problem::new(
             StatusCode::CONFLICT,
             "not_taken",
             "as much as may waits there already, or the store has no room to keep it",

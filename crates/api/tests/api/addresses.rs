@@ -153,7 +153,7 @@ async fn one_who_does_not_read_is_full_and_lines_have_an_end() {
     house.settle().await;
     let answered = std::mem::take(&mut *house.outside.answered.lock());
     assert_eq!(answered[0].1, Ok(()));
-    assert_eq!(answered.last().unwrap().1, Err(Refusal::Quota));
+    assert_eq!(answered.last().unwrap().1, Err(Refusal::Full));
     let mut others = Vec::new();
     for _ in 1..limits::ADDRESSED_LINES_PER_TOKEN_MAX {
         others.push(Listener::open(&house, OWNER).await.unwrap());

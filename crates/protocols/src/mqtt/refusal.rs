@@ -24,7 +24,7 @@ pub fn publish_reason(refusal: Refusal) -> Reason {
     match refusal {
         Refusal::BadTopic => Reason::BadTopic,
         Refusal::BadPayload => Reason::BadPayload,
-        Refusal::Quota => Reason::Quota,
+        Refusal::Quota | Refusal::Full => Reason::Quota,
         Refusal::Unreachable => Reason::NoMatchingSubscribers,
         // Valid, and we cannot take it.
         Refusal::Unavailable => Reason::Implementation,
@@ -73,7 +73,8 @@ pub enum Told {
 pub fn publish(refusal: Refusal, acknowledged: bool) -> Told {
     match refusal {
         // Sending it again would not help, and nobody was promised that it is kept: as mosquitto does.
-        Refusal::NotAllowed | Refusal::Unreachable if acknowledged => Told::Acknowledged,
+        // Whoever does not hear or read must not cost the line of one who writes to him.
+        Refusal::NotAllowed | Refusal::Unreachable | Refusal::Full if acknowledged => Told::Acknowledged,
         // Not MQTT at all: a wildcard or nothing in the topic of a PUBLISH [MQTT-3.3.2-2], [MQTT-4.7.3-1].
         Refusal::BadTopic => Told::Closed,
         // An acknowledgement would claim that it is kept. Without one the client still has it.
@@ -92,7 +93,7 @@ mod tests {
         for refusal in [Refusal::Unavailable, Refusal::Quota, Refusal::BadPayload, Refusal::BadTopic] {
             assert_eq!(publish(refusal, true), Told::Closed, "{refusal:?}");
         }
-        for refusal in [Refusal::NotAllowed, Refusal::Unreachable] {
+        for refusal in [Refusal::NotAllowed, Refusal::Unreachable, Refusal::Full] {
             assert_eq!((publish(refusal, true), publish(refusal, false)), (Told::Acknowledged, Told::Nothing), "{refusal:?}");
         }
         assert_eq!(publish(Refusal::Unavailable, false), Told::Nothing);
