@@ -40,10 +40,16 @@ pub struct Parties {
 
 #[derive(Default)]
 struct Table {
-    /// By number, each with the number of its seat.
-    open: HashMap<Address, Vec<(u64, mpsc::Sender<Arc<Incoming>>)>>,
+    open: HashMap<Address, Vec<Ear>>,
+    seats: usize,
     seat_last: u64,
     lines: u64,
+}
+
+/// The near end of a seat.
+struct Ear {
+    seat: u64,
+    inbox: mpsc::Sender<Arc<Incoming>>,
 }
 
 #[derive(Default)]
@@ -77,10 +83,11 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut table = self.parties.table.lock();
+        table.seats -= 1;
         for number in [self.number, self.token] {
-            if let Some(seats) = table.open.get_mut(&number) {
-                seats.retain(|(id, _)| *id != self.id);
-                if seats.is_empty() {
+            if let Some(ears) = table.open.get_mut(&number) {
+                ears.retain(|ear| ear.seat != self.id);
+                if ears.is_empty() {
                     table.open.remove(&number);
                 }
             }
@@ -106,17 +113,18 @@ impl Parties {
     pub(crate) fn sit(self: &Arc<Self>, token: Address, own: bool) -> Option<Seat> {
         let (sender, inbox) = mpsc::channel(limits::ADDRESSED_WAITING_MAX);
         let mut table = self.table.lock();
-        if table.open.get(&token).is_some_and(|seats| seats.len() >= limits::ADDRESSED_LINES_PER_TOKEN_MAX) {
+        if table.open.get(&token).is_some_and(|ears| ears.len() >= limits::ADDRESSED_LINES_PER_TOKEN_MAX) {
             return None;
         }
+        table.seats += 1;
         table.seat_last += 1;
         let (id, mut number) = (table.seat_last, token);
         if own {
             number = Address::of_line(table.lines);
             table.lines += 1;
-            table.open.entry(number).or_default().push((id, sender.clone()));
+            table.open.entry(number).or_default().push(Ear { seat: id, inbox: sender.clone() });
         }
-        table.open.entry(token).or_default().push((id, sender));
+        table.open.entry(token).or_default().push(Ear { seat: id, inbox: sender });
         drop(table);
         Some(Seat { parties: self.clone(), id, inbox, number, token })
     }
@@ -126,8 +134,8 @@ impl Parties {
         let incoming = Arc::new(incoming);
         let table = self.table.lock();
         let (mut given, mut full) = (false, false);
-        for (_, seat) in table.open.get(&incoming.to).into_iter().flatten() {
-            match seat.try_send(incoming.clone()) {
+        for ear in table.open.get(&incoming.to).into_iter().flatten() {
+            match ear.inbox.try_send(incoming.clone()) {
                 Ok(()) => given = true,
                 Err(TrySendError::Full(_)) => full = true,
                 Err(TrySendError::Closed(_)) => {}
@@ -157,8 +165,8 @@ impl Parties {
     }
 
     /// How many lines there are that can be written to.
-    pub fn lines(&self) -> usize {
-        self.table.lock().open.values().map(Vec::len).sum()
+    pub(crate) fn lines(&self) -> usize {
+        self.table.lock().seats
     }
 
     /// The time.

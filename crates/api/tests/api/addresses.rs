@@ -137,6 +137,8 @@ async fn what_is_written_to_a_token_reaches_all_that_listen_with_it() {
     assert_eq!((&message["from"], &message["device"], &message["text"]), (&json!(OWNERS), &Value::Null, &json!("{\"a\":1}")));
     house.settle().await;
     assert_eq!(*house.outside.answered.lock(), [(1, Ok(())), (2, Ok(())), (3, Err(Refusal::Unreachable))]);
+    let metrics = house.request(Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    assert!(metrics.text().contains("\nespush_numbered_lines 3\n"));
     drop((one, other));
     lamp_writes(&house, number, b"too late", 4);
     house.settle().await;
