@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use contract::{Clock, Consumer, Event, Line, Reached, Refusal};
@@ -10,7 +11,6 @@ use fleet::Caller;
 use model::topic::Space;
 use model::{Address, DeviceNumber, Message, UnixMs, limits};
 use parking_lot::Mutex;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many numbers lines may have had, in each second that the clock has shown, before one of them is given
@@ -47,9 +47,28 @@ struct Table {
 }
 
 /// The near end of a seat.
+#[derive(Clone)]
 struct Ear {
     seat: u64,
     inbox: mpsc::Sender<Arc<Incoming>>,
+    /// Bytes that wait there.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Ear {
+    /// Whether there was room. The table is locked: nobody else adds to it meanwhile.
+    fn take(&self, incoming: &Arc<Incoming>) -> bool {
+        let (waiting, more) = (self.bytes.load(Ordering::Relaxed), incoming.payload.len());
+        if waiting > 0 && waiting + more > limits::ADDRESSED_WAITING_BYTES_MAX {
+            return false;
+        }
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        let taken = self.inbox.try_send(incoming.clone()).is_ok();
+        if !taken {
+            self.bytes.fetch_sub(more, Ordering::Relaxed);
+        }
+        taken
+    }
 }
 
 #[derive(Default)]
@@ -63,6 +82,7 @@ pub(crate) struct Seat {
     parties: Arc<Parties>,
     id: u64,
     inbox: mpsc::Receiver<Arc<Incoming>>,
+    bytes: Arc<AtomicUsize>,
     /// The number of the line, or of its token if it has none of its own.
     pub number: Address,
     /// The number of its token.
@@ -73,7 +93,10 @@ impl Seat {
     /// The next message.
     pub async fn next(&mut self) -> Arc<Incoming> {
         match self.inbox.recv().await {
-            Some(incoming) => incoming,
+            Some(incoming) => {
+                self.bytes.fetch_sub(incoming.payload.len(), Ordering::Relaxed);
+                incoming
+            }
             // The table holds the other end as long as this one is there.
             None => std::future::pending().await,
         }
@@ -112,6 +135,7 @@ impl Parties {
     /// A seat of a token, with a number of its own if `own`. `None` when the token has as many as it may.
     pub(crate) fn sit(self: &Arc<Self>, token: Address, own: bool) -> Option<Seat> {
         let (sender, inbox) = mpsc::channel(limits::ADDRESSED_WAITING_MAX);
+        let bytes = Arc::new(AtomicUsize::new(0));
         let mut table = self.table.lock();
         if table.open.get(&token).is_some_and(|ears| ears.len() >= limits::ADDRESSED_LINES_PER_TOKEN_MAX) {
             return None;
@@ -119,14 +143,15 @@ impl Parties {
         table.seats += 1;
         table.seat_last += 1;
         let (id, mut number) = (table.seat_last, token);
+        let ear = Ear { seat: id, inbox: sender, bytes: bytes.clone() };
         if own {
             number = Address::of_line(table.lines);
             table.lines += 1;
-            table.open.entry(number).or_default().push(Ear { seat: id, inbox: sender.clone() });
+            table.open.entry(number).or_default().push(ear.clone());
         }
-        table.open.entry(token).or_default().push(Ear { seat: id, inbox: sender });
+        table.open.entry(token).or_default().push(ear);
         drop(table);
-        Some(Seat { parties: self.clone(), id, inbox, number, token })
+        Some(Seat { parties: self.clone(), id, inbox, bytes, number, token })
     }
 
     /// Gives a message to whoever has its number.
@@ -135,11 +160,9 @@ impl Parties {
         let table = self.table.lock();
         let (mut given, mut full) = (false, false);
         for ear in table.open.get(&incoming.to).into_iter().flatten() {
-            match ear.inbox.try_send(incoming.clone()) {
-                Ok(()) => given = true,
-                Err(TrySendError::Full(_)) => full = true,
-                Err(TrySendError::Closed(_)) => {}
-            }
+            let taken = ear.take(&incoming);
+            given |= taken;
+            full |= !taken;
         }
         match (given, full) {
             (true, _) => Ok(()),

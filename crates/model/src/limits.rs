@@ -252,9 +252,10 @@ pub const ADDRESSED_DEVICES_MAX: usize = 16_384;
 /// Lines of one token that have a number at once: browsers with as many tabs as they like, and a program
 /// that forgets its lines is told so.
 pub const ADDRESSED_LINES_PER_TOKEN_MAX: usize = 64;
-/// Messages that wait for one such line; whoever sends one more is told that it is not taken. With the
-/// largest of them 2 MiB a line.
+/// Messages that wait for one such line; whoever sends one more is told that it is not taken.
 pub const ADDRESSED_WAITING_MAX: usize = 32;
+/// Bytes of those messages together, beyond the first: 256 MiB if all lines that there may be are full.
+pub const ADDRESSED_WAITING_BYTES_MAX: usize = 256 * 1024;
 /// Seconds that a shard may take to say what became of a message to a device.
 pub const ADDRESSED_OUTCOME_S_MAX: u64 = 20;
 /// Recent live events kept for watchers that come back, and how far a watcher may fall behind.

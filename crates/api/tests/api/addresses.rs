@@ -154,6 +154,20 @@ async fn one_who_does_not_read_is_full_and_lines_have_an_end() {
     }
     house.settle().await;
     let answered = std::mem::take(&mut *house.outside.answered.lock());
+    let viewer = house.token("viewer").await;
+    let mut reader = Listener::open(&house, &viewer).await.unwrap();
+    let to = reader.next("hello").await["number"].as_u64().unwrap() as u32;
+    let large = &*Vec::leak(vec![b'x'; limits::ADDRESSED_BYTES_MAX]);
+    let fit = limits::ADDRESSED_WAITING_BYTES_MAX / limits::ADDRESSED_BYTES_MAX;
+    (0..=fit as u32).for_each(|number| lamp_writes(&house, to, large, number));
+    house.settle().await;
+    let results: Vec<_> = house.outside.answered.lock().drain(..).map(|(_, result)| result).collect();
+    assert_eq!((results.len(), results.iter().filter(|result| result.is_ok()).count()), (fit + 1, fit));
+    assert_eq!(results[fit], Err(Refusal::Full), "bytes count, too");
+    reader.next("addressed").await;
+    lamp_writes(&house, to, large, 9);
+    house.settle().await;
+    assert_eq!(house.outside.answered.lock().pop(), Some((9, Ok(()))), "and there is room for what was read");
     assert_eq!(answered[0].1, Ok(()));
     assert_eq!(answered.last().unwrap().1, Err(Refusal::Full));
     let mut others = Vec::new();
