@@ -186,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_writes_for_a_device_or_as_the_hub() {
+        let rules = model::Rules::parse(["allow both dev/#"].into_iter()).unwrap();
+        let account = Party::Account { id: 1, name: "ann".into(), rules: std::sync::Arc::new(rules) };
+        let door = Party::Device { number: DeviceNumber(2), id: DeviceId::parse("door").unwrap(), app: AppId(7) };
+        let to = |party: &Party, topic| topic_to_publish(party, topic, &Limits::default());
+        assert!(to(&account, "dev/lamp/push").is_ok());
+        for party in [token(Role::Owner), account, door, Party::Anonymous] {
+            for topic in ["dev/lamp/to/5", "dev/lamp/from/5"] {
+                assert_eq!(to(&party, topic), Err(Refusal::NotAllowed), "{party:?} {topic}");
+            }
+        }
+        assert!(to(&lamp(), "me/to/5").is_ok() && to(&lamp(), "dev/lamp/to/5").is_ok());
+        assert_eq!(to(&lamp(), "me/from/5"), Err(Refusal::NotAllowed));
+    }
+
+    #[test]
     fn an_account_has_what_its_rules_say() {
         let account = |lines: &[&str]| {
             let rules = model::Rules::parse(lines.iter().copied()).unwrap();

@@ -61,7 +61,6 @@ fn a_number_is_reached_wherever_it_lives_and_nobody_else_sees_it() {
 #[test]
 fn what_a_device_is_told_of_its_sender_is_true() {
     let (mut house, numbers) = house(2);
-    house.gate().add_token("ci", "hunter2", model::Role::Owner);
     let device = connect(&mut house, "a", "x", true);
     subscribe(&mut house, device, "me/from/+", Qos::AtMostOnce);
     received(&mut house, device);
@@ -131,7 +130,12 @@ fn a_device_may_answer_who_wrote_to_it_for_a_while() {
         assert!(asked(&mut house));
         house.advance_ms(1);
         assert!(!asked(&mut house));
-        received(&mut house, line);
+        send(&mut house, 6, "lamp", number, "on?");
+        assert!(asked(&mut house));
+        house.crash(shards);
+        let line = connect_without_will(&mut house, "lamp", "x", true);
+        write(&mut house, line, PAGE, b"yes");
+        assert!(!house.events().iter().any(|e| matches!(e, Event::Addressed { .. })), "a restart forgets it");
     }
 }
 
@@ -254,6 +258,31 @@ fn an_exactly_once_message_is_given_once_and_a_refused_one_is_new_again() {
         once(&mut house);
         assert_eq!(received(&mut house, line), [format!("me/from/{} hi id=0", numbers["a"])]);
         assert_eq!(received(&mut house, sender), ["pubrec 9", "pubrec 9"]);
+    }
+}
+
+#[test]
+fn an_exactly_once_message_is_kept_together_with_its_claim_on_whatever_shard() {
+    for shards in [1, 2, 3] {
+        let (mut house, numbers) = house(shards);
+        let away = connect_without_will(&mut house, "lamp", "x", false);
+        subscribe(&mut house, away, "me/from/+", Qos::ExactlyOnce);
+        house.cut(away);
+        let sender = connect_without_will(&mut house, "a", "s", false);
+        received(&mut house, sender);
+        house.set_disk(Disk::Manual);
+        publish(&mut house, sender, &format!("me/to/{}", numbers["lamp"]), b"hi", Qos::ExactlyOnce);
+        assert!(received(&mut house, sender).is_empty(), "not before both are on disk");
+        house.disk_answers(Ok(()));
+        assert_eq!(received(&mut house, sender), ["pubrec 9"], "{shards} shards");
+        house.set_disk(Disk::Fast);
+        house.crash(shards);
+        let sender = connect_without_will(&mut house, "a", "s", false);
+        publish(&mut house, sender, &format!("me/to/{}", numbers["lamp"]), b"hi", Qos::ExactlyOnce);
+        assert_eq!(received(&mut house, sender), ["connack Success present=true", "pubrec 9"], "the claim is known");
+        let back = connect_without_will(&mut house, "lamp", "x", false);
+        let message = format!("me/from/{} hi id=1", numbers["a"]);
+        assert_eq!(received(&mut house, back), ["connack Success present=true".to_owned(), message], "and once it came");
     }
 }
 
