@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn nobody_writes_for_a_device_or_as_the_hub() {
-        let rules = model::Rules::parse(["allow both dev/#"].into_iter()).unwrap();
+        let rules = model::Rules::parse(["allow both dev/#"]).unwrap();
         let account = Party::Account { id: 1, name: "ann".into(), rules: std::sync::Arc::new(rules) };
         let door = Party::Device { number: DeviceNumber(2), id: DeviceId::parse("door").unwrap(), app: AppId(7) };
         let to = |party: &Party, topic| topic_to_publish(party, topic, &Limits::default());
