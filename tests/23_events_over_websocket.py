@@ -48,7 +48,7 @@ class Socket(Line):
         return first & 0x0F, self.read(length)
 
     def next(self, member):
-        """The next message that has this member; all others are events."""
+        """The next message that has this member; all others are events, after the line's numbers."""
         while True:
             kind, payload = self.next_frame()
             if kind == PING:
@@ -57,7 +57,7 @@ class Socket(Line):
             message = json.loads(payload)
             if member in message:
                 return message
-            assert "event" in message, message
+            assert "event" in message or "hello" in message, message
 
     def until(self, event, **members):
         while True:

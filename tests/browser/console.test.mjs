@@ -330,6 +330,9 @@ test('apps and tokens: made, used, taken away', async () => {
 		await open.check();
 		const id = Number(await app.getAttribute('data-app'));
 		await page.waitForFunction(async (id) => (await (await fetch(`/api/v1/apps/${id}`)).json()).open, id);
+		assert.equal(await app.getByRole('combobox').inputValue(), 'app');
+		await app.getByRole('combobox').selectOption('any');
+		await page.waitForFunction(async (id) => (await (await fetch(`/api/v1/apps/${id}`)).json()).peers === 'any', id);
 
 		await button(page, 'New token').click();
 		dialog = page.getByRole('dialog');

@@ -1,7 +1,7 @@
 // The client: what each method asks of the server, and how it reads the answer.
 import { named, problem, Problem, Unreachable } from './errors.js';
 import * as models from './models.js';
-import type { Audience, Delivery, Device, Event, Outcome, Page, Point, Preview, Push, Raw, Twin, TwinChange, Value } from './models.js';
+import type { Audience, Delivery, Device, Event, Outcome, Page, Point, Preview, Push, Raw, Sent, Twin, TwinChange, Value } from './models.js';
 import { Backoff, Parser, SILENCE_MS } from './sse.js';
 
 /** Rows of a page, where somebody reads them all. */
@@ -30,6 +30,11 @@ export interface PushOptions {
   key?: string;
   /** Members that this version does not know. */
   extra?: Record<string, unknown>;
+}
+
+export interface SendOptions {
+  /** The payload, as JSON. */
+  json?: unknown;
 }
 
 export interface PreviewOptions extends Omit<PushOptions, 'wait' | 'key'> {
@@ -70,13 +75,25 @@ export function path(parts: (string | number)[], query: Query = {}): string {
   return given.length ? `${address}?${given.join('&')}` : address;
 }
 
+/** What is to be carried. */
+function content(payload: Payload | undefined, options: SendOptions): Record<string, unknown> {
+  const body: Record<string, unknown> = {};
+  if (typeof payload === 'string') body.text = payload;
+  else if (payload) body.hex = Array.from(payload, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  if ('json' in options) body.json = options.json;
+  return body;
+}
+
+/** The body of a message to a number, or to a device by its id. */
+export function message(to: number | string, payload: Payload | undefined, options: SendOptions = {}): object {
+  return { to, ...content(payload, options) };
+}
+
 /** The body of a push. */
 export function order(to: Audience, payload: Payload | undefined, options: PushOptions, more: object = {}): object {
   const audience = typeof to === 'string' ? { device: to } : 'all' in to ? 'all' : to;
   const body: Record<string, unknown> = { audience, ...more };
-  if (typeof payload === 'string') body.text = payload;
-  else if (payload) body.hex = Array.from(payload, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  if ('json' in options) body.json = options.json;
+  Object.assign(body, content(payload, options));
   if (options.ttl !== undefined) body.ttl_s = options.ttl;
   if (options.key !== undefined) body.idempotency_key = options.key;
   if (options.wait !== undefined) body.wait_ms = options.wait;
@@ -124,6 +141,11 @@ export class Client {
   preview(to: Audience, payload?: Payload, options: PreviewOptions = {}): Promise<Preview> {
     const { outcome, limit, cursor, ...rest } = options;
     return this.#do('POST', path(['push', 'preview'], { outcome, limit, cursor }), models.preview, order(to, payload, rest));
+  }
+
+  /** Writes to a number, whoever has it, or to a device by its id. Nothing waits for one who is away: then it throws. */
+  send(to: number | string, payload?: Payload, options: SendOptions = {}): Promise<Sent> {
+    return this.#do('POST', path(['send']), models.sent, message(to, payload, options));
   }
 
   /** One push, with its first thousand deliveries unless told otherwise. */
@@ -210,7 +232,19 @@ export class Client {
    * What happens, as it happens, without an end. A line that breaks is called again, from the last event on. Throws when
    * the first call fails, and when the server refuses later (the token was removed, the device is gone).
    */
-  async *events(options: EventOptions = {}): AsyncGenerator<Event> {
+  events(options: EventOptions = {}): AsyncGenerator<Event> {
+    return this.#follow(path(['events'], { device: options.device }), options);
+  }
+
+  /**
+   * What is written to this client's number, without an end. First `hello` tells the number, and again whenever a line that
+   * broke stands anew (what was written meanwhile is lost); then each message is an event `addressed`.
+   */
+  listen(options: { signal?: AbortSignal } = {}): AsyncGenerator<Event> {
+    return this.#follow(path(['events'], { addressed: true, events: false }), options);
+  }
+
+  async *#follow(address: string, options: EventOptions): AsyncGenerator<Event> {
     const backoff = new Backoff();
     let lastId = options.after ?? null;
     let stood = false;
@@ -223,8 +257,7 @@ export class Client {
       try {
         const headers: Record<string, string> = { ...this.#headers, Accept: 'text/event-stream' };
         if (lastId !== null) headers['Last-Event-ID'] = lastId;
-        const address = this.#url + path(['events'], { device: options.device });
-        const answer = await this.#fetch(address, { headers, signal: line.signal });
+        const answer = await this.#fetch(this.#url + address, { headers, signal: line.signal });
         if (!answer.ok || !answer.body) throw problem(answer.status, await answer.text());
         stood = true;
         const parser = new Parser(lastId);

@@ -127,9 +127,18 @@ export interface TwinChange {
   patch: Record<string, unknown>;
 }
 
+/** How far a message to a number came. Never that somebody has read it. */
+export interface Sent {
+  /** One's own number: answers go there. */
+  from: number;
+  to: number;
+  /** Given to an open line, or kept for a device that is away. */
+  state: 'sent' | 'kept';
+}
+
 /** Something that happened. `gap` says that some events before it are lost: load the state anew. */
 export interface Event {
-  kind: 'presence' | 'device' | 'message' | 'points' | 'delivery' | 'twin' | 'knock' | 'fault' | 'alarm' | 'gap' | (string & {});
+  kind: 'presence' | 'device' | 'message' | 'points' | 'delivery' | 'twin' | 'knock' | 'fault' | 'alarm' | 'hello' | 'addressed' | 'gap' | (string & {});
   data: Raw;
   id: string | null;
 }
@@ -164,6 +173,10 @@ export function device(raw: Raw): Device {
   const { id, number, app, name, alias, tags, firmware, open, online, why, protocol, remote } = raw;
   const times = { created: new Date(raw.created), since: date(raw.since) };
   return { id, number, app, name, alias, tags, firmware, open, ...times, online, why, protocol, remote };
+}
+
+export function sent(raw: Raw): Sent {
+  return { from: raw.from, to: raw.to, state: raw.state };
 }
 
 export function point(raw: Raw): Point {

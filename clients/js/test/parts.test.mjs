@@ -1,7 +1,7 @@
 // The parts that need no server: events out of text, pauses, errors, addresses.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { order, path } from '../dist/client.js';
+import { message, order, path } from '../dist/client.js';
 import { named, problem, Problem, TimedOut, Unreachable } from '../dist/errors.js';
 import { ALL, Client } from '../dist/index.js';
 import { Backoff, Parser } from '../dist/sse.js';
@@ -63,4 +63,9 @@ test('a stream ends when its reader gives up, and with the first refusal', async
   await assert.rejects(answers(503, '{"code": "stopping", "detail": "x"}').events().next(), { code: 'stopping' });
   const signal = AbortSignal.abort();
   assert.deepEqual(await answers(200, '').events({ signal }).next(), { done: true, value: undefined });
+});
+
+test('a message to a number is what was meant', () => {
+  assert.deepEqual(message(4_000_000_000, Uint8Array.of(255, 1)), { to: 4_000_000_000, hex: 'ff01' });
+  assert.deepEqual(message('lamp', undefined, { json: null }), { to: 'lamp', json: null });
 });

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from espush import ALL, Event, Problem, Unreachable
-from espush._calls import NOTHING, order, path, push
+from espush import ALL, Event, Problem, Sent, Unreachable
+from espush._calls import NOTHING, listen, order, path, push, send
 from espush._errors import problem
 from espush._sse import Backoff, Parser
 
@@ -70,3 +70,11 @@ def test_an_order_is_what_was_meant(to: object, payload: object, json: object, w
 def test_now_or_never_is_not_lost() -> None:
     call = push("lamp", "x", NOTHING, wait=0, ttl=0, key=None, extra={"new": 1})
     assert call.body == {"audience": {"device": "lamp"}, "text": "x", "ttl_s": 0, "wait_ms": 0, "new": 1}
+
+
+def test_a_message_to_a_number_is_what_was_meant() -> None:
+    call = send(4_000_000_000, b"\xff", NOTHING)
+    assert (call.method, call.path, call.body) == ("POST", "/api/v1/send", {"to": 4_000_000_000, "base64": "/w=="})
+    assert send("lamp", None, None).body == {"to": "lamp", "json": None}
+    assert call.read({"from": 1, "to": 2, "state": "kept", "new": 0}) == Sent(1, 2, "kept")
+    assert listen() == "/api/v1/events?addressed=true&events=false"

@@ -10,8 +10,8 @@ use ureq::{Agent, Body};
 
 use crate::error::Error;
 use crate::events::Events;
-use crate::models::{Delivery, Device, Page, Point, Preview, Push, Twin, TwinChange};
-use crate::order::{DeviceFilter, Order, PointFilter, PreviewFilter};
+use crate::models::{Delivery, Device, Page, Point, Preview, Push, Sent, Twin, TwinChange};
+use crate::order::{DeviceFilter, Message, Order, PointFilter, PreviewFilter};
 use crate::pages::Pages;
 use crate::sse::SILENCE;
 
@@ -78,6 +78,19 @@ impl Client {
         let limit = filter.limit.map(|limit| limit.to_string());
         let query = [("outcome", filter.outcome), ("limit", limit.as_deref()), ("cursor", filter.cursor)];
         self.call(Method::POST, &path(&["push", "preview"], &query), Some(&Value::Object(order.body)), Duration::ZERO)
+    }
+
+    /// Writes to a number, whoever has it, or to a device by its id. Nothing waits for one who is away: then it
+    /// is an error.
+    pub fn send(&self, message: Message) -> Result<Sent, Error> {
+        self.call(Method::POST, &path(&["send"], &[]), Some(&Value::Object(message.body)), Duration::ZERO)
+    }
+
+    /// What is written to this client's number, without an end. First `hello` tells the number, and again
+    /// whenever a line that broke stands anew (what was written meanwhile is lost); then each message is an
+    /// event `addressed`.
+    pub fn listen(&self) -> Events {
+        Events::new(self.clone(), path(&["events"], &[("addressed", Some("true")), ("events", Some("false"))]), None)
     }
 
     /// One push, with its first thousand deliveries.
@@ -284,5 +297,8 @@ mod tests {
         assert_eq!(Value::Object(order.body), json!({ "audience": { "device": "lamp" }, "text": "on", "ttl_s": 0, "new": 1 }));
         let order = Order::to(crate::Audience::all()).bytes(&[255, 1]);
         assert_eq!(Value::Object(order.body), json!({ "audience": "all", "hex": "ff01" }));
+        let message = Message::to(4_000_000_000_u32).bytes(&[255, 1]);
+        assert_eq!(Value::Object(message.body), json!({ "to": 4_000_000_000_u32, "hex": "ff01" }));
+        assert_eq!(Value::Object(Message::to("lamp").text("on").body), json!({ "to": "lamp", "text": "on" }));
     }
 }

@@ -240,6 +240,18 @@ pub struct TwinChange {
     pub patch: Value,
 }
 
+/// How far a message to a number came. Never that somebody has read it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Sent {
+    /// One's own number: answers go there.
+    pub from: u32,
+    /// The number that it went to.
+    pub to: u32,
+    /// `sent` to an open line, or `kept` for a device that is away.
+    pub state: String,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -105,6 +105,37 @@ impl Order {
     }
 }
 
+/// A message to a number in the making.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub(crate) body: Map<String, Value>,
+}
+
+impl Message {
+    /// A message to a number (`u32`), or to a device by its id.
+    pub fn to(to: impl Into<Value>) -> Message {
+        Message { body: Map::from_iter([("to".to_owned(), to.into())]) }
+    }
+
+    /// The payload, as text.
+    pub fn text(mut self, text: &str) -> Message {
+        self.body.insert("text".to_owned(), text.into());
+        self
+    }
+
+    /// The payload, as bytes.
+    pub fn bytes(mut self, bytes: &[u8]) -> Message {
+        self.body.insert("hex".to_owned(), bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into());
+        self
+    }
+
+    /// The payload, as JSON.
+    pub fn json(mut self, json: Value) -> Message {
+        self.body.insert("json".to_owned(), json);
+        self
+    }
+}
+
 /// Which page of a preview.
 #[derive(Clone, Debug, Default)]
 pub struct PreviewFilter<'a> {

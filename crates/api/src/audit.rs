@@ -1,6 +1,6 @@
 //! Who changed what: every call that changes something is written down with its outcome, before it is answered.
 //! Of what was sent only the names of the members are kept, and of truth values what they were: never a text,
-//! because it might be a secret. Pushes and points are not changes: they are kept as what they are.
+//! because it might be a secret. Pushes, messages and points are not changes: they are kept as what they are.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -103,7 +103,9 @@ pub(crate) async fn write_down(State(api): State<Api>, mut request: Request, nex
 
 fn is_change(method: &Method, path: &str) -> bool {
     !method.is_safe()
-        && !["/push", "/push/preview", "/pushes/{id}/resend", "/devices/{id}/points"].iter().any(|other| path.ends_with(other))
+        && !["/push", "/push/preview", "/send", "/pushes/{id}/resend", "/devices/{id}/points"]
+            .iter()
+            .any(|other| path.ends_with(other))
 }
 
 /// What an answer shows, if that is JSON.

@@ -270,6 +270,8 @@ impl Feed {
             }
             // Presence and deliveries tell of these in the owner's words.
             Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. } => {}
+            // For the one who has the number.
+            Event::Addressed { .. } | Event::Sent { .. } => {}
         }
     }
 }

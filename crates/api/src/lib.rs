@@ -11,6 +11,7 @@ mod feed;
 mod input;
 pub mod metrics;
 mod openapi;
+mod parties;
 mod problem;
 mod routes;
 mod shown;
@@ -31,6 +32,7 @@ use twin::Twins;
 use crate::openapi::shape;
 
 pub use feed::Feed;
+pub use parties::Parties;
 pub use routes::{Sender, router, sender};
 
 /// Writes some lines of `/metrics`.
@@ -98,6 +100,8 @@ pub struct App {
     pub audit: Arc<dyn Audit>,
     /// Live events.
     pub feed: Arc<Feed>,
+    /// Programs and pages that have a number.
+    pub parties: Arc<Parties>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The most bytes that a push can carry, by protocol.

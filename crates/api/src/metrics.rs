@@ -38,6 +38,7 @@ pub(crate) fn page(app: &App) -> String {
     metric(&mut out, "gauge", "espush_devices", "Registered devices.", fleet.devices as u64);
     metric(&mut out, "gauge", "espush_devices_online", "Devices with a line.", fleet.online as u64);
     metric(&mut out, "gauge", "espush_watchers", "Open event streams.", app.feed.watchers() as u64);
+    metric(&mut out, "gauge", "espush_numbered_lines", "Lines of programs and pages with a number.", app.parties.lines() as u64);
     metric(&mut out, "counter", "espush_pushes_total", "Pushes taken.", app.push.submitted());
     metric(
         &mut out,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use contract::store::{DeliveryLife, Latest, StoredPush};
 use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, OldSecretView, TokenView};
 use model::app::ProtocolSettings;
-use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Point, Presence, Priority, PushId, Role, UnixMs, Value};
+use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Peers, Point, Presence, Priority, PushId, Role, UnixMs, Value};
 use schemars::JsonSchema;
 use serde::Serialize;
 use telemetry::Logged;
@@ -74,6 +74,9 @@ pub(crate) struct App {
     name: String,
     open: bool,
     single: bool,
+    /// Whom its devices may write to of themselves.
+    #[schemars(with = "shape::Peers")]
+    peers: Peers,
     settings: ProtocolSettings,
     #[schemars(with = "shape::Time")]
     created: UnixMs,
@@ -85,8 +88,8 @@ impl App {
     pub fn of(view: AppView, role: Role) -> App {
         let AppView { app, devices } = view;
         let key = role.includes(Role::Operator).then(|| app.key.reveal().to_owned());
-        let model::App { id, name, open, single, settings, created, .. } = app;
-        App { id, key, name, open, single, settings, created, devices }
+        let model::App { id, name, open, single, peers, settings, created, .. } = app;
+        App { id, key, name, open, single, peers, settings, created, devices }
     }
 }
 

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::openapi::shape;
+use crate::parties::{Incoming, Seat};
 use crate::shown;
 
 /// An event's data.
@@ -38,6 +39,8 @@ kinds! {
     "knock" = shown::KnockShown;
     "fault" = Fault<'_>;
     "alarm" = AlarmTold<'_>;
+    "hello" = Hello;
+    "addressed" = Addressed;
 }
 
 /// A device came or went.
@@ -130,4 +133,43 @@ pub(crate) struct AlarmTold<'a> {
     pub why: &'a str,
     #[schemars(with = "shape::Time")]
     pub at: UnixMs,
+}
+
+/// The numbers of a line that may be written to. The first that it is told.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Hello {
+    /// The line's own number as long as it is open; for a stream of events that of its token.
+    pub number: u32,
+    /// The number of the token, which reaches all lines that are open with it. It stays.
+    pub token_number: u32,
+}
+
+impl From<&Seat> for Hello {
+    fn from(seat: &Seat) -> Hello {
+        Hello { number: seat.number.0, token_number: seat.token.0 }
+    }
+}
+
+/// A message to one of the line's numbers.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AddressedMessage")]
+pub(crate) struct Addressed {
+    /// The sender's number.
+    pub from: u32,
+    /// The sender's id, if it is a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// To which of one's numbers.
+    pub to: u32,
+    #[schemars(with = "shape::Time")]
+    pub at: UnixMs,
+    #[serde(flatten)]
+    pub payload: shown::Bytes,
+}
+
+impl From<&Incoming> for Addressed {
+    fn from(incoming: &Incoming) -> Addressed {
+        let Incoming { from, device, to, payload, at } = incoming;
+        Addressed { from: from.0, device: device.clone(), to: to.0, at: *at, payload: shown::Bytes::of(payload) }
+    }
 }

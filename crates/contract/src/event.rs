@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::message::SharedMessage;
-use model::{Delivery, DeviceNumber, Point, Presence, Receipt, UnixMs};
+use model::{Address, Delivery, DeviceNumber, Point, Presence, Receipt, UnixMs};
 
 use crate::gate::Refusal;
 use crate::place::Ticket;
@@ -104,6 +104,25 @@ pub enum Event {
         step: Step,
         /// When.
         at: UnixMs,
+    },
+    /// A device wrote to a number that is no device's, and may. With a ticket it waits for
+    /// `Line::published`, and who knows the number must answer it.
+    Addressed {
+        /// The device.
+        from: DeviceNumber,
+        /// The number.
+        to: Address,
+        /// The message, on the device's own topic `to/<number>`.
+        message: SharedMessage,
+        /// Set when the device wants to know that it was taken.
+        ticket: Option<Ticket>,
+    },
+    /// What became of a `Line::send`.
+    Sent {
+        /// The caller's own word for it.
+        send: u64,
+        /// How far it came.
+        result: Result<Reached, Refusal>,
     },
 
     // ---- from the platform's rooms ----
@@ -206,6 +225,15 @@ pub enum Step {
     },
     /// The line broke before the acknowledgement and nothing will resend it.
     Lost,
+}
+
+/// How far a message to a number came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reached {
+    /// It waits on disk for a device that is away.
+    Kept,
+    /// It was given to an open line that wants it. Not that anybody has read it.
+    Sent,
 }
 
 /// Where events go. Called on shards: must not block.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::app::ProtocolSettings;
-use model::{AppId, AppKey, Party, PartyKey};
+use model::{AppId, AppKey, DeviceId, DeviceNumber, Party, PartyKey, Peers};
 
 use crate::place::Ticket;
 
@@ -142,6 +142,12 @@ pub enum Refusal {
     /// A client id that the protocol does not allow here.
     #[error("the client id is not usable")]
     BadClientId,
+    /// Nobody is there who would get it.
+    #[error("nobody is reached at this number now")]
+    Unreachable,
+    /// Whoever would get it does not read what waits already.
+    #[error("as much as may waits at this number already")]
+    Full,
     /// A topic or filter that the party may not use.
     #[error("not allowed on this topic")]
     NotAllowed,
@@ -189,6 +195,17 @@ impl std::fmt::Debug for ScramKeys {
     }
 }
 
+/// A device as far as its address goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its app.
+    pub app: AppId,
+    /// Whom the app's devices may write to.
+    pub peers: Peers,
+}
+
 /// Decides who may come in.
 pub trait Gate: Send + Sync {
     /// `Some` when memory suffices. `None` when the gate must write first; it then answers by
@@ -203,6 +220,12 @@ pub trait Gate: Send + Sync {
 
     /// Who the owner of a session that was kept is now; `None` when there is no such party any more.
     fn party(&self, key: PartyKey) -> Option<Arc<Party>>;
+
+    /// What is to be known of a device that sends to a number, or is sent to; `None` when there is no such
+    /// device or it is blocked.
+    fn addressee(&self, _: DeviceNumber) -> Option<Addressee> {
+        None
+    }
 
     /// The keys for a SCRAM exchange with `user`; always answered later, by [`Line::scram`](crate::Line::scram).
     fn scram(&self, user: &str, remote: SocketAddr, ticket: Ticket);

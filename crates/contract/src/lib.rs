@@ -17,8 +17,8 @@ pub mod session;
 pub mod store;
 
 pub use clock::Clock;
-pub use event::{Alarm, Bus, Consumer, Event, Step};
-pub use gate::{Admission, Gate, Login, Refusal, ScramKeys, Verdict};
+pub use event::{Alarm, Bus, Consumer, Event, Reached, Step};
+pub use gate::{Addressee, Admission, Gate, Login, Refusal, ScramKeys, Verdict};
 pub use headroom::{Headroom, Keeping};
 pub use keep::{KeptSession, KeptWish, Note, Rare, SessionId, Vault, Waiting};
 pub use line::Line;

@@ -1,6 +1,6 @@
 //! What the platform may ask of the shards. Every call returns at once; what comes of it is an event.
 
-use model::{DeviceNumber, Message, PartyKey};
+use model::{Address, DeviceNumber, Message, PartyKey};
 
 use crate::gate::{Refusal, ScramKeys, Verdict};
 use crate::place::Ticket;
@@ -14,6 +14,10 @@ pub trait Line: Send + Sync {
     /// Gives a message to one device's open lines. The message carries a receipt; its fate comes as
     /// `Event::Receipt`, `Step::Nobody` when no line wants it.
     fn push(&self, device: DeviceNumber, message: Message);
+
+    /// Gives a message that came from a number to one device, if it listens on its topic `from/<number>`. What
+    /// comes of it is `Event::Sent` with the same `send`.
+    fn send(&self, send: u64, from: Address, device: DeviceNumber, message: Message);
 
     /// Answers a hello that had to wait.
     fn decide(&self, ticket: Ticket, verdict: Verdict);

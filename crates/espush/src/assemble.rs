@@ -92,7 +92,9 @@ impl House {
         let telemetry = Telemetry::open(store.clone(), line.clone(), bus.clone());
         let of_fleet = fleet.clone();
         let names: twin::Names = Arc::new(move |device| of_fleet.id_of(device));
-        let twins = Twins::open(store.clone(), line, bus.clone(), clock.clone(), names).await.context("cannot load the twins")?;
+        let twins =
+            Twins::open(store.clone(), line.clone(), bus.clone(), clock.clone(), names).await.context("cannot load the twins")?;
+        let parties = api::Parties::new(line, clock.clone());
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
 
         let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();
@@ -105,7 +107,8 @@ impl House {
         };
 
         // The fleet hears of a line before push and feed do, so that they see the presence it makes.
-        let rooms: Vec<Arc<dyn Consumer>> = vec![fleet.clone(), telemetry.clone(), push.clone(), twins.clone(), feed.clone()];
+        let rooms: Vec<Arc<dyn Consumer>> =
+            vec![fleet.clone(), telemetry.clone(), push.clone(), twins.clone(), feed.clone(), parties.clone()];
         let (events_stop, events_stopped) = oneshot::channel();
         let events_task = tokio::spawn(events.clone().tell(rooms, events_stopped));
 
@@ -132,6 +135,7 @@ impl House {
             twins: twins.clone(),
             audit: store.clone(),
             feed: feed.clone(),
+            parties,
             clock,
             carries: protocols.iter().map(|protocol| (protocol.name, protocol.push_bytes_max)).collect(),
             untold: protocols.iter().filter(|protocol| !protocol.twins).map(|protocol| protocol.name).collect(),

@@ -42,6 +42,8 @@ fn worth(event: &Event) -> Worth {
         Event::Up { ticket: Some(_), .. } => Worth::Awaited,
         // An answer has somebody waiting for it, even when the device sent it at QoS 0.
         Event::Up { message, .. } if is_answer(message) => Worth::Awaited,
+        Event::Addressed { ticket: Some(_), .. } => Worth::Awaited,
+        Event::Addressed { .. } => Worth::Shown,
         Event::Up { .. } | Event::Down { .. } | Event::Passed { .. } => Worth::Shown,
         _ => Worth::Fact,
     }
@@ -57,7 +59,10 @@ fn is_pressing(event: &Event) -> bool {
 /// The bytes that an event holds in memory by its message.
 fn bytes_of(event: &Event) -> usize {
     match event {
-        Event::Up { message, .. } | Event::Down { message, .. } | Event::Passed { message } => message.cost_bytes(),
+        Event::Up { message, .. }
+        | Event::Down { message, .. }
+        | Event::Passed { message }
+        | Event::Addressed { message, .. } => message.cost_bytes(),
         _ => 0,
     }
 }
@@ -97,7 +102,7 @@ impl Events {
             return true;
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
-        if let Event::Up { ticket: Some(ticket), .. } = event {
+        if let Event::Up { ticket: Some(ticket), .. } | Event::Addressed { ticket: Some(ticket), .. } = event {
             self.line.published(*ticket, Err(Refusal::Unavailable));
         }
         false
@@ -186,6 +191,7 @@ mod tests {
 
     impl Line for Refused {
         fn publish(&self, _: Message) {}
+        fn send(&self, _: u64, _: model::Address, _: model::DeviceNumber, _: model::Message) {}
         fn push(&self, _: DeviceNumber, _: Message) {}
         fn decide(&self, _: Ticket, _: Verdict) {}
         fn scram(&self, _: Ticket, _: contract::ScramKeys) {}

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use model::app::ProtocolSettings;
-use model::{App, AppId, AppKey, limits, text};
+use model::{App, AppId, AppKey, Peers, limits, text};
 
 use crate::roster::{AppRecord, Roster};
 use crate::{Fleet, FleetError, secrets};
@@ -20,6 +20,8 @@ pub struct NewApp {
     /// Whether devices may register with a chip id alone. They are told the app's key, so let nothing
     /// of value depend on it.
     pub single: bool,
+    /// Whom its devices may write to of themselves.
+    pub peers: Peers,
     /// Per-protocol settings.
     pub settings: ProtocolSettings,
     /// Its number and its key, for devices whose firmware has them already; made when left out.
@@ -37,6 +39,8 @@ pub struct AppEdit {
     pub open: Option<bool>,
     /// Whether devices may register with a chip id alone.
     pub single: Option<bool>,
+    /// Whom its devices may write to. Counts at once, for lines that are open too.
+    pub peers: Option<Peers>,
     /// All settings, in place of those before.
     pub settings: Option<ProtocolSettings>,
 }
@@ -71,6 +75,7 @@ impl Fleet {
             app.name = edit.name.unwrap_or(app.name);
             app.open = edit.open.unwrap_or(app.open);
             app.single = edit.single.unwrap_or(app.single);
+            app.peers = edit.peers.unwrap_or(app.peers);
             app.settings = edit.settings.unwrap_or(app.settings);
             check(&app.name, &app.settings)?;
             fleet.registry.put_app(app.clone()).await?;
@@ -135,6 +140,7 @@ impl Fleet {
             name: new.name,
             open: new.open,
             single: new.single,
+            peers: new.peers,
             settings: new.settings,
             created: self.clock.unix(),
         };

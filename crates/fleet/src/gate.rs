@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
+use contract::{Addressee, Admission, Gate, Login, Refusal, Ticket, Verdict};
 use model::account::ANONYMOUS;
-use model::{AppId, AppKey, DeviceId, Party, PartyKey, Role, limits};
+use model::{AppId, AppKey, DeviceId, DeviceNumber, Party, PartyKey, Role, limits};
 
 use crate::registration::{Waiter, has_room};
 use crate::roster::Roster;
@@ -46,6 +46,13 @@ impl Gate for Fleet {
             PartyKey::Account(id) => self.accounts.read().admission(id).map(|admission| admission.party),
             PartyKey::Anonymous => self.anonymous().ok().map(|admission| admission.party).filter(|party| party.key() == key),
         }
+    }
+
+    fn addressee(&self, device: DeviceNumber) -> Option<Addressee> {
+        let roster = self.roster.read();
+        let record = roster.devices.get(device).filter(|record| !record.blocked)?;
+        let peers = roster.apps.get(&record.app).map(|found| found.app.peers).unwrap_or_default();
+        Some(Addressee { id: record.id.clone(), app: record.app, peers })
     }
 
     fn admit(&self, login: &Login, remote: SocketAddr, ticket: Ticket) -> Option<Verdict> {

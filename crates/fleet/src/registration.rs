@@ -8,7 +8,7 @@ use std::sync::Arc;
 use contract::event::Change;
 use contract::store::{StoreError, StoredDevice};
 use contract::{Admission, Refusal, Ticket};
-use model::{AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, limits};
+use model::{Address, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, limits};
 
 use crate::roster::Roster;
 use crate::{Fleet, FleetError, secrets};
@@ -94,7 +94,7 @@ impl Fleet {
     /// The next address. One that is then not used stays unused.
     pub(crate) fn next_number(&self) -> Option<DeviceNumber> {
         let mut roster = self.roster.write();
-        roster.device_last = roster.device_last.checked_add(1)?;
+        roster.device_last = roster.device_last.checked_add(1).filter(|next| *next <= Address::DEVICE_MAX)?;
         Some(DeviceNumber(roster.device_last))
     }
 }

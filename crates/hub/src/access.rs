@@ -8,6 +8,7 @@ use model::limits::Limits;
 use model::topic::{Space, TopicError};
 use model::{Access, Filter, Party, Role, Scope, Topic};
 
+use crate::address::{is_addressed, is_from};
 use crate::shared;
 
 /// `me/<rest>` written out for a device. `None` when the text is not in the `me` space.
@@ -36,6 +37,10 @@ pub fn topic_to_publish(party: &Party, text: &str, limits: &Limits) -> Result<To
     check_size(topic.as_str(), limits)?;
     let allowed = match (topic.space(), party) {
         (Space::System, _) => false,
+        // Only the device itself writes in its name, and only the hub tells it who wrote.
+        (Space::Device { id, rest }, _) if is_addressed(rest) => {
+            !is_from(rest) && matches!(party, Party::Device { id: own, .. } if id == own.as_str())
+        }
         (_, Party::Account { rules, .. }) => rules.allow(Access::Publish, &topic),
         (Space::Free, Party::Token { role, .. }) => role.includes(Role::Operator),
         (Space::Free, _) => true,
@@ -178,6 +183,22 @@ mod tests {
         for (role, may) in [(Role::Owner, true), (Role::Operator, false), (Role::Viewer, false)] {
             assert_eq!(filter_to_subscribe(&token(role), "$SYS/#", &Limits::default()).is_ok(), may, "{role:?}");
         }
+    }
+
+    #[test]
+    fn nobody_writes_for_a_device_or_as_the_hub() {
+        let rules = model::Rules::parse(["allow both dev/#"]).unwrap();
+        let account = Party::Account { id: 1, name: "ann".into(), rules: std::sync::Arc::new(rules) };
+        let door = Party::Device { number: DeviceNumber(2), id: DeviceId::parse("door").unwrap(), app: AppId(7) };
+        let to = |party: &Party, topic| topic_to_publish(party, topic, &Limits::default());
+        assert!(to(&account, "dev/lamp/push").is_ok());
+        for party in [token(Role::Owner), account, door, Party::Anonymous] {
+            for topic in ["dev/lamp/to/5", "dev/lamp/from/5"] {
+                assert_eq!(to(&party, topic), Err(Refusal::NotAllowed), "{party:?} {topic}");
+            }
+        }
+        assert!(to(&lamp(), "me/to/5").is_ok() && to(&lamp(), "dev/lamp/to/5").is_ok());
+        assert_eq!(to(&lamp(), "me/from/5"), Err(Refusal::NotAllowed));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use contract::{Answer, Close, ConnId, Ending, Event, Fault, Note, PromiseId, Ses
 use model::{Filter, Message, Millis, Party, PartyKey, UnixMs, limits};
 
 use crate::access;
+use crate::address::is_addressed;
 use crate::session::Away;
 use crate::shard::{ConnState, Shard};
 use crate::shared;
@@ -100,11 +101,17 @@ impl Shard {
             props: will.props,
             ..Message::new(topic, will.payload, unix)
         });
-        if will.retain && self.retain(&message, promise, now).is_err() {
+        let addressed = matches!(message.topic.space(), model::topic::Space::Device { rest, .. } if is_addressed(rest));
+        if will.retain && !addressed && self.retain(&message, promise, now).is_err() {
             self.counters.dropped += 1;
         }
-        if let (Some(device), model::topic::Space::Device { .. }) = (party.device(), message.topic.space()) {
+        if let (Some(device), model::topic::Space::Device { rest, .. }) = (party.device(), message.topic.space()) {
             self.work.events.push(Event::Up { device, message: message.clone(), ticket: None });
+            if is_addressed(rest) {
+                // Whether it was reached: nobody is left to be told either.
+                let _ = self.address(device, &message, None, promise, now);
+                return;
+            }
         }
         self.route(&message, None, promise, now);
     }

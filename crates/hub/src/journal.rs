@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use contract::store::StoreError;
-use contract::{Answer, ConnId, Note, PromiseId, Refusal, SessionPlace};
+use contract::{Answer, ConnId, Note, PromiseId, Reached, Refusal, SessionPlace};
 use model::{Millis, limits};
 use slab::Slab;
 
@@ -26,6 +26,8 @@ pub(crate) enum Then {
     },
     /// Another shard, which waits for this one among others.
     Shard(Safe),
+    /// The platform, which sent it under its own word; how far it came.
+    Sent(u64, Reached),
     /// This shard: everywhere that a message waits is known, and may be kept with what it comes from.
     Gathered(Box<Publishing>),
     /// All that is on disk, or is not.
@@ -261,6 +263,13 @@ impl Journal {
     pub fn fail(&mut self, id: PromiseId, refusal: Refusal) {
         if let Some(promise) = self.promise(id) {
             promise.failed.get_or_insert(refusal);
+        }
+    }
+
+    /// Another is told of the promise, or something else.
+    pub fn becomes(&mut self, id: PromiseId, then: Then) {
+        if let Some(promise) = self.promise(id) {
+            promise.then = then;
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use contract::{Answer, Close, ConnId, Ending, Fault, KeptSession, Note, PromiseId, Refusal, SessionPlace};
+use contract::{Answer, Close, ConnId, Ending, Event, Fault, KeptSession, Note, PromiseId, Refusal, SessionPlace};
 use model::message::SharedMessage;
 use model::{Message, Millis, UnixMs, limits};
 
@@ -116,7 +116,11 @@ impl Shard {
                         Err(_) => self.kept_together(*publishing, gathered, result),
                     },
                     Then::Together(publishing, gathered) => self.kept_together(*publishing, gathered, result),
-                    Then::Shard(Safe { shard, promise, together: true }) => {
+                    Then::Sent(send, reached) => {
+                        self.work.events.push(Event::Sent { send, result: result.map(|()| reached) });
+                    }
+                    // What this shard does not take at all is not gathered either.
+                    Then::Shard(Safe { shard, promise, together: true }) if result.is_ok() => {
                         self.work.posts.push((shard, Mail::Gathered(promise, gathered)));
                     }
                     Then::Shard(Safe { shard, promise, .. }) => self.work.posts.push((shard, Mail::Safe(promise, result))),

@@ -22,12 +22,16 @@
 //! | `shared` | `$share/…`: one member of a group gets it, wherever it lives |
 //! | `retained` | last values, shared by all shards |
 //! | `routing` | from a publish to queues, to other shards and to the platform |
+//! | `address` | from a device, a program or a page to the one who has a number |
+//! | `answering` | who wrote to a device, so that it may answer |
 //! | `keeping` | what a session must not lose, told to the journal; what waited for the disk goes on |
 //! | `journal` | what is to outlive the program, on its way to the disk, and who waits for it |
 //! | `restore` | what came back from there |
 //! | `mail` | what travels between shards |
 
 mod access;
+mod address;
+mod answering;
 mod backlog;
 mod claims;
 mod commons;
@@ -51,6 +55,7 @@ mod subscriptions;
 mod verbs;
 mod wheel;
 
+pub use address::Parcel;
 pub use commons::Commons;
 pub use floor::{Ended, Floor, Moving, Wire};
 pub use heard::Heard;

@@ -10,6 +10,8 @@ use contract::{
 use model::PartyKey;
 use model::message::SharedMessage;
 
+use crate::address::Parcel;
+
 /// What one shard sends another, and the platform sends a shard.
 #[derive(Debug)]
 pub enum Mail {
@@ -39,6 +41,10 @@ pub enum Mail {
     /// A push for one device, whose sessions all live on this shard. Goes to sessions with an open line
     /// only, and what becomes of it is reported as `Event::Receipt`.
     Push(SharedMessage),
+    /// A message to a number, for the device that has it and whose sessions all live on this shard.
+    Address(Box<Parcel>, Option<Safe>),
+    /// The same from the platform, which hears of it as `Event::Sent` under its own word.
+    Send(u64, Box<Parcel>),
     /// The keys of a SCRAM exchange.
     Scram(Ticket, Box<ScramKeys>),
     /// The gate's late answer to a hello.

@@ -29,6 +29,8 @@ enum Own {
     Kept,
     /// A question to the program; not for other subscribers.
     Question,
+    /// For the one who has a number, and for nobody else.
+    Addressed,
     /// Told, not kept.
     Told,
 }
@@ -38,6 +40,7 @@ fn own_kind(rest: &str) -> Own {
         Some("data" | "answer") => Own::Kept,
         Some("twin") if rest == "twin/reported" => Own::Kept,
         Some("time") => Own::Question,
+        Some("to") => Own::Addressed,
         _ => Own::Told,
     }
 }
@@ -106,7 +109,8 @@ impl Shard {
         };
         let place = SessionPlace { index: at as u32, epoch: self.sessions[at].epoch };
         let claims = self.sessions[at].durable().filter(|_| publish.qos == Qos::ExactlyOnce);
-        let waits = publish.qos != Qos::AtMostOnce && (message.retain || claims.is_some() || self.commons.keeps());
+        let addressed = matches!(own, Some((_, Own::Addressed)));
+        let waits = publish.qos != Qos::AtMostOnce && (addressed || message.retain || claims.is_some() || self.commons.keeps());
         if waits && self.journal.is_full() {
             return Accepted::Refused(Refusal::Quota);
         }
@@ -146,7 +150,7 @@ impl Shard {
         now: Millis,
     ) -> Accepted {
         if message.retain
-            && !matches!(own, Some((_, Own::Question)))
+            && !matches!(own, Some((_, Own::Question | Own::Addressed)))
             && let Err(refusal) = self.retain(message, promise, now)
         {
             if let Some(promise) = promise {
@@ -162,10 +166,14 @@ impl Shard {
             return Accepted::Now;
         };
         let keep = kind == Own::Kept && message.qos != Qos::AtMostOnce;
+        let asks = keep || promise.filter(|_| kind == Own::Addressed).is_some();
         let session = &self.sessions[at];
         let place = SessionPlace { index: at as u32, epoch: session.epoch };
         let ticket =
-            session.conn.filter(|_| keep).map(|conn| Ticket { shard: self.index, conn, session: Some(place), promise, token });
+            session.conn.filter(|_| asks).map(|conn| Ticket { shard: self.index, conn, session: Some(place), promise, token });
+        if kind == Own::Addressed {
+            return self.write_to(message, device, at, ticket, promise, now);
+        }
         if keep {
             self.journal.also(promise);
         }
@@ -174,6 +182,27 @@ impl Shard {
             self.route(message, Some(at), promise, now);
         }
         if keep { Accepted::Later } else { Accepted::Now }
+    }
+
+    /// Sends a publish on its way to the number that it names.
+    fn write_to(
+        &mut self,
+        message: &SharedMessage,
+        device: DeviceNumber,
+        at: usize,
+        ticket: Option<Ticket>,
+        promise: Option<PromiseId>,
+        now: Millis,
+    ) -> Accepted {
+        self.work.events.push(Event::Up { device, message: message.clone(), ticket: None });
+        let Err(refusal) = self.address(device, message, ticket, promise, now) else { return Accepted::Now };
+        if let Some(promise) = promise {
+            self.journal.fail(promise, refusal);
+        }
+        if refusal == Refusal::NotAllowed {
+            self.deny(at, refusal, "send to", message.topic.as_str(), message.at);
+        }
+        Accepted::Refused(refusal)
     }
 
     /// Delivers here, to one member of each group, and tells the other shards. `from` is the session that
@@ -237,7 +266,7 @@ impl Shard {
     }
 
     /// Puts a message into a session's queue, and into the journal if it is to survive us there.
-    fn give(&mut self, at: usize, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
+    pub(crate) fn give(&mut self, at: usize, waiting: Waiting, promise: Option<PromiseId>, now: Millis) {
         // Gone while this message was on its way round: a full queue may end a line, and a line a session.
         let Some(session) = self.sessions.get_mut(at) else { return };
         let addressee = waiting.message.receipt.is_some_and(|r| session.party.device() == Some(r.device));

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use model::limits::Limits;
 use model::{DeviceNumber, Millis, Party, PartyKey, Remote, UnixMs};
 
+use crate::answering::Answering;
 use crate::backlog::Next;
 use crate::commons::{Commons, unix_at};
 use crate::heard::Heard;
@@ -94,6 +95,8 @@ pub struct Shard {
     pub(crate) gathered: HashMap<PromiseId, Vec<Gathered>>,
     /// How many of `sessions` messages are kept for.
     pub(crate) keeping: usize,
+    /// Whom devices may answer.
+    pub(crate) answering: Answering,
     /// Both clocks as they were told last.
     pub(crate) time: (Millis, UnixMs),
     pub(crate) counters: Counters,
@@ -128,6 +131,7 @@ impl Shard {
             gathering: None,
             gathered: HashMap::new(),
             keeping: 0,
+            answering: Answering::default(),
             time: (Millis(0), UnixMs(0)),
             counters: Counters::default(),
             work: Work::default(),
@@ -251,6 +255,8 @@ impl Shard {
             Mail::Kept(result) => self.journal.answered(result, now),
             Mail::Came(place, rows) => self.came(place, rows),
             Mail::Push(message) => self.push(&message, now, unix),
+            Mail::Address(parcel, safe) => self.parcel_came(&parcel, safe, now),
+            Mail::Send(send, parcel) => self.send(send, &parcel, now),
             Mail::Verdict(ticket, verdict) => {
                 let Some(conn) = self.conn(ticket.conn) else { return };
                 match std::mem::replace(&mut conn.state, ConnState::New) {
@@ -314,6 +320,7 @@ impl Shard {
         if self.index == 0 {
             self.expire_retained(now, unix);
         }
+        self.answering.tick(now);
         for place in std::mem::take(&mut self.unread) {
             if self.sessions.get(place.index as usize).is_some_and(|s| s.epoch == place.epoch) {
                 self.load(place.index as usize);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::Peers;
 use crate::time::UnixMs;
 
 /// The app's number, positive. Travels as u32 in ES-PUSH registrations and as decimal text elsewhere.
@@ -58,6 +59,8 @@ pub struct App {
     pub open: bool,
     /// Whether the app takes devices that know no app at all (ES-PUSH single-device registration).
     pub single: bool,
+    /// Whom its devices may write to of themselves.
+    pub peers: Peers,
     /// Per-protocol settings.
     pub settings: ProtocolSettings,
     /// When it was made.

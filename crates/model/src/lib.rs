@@ -2,6 +2,7 @@
 //! [`limits`], the one file with every limit. No I/O, no async, no clock: values and their rules only.
 
 pub mod account;
+pub mod address;
 pub mod app;
 pub mod device;
 pub mod limits;
@@ -18,6 +19,7 @@ pub mod topic;
 pub mod twin;
 
 pub use account::{Access, Account, Concerns, Rule, RuleError, Rules, Scope};
+pub use address::{Address, Peers};
 pub use app::{App, AppId, AppKey};
 pub use device::{Device, DeviceId, DeviceNumber, Presence};
 pub use message::{Message, Qos, Receipt};

@@ -256,6 +256,25 @@ pub const MESSAGE_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const WATCHERS_MAX: usize = 1_000;
 /// Pushes that one WebSocket may have under way: each may wait a minute for a device. Beyond that it is not read.
 pub const SOCKET_PUSHES_MAX: usize = 32;
+/// Bytes of a message to a number: what a board of a few kilobytes of memory could take many times over.
+/// Larger things are for pushes, which wait for their device.
+pub const ADDRESSED_BYTES_MAX: usize = 64 * 1024;
+/// Seconds in which a device may answer whoever wrote to it: a board that sleeps has time to wake up, and a
+/// page that was closed is not written to for ever.
+pub const ADDRESSED_ANSWER_S: u64 = 600;
+/// Of those who wrote to a device, how many it may answer: the last so many.
+pub const ADDRESSED_ANSWERS_MAX: usize = 8;
+/// Devices of a shard of which that is remembered: some 2 MB.
+pub const ADDRESSED_DEVICES_MAX: usize = 16_384;
+/// Lines of one token that have a number at once: browsers with as many tabs as they like, and a program
+/// that forgets its lines is told so.
+pub const ADDRESSED_LINES_PER_TOKEN_MAX: usize = 64;
+/// Messages that wait for one such line; whoever sends one more is told that it is not taken.
+pub const ADDRESSED_WAITING_MAX: usize = 32;
+/// Bytes of those messages together, beyond the first: 256 MiB if all lines that there may be are full.
+pub const ADDRESSED_WAITING_BYTES_MAX: usize = 256 * 1024;
+/// Seconds that a shard may take to say what became of a message to a device.
+pub const ADDRESSED_OUTCOME_S_MAX: u64 = 20;
 /// Recent live events kept for watchers that come back, and how far a watcher may fall behind.
 pub const FEED_EVENTS_MAX: usize = 1024;
 /// Bytes of those events together. A point upload or an answer can be large.

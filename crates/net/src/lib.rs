@@ -40,9 +40,9 @@ use std::thread::JoinHandle;
 
 use contract::keep::Kept;
 use contract::{Bus, Clock, Close, Fault, Gate, Line, Protocol, Refusal, ScramKeys, Ticket, Vault, Verdict};
-use hub::{Commons, Mail, Shard, home_of_device, home_shard};
+use hub::{Commons, Mail, Parcel, Shard, home_of_device, home_shard};
 use model::limits::Limits;
-use model::{DeviceNumber, Message, Party, PartyKey, limits};
+use model::{Address, DeviceNumber, Message, Party, PartyKey, limits};
 use tokio::runtime::Handle;
 
 use crate::addresses::Addresses;
@@ -240,6 +240,12 @@ impl Line for Shards {
     fn push(&self, device: DeviceNumber, message: Message) {
         let home = home_of_device(device, self.inboxes.len() as u16);
         self.post(usize::from(home), Post::Mail(Mail::Push(Arc::new(message))));
+    }
+
+    fn send(&self, send: u64, from: Address, device: DeviceNumber, message: Message) {
+        let home = home_of_device(device, self.inboxes.len() as u16);
+        let parcel = Parcel { from, to: device, message: Arc::new(message), may_answer: true };
+        self.post(usize::from(home), Post::Mail(Mail::Send(send, Box::new(parcel))));
     }
 
     fn decide(&self, ticket: Ticket, verdict: Verdict) {

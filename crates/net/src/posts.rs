@@ -31,7 +31,13 @@ pub(crate) enum Post {
 impl Post {
     /// A QoS 0 message that nobody asked a receipt for may be lost when the shard cannot keep up.
     pub fn may_be_lost(&self) -> bool {
-        matches!(self, Post::Mail(Mail::Message(Broadcast { message, safe: None })) if message.qos == Qos::AtMostOnce && message.receipt.is_none())
+        match self {
+            Post::Mail(Mail::Message(Broadcast { message, safe: None })) => {
+                message.qos == Qos::AtMostOnce && message.receipt.is_none()
+            }
+            Post::Mail(Mail::Address(_, safe)) => safe.is_none(),
+            _ => false,
+        }
     }
 
     /// Whether somebody may come in by it.

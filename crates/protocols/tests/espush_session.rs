@@ -78,7 +78,7 @@ fn registration_of_86_bytes() {
     assert_eq!(hello.login, login);
     assert_eq!((hello.client.as_str(), hello.clean, hello.keep_s, hello.inflight_max), ("espush", true, 0, 1));
     assert_eq!(hello.firmware.as_deref(), Some("AT"));
-    assert_eq!(bench.hub.filters, ["me/push", "me/ask/+", "me/cmd/+/+", "app/1234/push"]);
+    assert_eq!(bench.hub.filters, ["me/push", "me/ask/+", "me/cmd/+/+", "me/from/#", "app/1234/push"]);
 }
 
 #[test]
@@ -123,6 +123,31 @@ fn an_upload_is_a_point_with_the_device_s_own_time() {
     assert_eq!((topic.as_str(), qos, token), ("me/data", model::Qos::AtLeastOnce, 3));
     let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
     assert_eq!(payload, serde_json::json!({"ts": 1_466_599_588_000_i64, "wd": 2700}));
+}
+
+#[test]
+fn what_the_board_streams_goes_to_the_last_who_wrote_for_a_while() {
+    let mut bench = at_line();
+    let stream = hex("00 00 00 0c 00 00 00 02 00 22 4f 4b");
+    let topics = |bench: &mut Bench| {
+        bench.send(&stream);
+        bench.hub.published.drain(..).map(|(topic, payload, ..)| (topic, payload == b"OK")).collect::<Vec<_>>()
+    };
+    let uart = ("me/uart".to_owned(), true);
+    assert_eq!(topics(&mut bench), std::slice::from_ref(&uart), "nobody wrote yet");
+    for (msgid, from) in [(1, "from/7"), (2, "from/4294967295")] {
+        let down = format!("00 00 00 0f 00 00 00 0{msgid} 00 04 48 45 4c 4c 4f");
+        let up = format!("00 00 00 0b 00 00 00 0{msgid} 00 05 00");
+        assert_eq!(order(&mut bench, from, b"HELLO", &down, &up), Outcome::Delivered);
+    }
+    assert_eq!(topics(&mut bench), [uart.clone(), ("me/to/4294967295".to_owned(), true)]);
+    for _ in 0..2 {
+        bench.wait(model::limits::ADDRESSED_ANSWER_S * 1000 / 2);
+        bench.send(&hex("00 00 00 0a 00 00 00 02 00 02"));
+        bench.taken();
+    }
+    assert_eq!(topics(&mut bench), [uart]);
+    assert_eq!(bench.taken(), b"", "H2: a stream is never answered");
 }
 
 #[test]

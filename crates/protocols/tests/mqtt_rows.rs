@@ -13,6 +13,6 @@ macro_rules! files {
 }
 
 files! {
-    connect deliver framing keep_alive publish resumption retained session subscribe umqtt will
-    v5_alias v5_connect v5_deliver v5_flow v5_framing v5_publish v5_resumption v5_session v5_shared v5_subscribe v5_will
+    addresses connect deliver framing keep_alive publish resumption retained session subscribe umqtt will
+    v5_addresses v5_alias v5_connect v5_deliver v5_flow v5_framing v5_publish v5_resumption v5_session v5_shared v5_subscribe v5_will
 }

@@ -1,7 +1,7 @@
 //! Rows of the registry's tables as the nouns that they are.
 
 use contract::store::{StoredAccount, StoredDevice, StoredGroup, StoredOldSecret, StoredToken};
-use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Presence, Role, Rules, UnixMs};
+use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Peers, Presence, Role, Rules, UnixMs};
 use rusqlite::Row;
 
 use crate::registry::APP_KEY;
@@ -22,6 +22,7 @@ pub(crate) fn app(row: &Row<'_>, seal: &Seal) -> Outcome<App> {
         name: row.get("name")?,
         open: row.get("open")?,
         single: row.get("single")?,
+        peers: Peers::parse(&row.get::<_, String>("peers")?).ok_or_else(|| bad("unreadable peers"))?,
         settings: serde_json::from_str(&row.get::<_, String>("settings")?).map_err(|_| bad("unreadable settings"))?,
         created: UnixMs(row.get("created")?),
     })

@@ -42,11 +42,20 @@ impl Registry for Store {
             give(db, "app", app.id.0.into())?;
             // Not INSERT OR REPLACE: that deletes the row first, which its devices forbid.
             db.prepare_cached(
-                "INSERT INTO apps (id, key, name, open, single, settings, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                "INSERT INTO apps (id, key, name, open, single, settings, created, peers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  ON CONFLICT (id) DO UPDATE SET key = excluded.key, name = excluded.name, open = excluded.open,
-                 single = excluded.single, settings = excluded.settings",
+                 single = excluded.single, settings = excluded.settings, peers = excluded.peers",
             )?
-            .execute(params![app.id.0, key, app.name, app.open, app.single, json(&app.settings)?, app.created.0])?;
+            .execute(params![
+                app.id.0,
+                key,
+                app.name,
+                app.open,
+                app.single,
+                json(&app.settings)?,
+                app.created.0,
+                app.peers.as_str()
+            ])?;
             Ok(())
         })
     }

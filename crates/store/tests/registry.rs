@@ -18,6 +18,7 @@ fn app(id: u32) -> App {
         name: "灯 lamps".into(),
         open: true,
         single: false,
+        peers: Default::default(),
         settings: BTreeMap::from([("espush.text".into(), "gbk".into())]),
         created: UnixMs(1_466_599_588_123),
     }

@@ -24,7 +24,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(store::Store::open(dir.path())?);
     let key = AppKey::parse(&"0".repeat(32)).ok_or("32 hex characters")?;
     let (id, name) = (AppId(1), "sensors".to_owned());
-    store.put_app(App { id, key, name, open: true, single: false, settings: Default::default(), created: UnixMs(0) }).await?;
+    store
+        .put_app(App {
+            id,
+            key,
+            name,
+            open: true,
+            single: false,
+            peers: Default::default(),
+            settings: Default::default(),
+            created: UnixMs(0),
+        })
+        .await?;
     let begun = Instant::now();
     let numbers: Vec<u32> = (1..=devices).collect();
     for some in numbers.chunks(1000) {

@@ -99,6 +99,7 @@ impl Points for World {
 
 impl Line for World {
     fn publish(&self, _: Message) {}
+    fn send(&self, _: u64, _: model::Address, _: model::DeviceNumber, _: model::Message) {}
     fn push(&self, _: DeviceNumber, _: Message) {}
     fn decide(&self, _: Ticket, _: Verdict) {}
     fn scram(&self, _: contract::Ticket, _: contract::ScramKeys) {}

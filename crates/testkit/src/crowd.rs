@@ -41,6 +41,7 @@ impl Registry for Crowd {
             name: "sensors".into(),
             open: false,
             single: false,
+            peers: Default::default(),
             settings: Default::default(),
             created: UnixMs(0),
         };

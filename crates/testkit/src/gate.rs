@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use contract::{Admission, Gate, Login, Refusal, Ticket, Verdict};
+use contract::{Addressee, Admission, Gate, Login, Refusal, Ticket, Verdict};
 use model::app::ProtocolSettings;
-use model::{AppId, AppKey, DeviceId, DeviceNumber, Party, PartyKey, Role, Rules};
+use model::{AppId, AppKey, DeviceId, DeviceNumber, Party, PartyKey, Peers, Role, Rules};
 
 /// The gate.
 #[derive(Default)]
@@ -28,6 +28,7 @@ struct TestApp {
     key: String,
     closed: bool,
     single: bool,
+    peers: Peers,
     settings: Arc<ProtocolSettings>,
 }
 
@@ -37,11 +38,17 @@ impl TestGate {
         self.inner().anonymous = true;
     }
 
-    /// Adds an app. `flags` may hold `closed`, `single` and `<protocol>.<name>=<value>`.
+    /// Adds an app. `flags` may hold `closed`, `single`, `peers=<word>` and `<protocol>.<name>=<value>`.
     pub fn add_app(&self, id: u32, key: &str, flags: &[&str]) {
-        let settings = flags.iter().filter_map(|f| f.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let settings = flags
+            .iter()
+            .filter_map(|f| f.split_once('='))
+            .filter(|(k, _)| k.contains('.'))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
         let (closed, single) = (flags.contains(&"closed"), flags.contains(&"single"));
-        self.inner().apps.insert(id, TestApp { key: key.to_owned(), closed, single, settings: Arc::new(settings) });
+        let peers = flags.iter().find_map(|f| Peers::parse(f.strip_prefix("peers=")?)).unwrap_or_default();
+        self.inner().apps.insert(id, TestApp { key: key.to_owned(), closed, single, peers, settings: Arc::new(settings) });
     }
 
     /// Adds a device and returns its number.
@@ -126,6 +133,14 @@ impl Gate for TestGate {
             PartyKey::Token(id) => Some(Arc::new(Party::Token { id, name: "a token".into(), role: Role::Owner })),
             PartyKey::Anonymous => Some(Arc::new(Party::Anonymous)),
         }
+    }
+
+    fn addressee(&self, device: DeviceNumber) -> Option<Addressee> {
+        let inner = self.inner();
+        let (id, (.., app)) = inner.devices.iter().find(|(_, (_, known, _))| *known == device)?;
+        let peers = inner.apps.get(&app.0).map(|app| app.peers).unwrap_or_default();
+        let id = DeviceId::parse(id).filter(|_| !inner.turned_away.contains(&device))?;
+        Some(Addressee { id, app: *app, peers })
     }
 
     fn stands(&self, admission: &Admission) -> Result<(), Refusal> {

@@ -15,10 +15,10 @@ use contract::keep::ReturnedWaiting;
 use contract::session::Peer;
 use contract::store::StoreError;
 use contract::{Bus, Close, ConnId, Event, Fault, Gate, Note, Protocol, Refusal, Session, SessionId, SessionPlace, Ticket};
-use hub::{Commons, Floor, Mail, Moving, Shard, Wire, home_of_device, home_shard};
+use hub::{Commons, Floor, Mail, Moving, Parcel, Shard, Wire, home_of_device, home_shard};
 use model::limits::Limits;
 use model::message::SharedMessage;
-use model::{DeviceNumber, Message, Millis, PartyKey, UnixMs};
+use model::{Address, DeviceNumber, Message, Millis, PartyKey, UnixMs};
 
 use crate::gate::TestGate;
 use crate::vault::TestVault;
@@ -493,6 +493,13 @@ impl House {
         self.mail(shard, Mail::Push(Arc::new(message)));
     }
 
+    /// The platform gives a device a message that came from a number.
+    pub fn send_to(&mut self, send: u64, from: Address, device: DeviceNumber, message: Message) {
+        let shard = usize::from(home_of_device(device, self.floors.len() as u16));
+        let parcel = Parcel { from, to: device, message: Arc::new(message), may_answer: true };
+        self.mail(shard, Mail::Send(send, Box::new(parcel)));
+    }
+
     /// The platform publishes a message.
     pub fn publish(&mut self, message: Message) {
         self.mail(0, Mail::Publish(Arc::new(message)));
@@ -604,7 +611,9 @@ impl House {
         }
         let mut events = take(floor.events());
         for event in &events {
-            if let Event::Up { ticket: Some(ticket), message, .. } = event {
+            if let Event::Up { ticket: Some(ticket), message, .. } | Event::Addressed { ticket: Some(ticket), message, .. } =
+                event
+            {
                 errands.push(Errand::Up(*ticket, message.clone()));
             }
         }

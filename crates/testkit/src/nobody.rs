@@ -2,13 +2,14 @@
 //! or time one room alone.
 
 use contract::{Bus, Close, Event, Line, Refusal, ScramKeys, Ticket, Verdict};
-use model::{DeviceNumber, Message, PartyKey};
+use model::{Address, DeviceNumber, Message, PartyKey};
 
 /// Nobody.
 pub struct Nobody;
 
 impl Line for Nobody {
     fn publish(&self, _: Message) {}
+    fn send(&self, _: u64, _: Address, _: DeviceNumber, _: Message) {}
     fn push(&self, _: DeviceNumber, _: Message) {}
     fn decide(&self, _: Ticket, _: Verdict) {}
     fn scram(&self, _: Ticket, _: ScramKeys) {}

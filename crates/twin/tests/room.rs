@@ -87,6 +87,7 @@ impl Kept for World {
 
 impl Line for World {
     fn publish(&self, _: Message) {}
+    fn send(&self, _: u64, _: model::Address, _: DeviceNumber, _: Message) {}
     fn push(&self, device: DeviceNumber, message: Message) {
         let receipt = message.receipt.expect("its fate is to be told");
         assert_eq!((receipt.device, message.qos, message.retain), (device, Qos::AtLeastOnce, false));

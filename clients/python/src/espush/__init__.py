@@ -6,7 +6,7 @@
 from ._async import AsyncClient
 from ._client import Client
 from ._errors import EspushError, Problem, TimedOut, Unreachable
-from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason, Twin, TwinChange, TwinPart
+from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason, Sent, Twin, TwinChange, TwinPart
 
 __all__ = [
     "ALL",
@@ -23,6 +23,7 @@ __all__ = [
     "Problem",
     "Push",
     "Reason",
+    "Sent",
     "TimedOut",
     "Twin",
     "TwinChange",

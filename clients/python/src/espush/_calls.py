@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
-from ._models import Delivery, Device, Page, Point, Preview, Push, Raw, Twin, TwinChange, Value
+from ._models import Delivery, Device, Page, Point, Preview, Push, Raw, Sent, Twin, TwinChange, Value
 
 T = TypeVar("T")
 
@@ -57,15 +57,25 @@ def moment(at: datetime) -> str:
 def order(to: Audience, payload: str | bytes | None, json: object, about: Mapping[str, object], extra: Raw | None) -> Raw:
     """The body of a push."""
     audience: object = {"device": to} if isinstance(to, str) else ("all" if "all" in to else dict(to))
-    body: dict[str, object] = {"audience": audience}
+    body: dict[str, object] = {"audience": audience, **content(payload, json)}
+    body.update({name: value for name, value in about.items() if value is not None and value is not False})
+    return {**body, **(extra or {})}
+
+
+def content(payload: str | bytes | None, json: object) -> dict[str, object]:
+    """What is to be carried."""
+    body: dict[str, object] = {}
     if isinstance(payload, str):
         body["text"] = payload
     elif payload is not None:
         body["base64"] = base64.b64encode(payload).decode()
     if json is not NOTHING:
         body["json"] = json
-    body.update({name: value for name, value in about.items() if value is not None and value is not False})
-    return {**body, **(extra or {})}
+    return body
+
+
+def send(to: int | str, payload: str | bytes | None, json: object) -> Call[Sent]:
+    return Call("POST", path("send"), Sent.of, {"to": to, **content(payload, json)})
 
 
 def push(
@@ -168,6 +178,10 @@ def status() -> Call[dict[str, Any]]:
 
 def events(device: str | None) -> str:
     return path("events", device=device)
+
+
+def listen() -> str:
+    return path("events", addressed=True, events=False)
 
 
 def only(push: Push) -> Delivery:

@@ -13,7 +13,7 @@ import httpx
 from . import _calls as calls
 from ._calls import NOTHING, ROWS, Audience, Call
 from ._errors import Problem, TimedOut, Unreachable, problem
-from ._models import Delivery, Device, Event, Page, Point, Preview, Push, Raw, Twin, TwinChange, Value
+from ._models import Delivery, Device, Event, Page, Point, Preview, Push, Raw, Sent, Twin, TwinChange, Value
 from ._sse import SILENCE_S, Backoff, Parser
 
 T = TypeVar("T")
@@ -98,6 +98,10 @@ class Client:
         call = calls.preview(to, payload, json, ttl=ttl, outcome=outcome, limit=limit, cursor=cursor, extra=extra)
         return self._do(call)
 
+    def send(self, to: int | str, payload: str | bytes | None = None, *, json: object = NOTHING) -> Sent:
+        """Writes to a number, whoever has it, or to a device by its id. Nothing waits for one who is away: then it raises."""
+        return self._do(calls.send(to, payload, json))
+
     def get_push(self, id: int, *, deliveries: bool = True) -> Push:
         """One push, with its first thousand deliveries unless told otherwise."""
         return self._do(calls.get_push(id, deliveries))
@@ -172,9 +176,17 @@ class Client:
         """How the server is."""
         return self._do(calls.status())
 
+    def listen(self) -> Iterator[Event]:
+        """What is written to this client's number, without an end. First `hello` tells the number, and again whenever a line
+        that broke stands anew (what was written meanwhile is lost); then each message is an event `addressed`."""
+        return self._follow(calls.listen(), None)
+
     def events(self, device: str | None = None, *, after: str | None = None) -> Iterator[Event]:
         """What happens, as it happens, without an end. A line that breaks is called again, from the last event on. Raises
         when the first call fails, and when the server refuses later (the token was removed, the device is gone)."""
+        return self._follow(calls.events(device), after)
+
+    def _follow(self, path: str, after: str | None) -> Iterator[Event]:
         parser, backoff, stood = Parser(after), Backoff(), False
         while True:
             headers = {**self._headers, "Accept": "text/event-stream"}
@@ -182,7 +194,7 @@ class Client:
                 headers["Last-Event-ID"] = parser.last_id
             timeout = httpx.Timeout(self._timeout, read=SILENCE_S)
             try:
-                address = self._url + calls.events(device)
+                address = self._url + path
                 with self._http.stream("GET", address, headers=headers, timeout=timeout) as answer:
                     if answer.status_code != 200:
                         raise problem(answer.status_code, answer.read())

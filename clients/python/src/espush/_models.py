@@ -253,6 +253,21 @@ class TwinChange:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """How far a message to a number came. Never that somebody has read it."""
+
+    sender: int
+    """One's own number: answers go there."""
+    to: int
+    state: str
+    """`sent` to an open line, or `kept` for a device that is away."""
+
+    @staticmethod
+    def of(raw: Raw) -> Sent:
+        return Sent(raw["from"], raw["to"], raw["state"])
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened. `gap` says that some events before it are lost: load the state anew."""
 

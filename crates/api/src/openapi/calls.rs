@@ -120,6 +120,17 @@ fn pushing(all: &mut Calls) {
         .fails(OF_PAYLOAD)
         .fails(["audience_empty", "bad_idempotency_key", "bad_wait", "device_queue_full", "payload_missing", "queues_full"])
         .fails(["bad_at", "bad_collapse", "bad_per_second", "no_such_push"]);
+    all.call("post", "/api/v1/send", "send", send::send, "Write to a number, whoever has it. Nothing waits for one who is away.")
+        .fails([
+            "bad_field",
+            "limit_reached",
+            "no_outcome",
+            "no_such_device",
+            "not_taken",
+            "payload_ambiguous",
+            "payload_missing",
+        ])
+        .fails(["payload_too_large", "unreachable"]);
     all.call("post", "/api/v1/push/preview", "preview", preview::preview, "What a push would do. Nothing is pushed.")
         .fails(OF_AUDIENCE)
         .fails(OF_PAYLOAD)
@@ -306,14 +317,21 @@ fn watching(all: &mut Calls) {
     let stream = json!({ "type": "string", "description": "Server-sent events; `x-events` has the data of each kind.", "x-events": kinds });
     all.call("get", "/api/v1/events", "events", events::stream, "Live events as server-sent events, until somebody hangs up.")
         .header("Last-Event-ID", "Go on after this event, as far as it is remembered; a comment tells of a hole.")
-        .fails(["no_such_device", "too_many_watchers", "stopping"])
+        .fails(["limit_reached", "no_such_device", "too_many_lines", "too_many_watchers", "stopping"])
         .answers(200, "The stream. A comment comes every 15 seconds at least.", vec![("text/event-stream", stream)]);
     let said = all.makers.answered.subschema_for::<socket::Said<'_>>().to_value();
-    let says = "A WebSocket. Each message is a JSON text: an event, or the answer to a push that was sent as \
-        `{\"ref\": anything, \"push\": NewPush}`; answers come as they are ready, with their `ref`.";
-    all.call("get", "/api/v1/ws", "socket", socket::open, "Live events, and pushes by who may push, over one WebSocket.")
-        .fails(["foreign_page", "no_such_device", "too_many_watchers", "stopping"])
-        .answers(101, says, vec![("application/json", said)]);
+    let says = "A WebSocket. Each message is a JSON text: the numbers of the line first, an event, a message to one of \
+        its numbers, or the answer to what was sent as `{\"ref\": anything, \"push\": NewPush}` or \
+        `{\"ref\": anything, \"send\": NewMessage}`; answers come as they are ready, with their `ref`.";
+    all.call(
+        "get",
+        "/api/v1/ws",
+        "socket",
+        socket::open,
+        "Live events, messages to one's number, and pushes by who may push, over one WebSocket.",
+    )
+    .fails(["foreign_page", "limit_reached", "no_such_device", "too_many_lines", "too_many_watchers", "stopping"])
+    .answers(101, says, vec![("application/json", said)]);
     all.call("get", "/api/v1/knocks", "knocks", knocks::list, "Logins that were refused, newest first.");
     all.call("get", "/api/v1/audit", "audit", audit::list, "Who changed what, newest first.").fails([
         "bad_cursor",

@@ -55,6 +55,8 @@ shapes! {
     ImportMode = { "type": "string", "enum": ["create", "update", "upsert"] };
     /// What a token may do.
     Role = { "type": "string", "enum": ["owner", "operator", "viewer"] };
+    /// Whom the devices of an app may write to of themselves.
+    Peers = { "type": "string", "enum": ["none", "app", "any"] };
     /// Any JSON at all.
     Any = {};
     /// A JSON object of anybody's making.

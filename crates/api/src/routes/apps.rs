@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{AppEdit, FleetError, NewApp};
 use model::app::ProtocolSettings;
-use model::{AppId, AppKey};
+use model::{AppId, AppKey, Peers};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::auth::{Operator, Viewer};
+use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{App, List};
 use crate::{Api, input};
@@ -37,6 +38,10 @@ pub(crate) struct New {
     open: bool,
     #[serde(default)]
     single: bool,
+    /// Whom its devices may write to of themselves; `app` unless said.
+    #[serde(default)]
+    #[schemars(with = "Option<shape::Peers>")]
+    peers: Peers,
     #[serde(default)]
     settings: ProtocolSettings,
     /// For devices whose firmware has a number and a key already.
@@ -48,11 +53,11 @@ pub(crate) struct New {
 pub(crate) async fn create(
     State(api): State<Api>,
     Operator(caller): Operator,
-    input::Json(New { name, open, single, settings, id, key }): input::Json<New>,
+    input::Json(New { name, open, single, peers, settings, id, key }): input::Json<New>,
 ) -> Result<(StatusCode, Json<App>), Problem> {
     let bad_key = || Problem::bad("bad_field", "key: an app's key is 32 hex digits");
     let key = key.map(|key| AppKey::parse(&key).ok_or_else(bad_key)).transpose()?;
-    let app = api.fleet.create_app(NewApp { name, open, single, settings, id, key }).await?;
+    let app = api.fleet.create_app(NewApp { name, open, single, peers, settings, id, key }).await?;
     Ok((StatusCode::CREATED, Json(App::of(app, caller.role))))
 }
 
@@ -64,6 +69,8 @@ pub(crate) struct Edit {
     name: Option<String>,
     open: Option<bool>,
     single: Option<bool>,
+    #[schemars(with = "Option<shape::Peers>")]
+    peers: Option<Peers>,
     settings: Option<ProtocolSettings>,
 }
 
@@ -71,9 +78,9 @@ pub(crate) async fn edit(
     State(api): State<Api>,
     Operator(caller): Operator,
     input::Path(id): input::Path<AppId>,
-    input::Json(Edit { name, open, single, settings }): input::Json<Edit>,
+    input::Json(Edit { name, open, single, peers, settings }): input::Json<Edit>,
 ) -> Result<Json<App>, Problem> {
-    let app = api.fleet.edit_app(id, AppEdit { name, open, single, settings }).await?;
+    let app = api.fleet.edit_app(id, AppEdit { name, open, single, peers, settings }).await?;
     Ok(Json(App::of(app, caller.role)))
 }
 

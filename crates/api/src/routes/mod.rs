@@ -16,6 +16,7 @@ pub(crate) mod points;
 pub(crate) mod preview;
 pub(crate) mod push;
 pub(crate) mod schedules;
+pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod status;
@@ -73,6 +74,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/groups/{name}", get(groups::show).patch(groups::edit).delete(groups::remove))
         .route("/devices/{id}/deliveries", get(push::of_device))
         .route("/push", post(push::send))
+        .route("/send", post(send::send))
         .route("/push/preview", post(preview::preview))
         .route("/pushes", get(push::list))
         .route("/pushes/{id}", get(push::show).delete(push::cancel))

@@ -186,20 +186,31 @@ impl New {
 }
 
 pub(crate) fn payload(new: &New) -> Result<Bytes, Problem> {
-    let hex = |hex: &String| {
+    match one_payload(new.text.as_ref(), new.hex.as_ref(), new.base64.as_ref(), new.json.as_deref())? {
+        Some(payload) => Ok(payload),
+        // Many commands carry nothing.
+        None if new.command.is_some() => Ok(Bytes::new()),
+        None => Err(Problem::bad("payload_missing", "there is nothing to push; send one of text, hex, base64, json")),
+    }
+}
+
+/// The payload that was written in one of four ways; `None` if in none.
+pub(crate) fn one_payload(
+    text: Option<&String>,
+    hex: Option<&String>,
+    base64: Option<&String>,
+    json: Option<&RawValue>,
+) -> Result<Option<Bytes>, Problem> {
+    let from_hex = |hex: &String| {
         model::text::from_hex(hex).ok_or_else(|| Problem::bad("bad_field", "hex: not an even number of hex digits"))
     };
-    let base64 = |base64: &String| STANDARD.decode(base64).map_err(|error| Problem::bad("bad_field", format!("base64: {error}")));
-    match (&new.text, &new.hex, &new.base64, &new.json) {
-        (Some(text), None, None, None) => Ok(text.clone().into()),
-        (None, Some(digits), None, None) => hex(digits).map(Bytes::from),
-        (None, None, Some(code), None) => base64(code).map(Bytes::from),
-        (None, None, None, Some(json)) => Ok(json.get().to_owned().into()),
-        // Many commands carry nothing.
-        (None, None, None, None) if new.command.is_some() => Ok(Bytes::new()),
-        (None, None, None, None) => {
-            Err(Problem::bad("payload_missing", "there is nothing to push; send one of text, hex, base64, json"))
-        }
+    let decode = |base64: &String| STANDARD.decode(base64).map_err(|error| Problem::bad("bad_field", format!("base64: {error}")));
+    match (text, hex, base64, json) {
+        (Some(text), None, None, None) => Ok(Some(text.clone().into())),
+        (None, Some(digits), None, None) => from_hex(digits).map(|bytes| Some(bytes.into())),
+        (None, None, Some(code), None) => decode(code).map(|bytes| Some(bytes.into())),
+        (None, None, None, Some(json)) => Ok(Some(json.get().to_owned().into())),
+        (None, None, None, None) => Ok(None),
         _ => Err(Problem::bad("payload_ambiguous", "send only one of text, hex, base64, json")),
     }
 }

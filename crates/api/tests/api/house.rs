@@ -12,9 +12,9 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contract::event::Change;
 use contract::store::{Points, Pushes, Registry};
-use contract::{Bus, Clock, Close, Consumer, Event, Line, Refusal, Step, Ticket, Verdict};
+use contract::{Bus, Clock, Close, Consumer, Event, Line, Reached, Refusal, Step, Ticket, Verdict};
 use fleet::{Fleet, Settings};
-use model::{DeviceNumber, Message, Millis, Receipt, Topic, UnixMs};
+use model::{Address, DeviceNumber, Message, Millis, Receipt, Topic, UnixMs};
 use parking_lot::Mutex;
 use push::Push;
 use schedule::Schedules;
@@ -48,6 +48,8 @@ pub struct Outside {
     pub ahead_ms: AtomicI64,
     pub device: Mutex<Device>,
     pub given: Mutex<Vec<Message>>,
+    /// What was said to publishes that waited.
+    pub answered: Mutex<Vec<(u32, Result<(), Refusal>)>>,
     pub watchers: Arc<AtomicUsize>,
     events: mpsc::UnboundedSender<Told>,
 }
@@ -81,9 +83,23 @@ impl Line for Outside {
         }
     }
 
+    fn send(&self, send: u64, from: Address, _: DeviceNumber, message: Message) {
+        assert!(message.topic.as_str().ends_with(&format!("/from/{from}")));
+        let result = match &*self.device.lock() {
+            Device::Away => Err(Refusal::Unreachable),
+            Device::Refuses(_) => Err(Refusal::Quota),
+            Device::Quiet => Ok(Reached::Sent),
+            Device::Answers(_) => Ok(Reached::Kept),
+        };
+        self.given.lock().push(message);
+        self.tell(Event::Sent { send, result });
+    }
+
     fn decide(&self, _: Ticket, _: Verdict) {}
     fn scram(&self, _: contract::Ticket, _: contract::ScramKeys) {}
-    fn published(&self, _: Ticket, _: Result<(), Refusal>) {}
+    fn published(&self, ticket: Ticket, result: Result<(), Refusal>) {
+        self.answered.lock().push((ticket.token, result));
+    }
     fn kick(&self, _: model::PartyKey, _: Close, _: bool) {}
 }
 
@@ -185,6 +201,7 @@ impl House {
             ahead_ms: AtomicI64::new(0),
             device: Mutex::default(),
             given: Mutex::default(),
+            answered: Mutex::default(),
             watchers: watchers.clone(),
             events,
         });
@@ -197,7 +214,9 @@ impl House {
         let names = Arc::new(move |device| of_fleet.id_of(device));
         let twins = Twins::open(store.clone(), outside.clone(), outside.clone(), outside.clone(), names).await.unwrap();
         let feed = Feed::new(fleet.clone(), outside.clone(), watchers);
-        let consumers: [Arc<dyn Consumer>; 5] = [fleet.clone(), push.clone(), telemetry.clone(), twins.clone(), feed.clone()];
+        let parties = api::Parties::new(outside.clone(), outside.clone());
+        let consumers: [Arc<dyn Consumer>; 6] =
+            [fleet.clone(), push.clone(), telemetry.clone(), twins.clone(), feed.clone(), parties.clone()];
         tokio::spawn(async move {
             while let Some(told) = inbox.recv().await {
                 match told {
@@ -214,6 +233,7 @@ impl House {
             twins: twins.clone(),
             audit: store.clone(),
             feed: feed.clone(),
+            parties,
             clock: outside.clone(),
             carries: vec![("espush", 8)],
             untold: vec!["espush"],

@@ -3,6 +3,7 @@
 
 mod access;
 mod accounts;
+mod addresses;
 mod apps;
 mod audience;
 mod audit;

@@ -65,6 +65,9 @@ struct Options {
     /// Whether the app takes devices that know no app (ES-PUSH single-device registration)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     single: Option<bool>,
+    /// Whom its devices may write to of themselves: none, app or any [default: app]
+    #[arg(long, value_name = "WHOM", value_parser = ["none", "app", "any"])]
+    peers: Option<String>,
     /// A protocol's setting for this app, such as espush.text=gbk; repeat for more. In edit, the settings
     /// given replace all; --setting "" removes them
     #[arg(long = "setting", value_name = "NAME=VALUE")]
@@ -81,6 +84,9 @@ impl Options {
             if let Some(value) = value {
                 body.insert(key.into(), value.into());
             }
+        }
+        if let Some(peers) = self.peers {
+            body.insert("peers".into(), peers.into());
         }
         if let Some(settings) = self.settings {
             let given: Vec<String> = settings.into_iter().filter(|text| !text.is_empty()).collect();
@@ -136,6 +142,7 @@ fn card(app: &Value) {
     say(format_args!("name     {}", text("name")));
     say(format_args!("open     {}", app["open"]));
     say(format_args!("single   {}", app["single"]));
+    say(format_args!("peers    {}", text("peers")));
     for (name, value) in app["settings"].as_object().into_iter().flatten() {
         say(format_args!("setting  {}={}", plain(name), plain(value.as_str().unwrap_or_default())));
     }

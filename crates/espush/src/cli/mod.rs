@@ -25,6 +25,7 @@ mod repair;
 mod restore;
 mod schedule;
 mod secure;
+mod send;
 mod serve;
 mod sim;
 mod sse;
@@ -67,6 +68,8 @@ enum Command {
     Push(Box<push::Args>),
     /// What was pushed, what became of it, and taking it back
     Pushes(pushes::Args),
+    /// Write to a number, whoever has it, and hear what comes back
+    Send(send::Args),
     /// Pushes that recur: by the clock, the calendar or cron
     Schedule(schedule::Args),
     /// What a device has measured
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Account(args) => account::run(args),
         Command::Push(args) => push::run(*args),
         Command::Pushes(args) => pushes::run(args),
+        Command::Send(args) => send::run(args),
         Command::Schedule(args) => schedule::run(args),
         Command::Data(args) => data::run(args),
         Command::Messages(args) => messages::run(args),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet::{AppEdit, FleetError, Kind, NewApp, NewDevice};
-use model::{AppId, AppKey};
+use model::{AppId, AppKey, Peers};
 
 use crate::House;
 
@@ -16,10 +16,17 @@ async fn an_app_is_made_changed_and_found_again() {
     assert_ne!(made.app.key, other.app.key);
 
     let settings = BTreeMap::from([("espush.text".to_owned(), "gbk".to_owned())]);
-    let edit = AppEdit { name: Some("灯".into()), open: Some(false), single: Some(true), settings: Some(settings.clone()) };
+    let edit = AppEdit {
+        name: Some("灯".into()),
+        open: Some(false),
+        single: Some(true),
+        peers: Some(Peers::Any),
+        settings: Some(settings.clone()),
+    };
     let edited = house.fleet.edit_app(made.app.id, edit).await.unwrap();
     assert_eq!(edited.app.key, made.app.key);
     assert_eq!((edited.app.name.as_str(), edited.app.open, edited.app.single), ("灯", false, true));
+    assert_eq!((made.app.peers, edited.app.peers), (Peers::App, Peers::Any));
     assert_eq!(house.fleet.edit_app(made.app.id, AppEdit::default()).await.unwrap(), edited, "what is not named stays");
 
     let house = house.restart().await;

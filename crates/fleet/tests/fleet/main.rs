@@ -38,6 +38,7 @@ impl Line for Wire {
     fn publish(&self, message: Message) {
         self.0.send(Said::Publish(message)).unwrap();
     }
+    fn send(&self, _: u64, _: model::Address, _: model::DeviceNumber, _: model::Message) {}
     fn push(&self, device: DeviceNumber, message: Message) {
         panic!("the fleet pushes nothing: {device} {message:?}");
     }

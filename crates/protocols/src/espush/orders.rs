@@ -4,14 +4,22 @@
 
 use std::borrow::Cow;
 
-use model::Topic;
 use model::topic::Space;
+use model::{Address, Topic};
 
 use super::codec::{BODY_BYTES_MAX, kind};
 use super::quirks::{Reach, text_out};
 
 /// What a device listens to.
-pub(super) const FILTERS: [&str; 3] = ["me/push", "me/ask/+", "me/cmd/+/+"];
+pub(super) const FILTERS: [&str; 4] = ["me/push", "me/ask/+", "me/cmd/+/+", "me/from/#"];
+
+/// Who wrote a message that came to the device's number.
+pub(super) fn sender(topic: &Topic) -> Option<Address> {
+    match topic.space() {
+        Space::Device { rest, .. } => rest.strip_prefix("from/").and_then(Address::parse),
+        _ => None,
+    }
+}
 
 /// A frame to be sent: its type and its body.
 pub(super) type Order<'a> = (u16, Cow<'a, [u8]>);
@@ -100,8 +108,9 @@ mod tests {
 
     #[test]
     fn every_order_has_its_frame() {
-        let rows: [(&str, &[u8], u16, &[u8]); 13] = [
+        let rows: [(&str, &[u8], u16, &[u8]); 14] = [
             ("push", b"HELLO", 0x04, b"HELLO"),
+            ("from/5", b"HELLO", 0x04, b"HELLO"),
             ("ask/9", b"HELLO", 0x04, b"HELLO"),
             ("cmd/reboot/9", b"", 0x12, b""),
             ("cmd/at/9", b"AT+GPIO_LOW=12", 0x14, b"AT+GPIO_LOW=12\r\n"),

@@ -8,7 +8,7 @@ use contract::{
     Answer, Bye, Context, Delivery, Fault, Hello, Hub, Login, Outcome, Publish, Refusal, RetainedWanted, Session, Slot,
     SubscribeOptions, Welcome,
 };
-use model::limits::{ESPUSH_ANSWER_S_MAX, ESPUSH_FRAME_BYTES_MAX, ESPUSH_IDLE_S_MAX, PACKET_S_MAX};
+use model::limits::{ADDRESSED_ANSWER_S, ESPUSH_ANSWER_S_MAX, ESPUSH_FRAME_BYTES_MAX, ESPUSH_IDLE_S_MAX, PACKET_S_MAX};
 use model::{Millis, Party, Qos};
 
 use super::codec::{Frame, decode, encode, kind};
@@ -33,12 +33,15 @@ pub struct Machine {
     chip: u32,
     reach: Reach,
     gbk: bool,
+    /// Who wrote to the device last (0: nobody yet), and until which second of the clock it is answered by
+    /// what the device streams.
+    wrote: (u32, u32),
     /// The 50-byte form, which the 2018 dialect uses too (H10).
     short: bool,
 }
 
 /// A hundred thousand of these may be idle at once.
-const _: () = assert!(size_of::<Machine>() <= 80);
+const _: () = assert!(size_of::<Machine>() <= 88);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -78,6 +81,7 @@ impl Machine {
             chip: 0,
             reach: Reach::Push,
             gbk: false,
+            wrote: (0, 0),
             short: false,
         }
     }
@@ -121,17 +125,7 @@ impl Machine {
             (_, kind::REGISTER_SINGLE) => cx.close(Fault::Peer, "a second registration on the same line"),
             (_, kind::HEARTBEAT) => heartbeat::answer(cx, frame),
             (_, kind::UPLOAD) => upload::take(cx, frame, self.gbk),
-            (_, kind::UART) => {
-                // Never answered: 23 is in no device's table (H2). Nobody waits for it, so nothing is lost
-                // that was promised when the hub does not take it.
-                let _ = cx.hub.publish(Publish {
-                    topic: "me/uart",
-                    payload: frame.body,
-                    qos: Qos::AtMostOnce,
-                    token: frame.msgid,
-                    ..Publish::default()
-                });
-            }
+            (_, kind::UART) => self.stream(cx, frame),
             (_, kind::LOG_OFF) => {
                 cx.hub.bye(Bye::default());
                 cx.close(Fault::Nobody, "the device logged off");
@@ -141,6 +135,18 @@ impl Machine {
             }
             (_, answer) if answer % 2 == 1 => self.answered(cx, answer - 1, frame),
             _ => {}
+        }
+    }
+
+    /// The device streams. Never answered: 23 is in no device's table (H2). Nobody waits for it, so nothing is
+    /// lost that was promised when the hub does not take it.
+    fn stream(&mut self, cx: &mut Context<'_>, frame: &Frame<'_>) {
+        let publish = Publish { payload: frame.body, qos: Qos::AtMostOnce, token: frame.msgid, ..Publish::default() };
+        let _ = cx.hub.publish(Publish { topic: "me/uart", ..publish.clone() });
+        // As on the original, whose page saw the stream of the device that it wrote to.
+        let (wrote, until_s) = self.wrote;
+        if wrote != 0 && seconds(cx.now) < until_s {
+            let _ = cx.hub.publish(Publish { topic: &format!("me/to/{wrote}"), ..publish });
         }
     }
 
@@ -245,6 +251,10 @@ impl Machine {
     }
 }
 
+fn seconds(now: Millis) -> u32 {
+    (now.0 / 1000) as u32
+}
+
 /// Orders are events, so what was retained on these topics earlier is not run again at every reconnect.
 fn listen(hub: &mut dyn Hub, app_filter: &str) -> Result<(), Refusal> {
     for filter in orders::FILTERS.into_iter().chain([app_filter]) {
@@ -278,6 +288,9 @@ impl Session for Machine {
             Delivery::Message { message, slot, .. } => {
                 match orders::frame(&message.topic, &message.payload, self.reach, self.gbk) {
                     Ok((asked, body)) => {
+                        if let Some(from) = orders::sender(&message.topic) {
+                            self.wrote = (from.0, seconds(cx.now.plus_s(ADDRESSED_ANSWER_S)));
+                        }
                         self.msgid_last = self.msgid_last.wrapping_add(1).max(1);
                         encode(cx.out, self.msgid_last, asked, &body);
                         let until = cx.now.plus_s(ESPUSH_ANSWER_S_MAX);

@@ -89,7 +89,7 @@ fn on_refused(machine: &mut Machine, cx: &mut Context<'_>, token: Token, refused
     {
         // Refused is acknowledged: the client does not send it again, and a QoS 2 exchange ends here.
         finish(machine);
-        return machine.ack(cx, kind, token.id, refusal::publish_reason(refused), &refused.to_string());
+        return machine.ack(cx, kind, token.id, refusal::ack_reason(refused, token.qos), &refused.to_string());
     }
     match refusal::publish(refused, token.qos != Qos::AtMostOnce) {
         Told::Acknowledged => acknowledge(machine, cx, token),

@@ -3,6 +3,7 @@
 //! acknowledgement and closing the connection [MQTT-3.3.5-2], so that choice is made here too.
 
 use contract::{Fault, Refusal};
+use model::Qos;
 
 use super::codec::Reason;
 
@@ -23,10 +24,20 @@ pub fn publish_reason(refusal: Refusal) -> Reason {
     match refusal {
         Refusal::BadTopic => Reason::BadTopic,
         Refusal::BadPayload => Reason::BadPayload,
-        Refusal::Quota => Reason::Quota,
+        Refusal::Quota | Refusal::Full => Reason::Quota,
+        Refusal::Unreachable => Reason::NoMatchingSubscribers,
         // Valid, and we cannot take it.
         Refusal::Unavailable => Reason::Implementation,
         _ => Reason::NotAuthorised,
+    }
+}
+
+/// What acknowledges a refused PUBLISH in 5.0. Who is told that nobody was there has still been heard, and
+/// would go on with an exactly-once exchange that there is not: that one ends here [MQTT-4.3.3].
+pub fn ack_reason(refusal: Refusal, qos: Qos) -> Reason {
+    match publish_reason(refusal) {
+        Reason::NoMatchingSubscribers if qos == Qos::ExactlyOnce => Reason::Implementation,
+        reason => reason,
     }
 }
 
@@ -62,7 +73,8 @@ pub enum Told {
 pub fn publish(refusal: Refusal, acknowledged: bool) -> Told {
     match refusal {
         // Sending it again would not help, and nobody was promised that it is kept: as mosquitto does.
-        Refusal::NotAllowed if acknowledged => Told::Acknowledged,
+        // Whoever does not hear or read must not cost the line of one who writes to him.
+        Refusal::NotAllowed | Refusal::Unreachable | Refusal::Full if acknowledged => Told::Acknowledged,
         // Not MQTT at all: a wildcard or nothing in the topic of a PUBLISH [MQTT-3.3.2-2], [MQTT-4.7.3-1].
         Refusal::BadTopic => Told::Closed,
         // An acknowledgement would claim that it is kept. Without one the client still has it.
@@ -81,8 +93,9 @@ mod tests {
         for refusal in [Refusal::Unavailable, Refusal::Quota, Refusal::BadPayload, Refusal::BadTopic] {
             assert_eq!(publish(refusal, true), Told::Closed, "{refusal:?}");
         }
-        assert_eq!(publish(Refusal::NotAllowed, true), Told::Acknowledged);
-        assert_eq!(publish(Refusal::NotAllowed, false), Told::Nothing);
+        for refusal in [Refusal::NotAllowed, Refusal::Unreachable, Refusal::Full] {
+            assert_eq!((publish(refusal, true), publish(refusal, false)), (Told::Acknowledged, Told::Nothing), "{refusal:?}");
+        }
         assert_eq!(publish(Refusal::Unavailable, false), Told::Nothing);
         assert_eq!(publish(Refusal::BadTopic, false), Told::Closed);
     }

@@ -245,6 +245,7 @@ impl Pushes for World {
 
 impl Line for World {
     fn publish(&self, _: Message) {}
+    fn send(&self, _: u64, _: model::Address, _: model::DeviceNumber, _: model::Message) {}
     fn push(&self, device: DeviceNumber, message: Message) {
         assert_eq!(message.receipt.map(|receipt| receipt.device), Some(device));
         let push = message.receipt.map_or(0, |receipt| receipt.push.0);

@@ -14,6 +14,9 @@ export interface Page<T> {
 	next?: string | null;
 }
 
+/** Whom the devices of an app may write to of themselves. */
+export type Peers = 'none' | 'app' | 'any';
+
 export interface App {
 	id: number;
 	/** Only for operators and owners. */
@@ -21,6 +24,7 @@ export interface App {
 	name: string;
 	open: boolean;
 	single: boolean;
+	peers: Peers;
 	settings: Record<string, string>;
 	created: string;
 	devices: number;
