@@ -120,6 +120,8 @@ pub(crate) struct Device {
     name: String,
     alias: String,
     tags: Vec<String>,
+    #[schemars(with = "shape::Meta")]
+    meta: BTreeMap<String, serde_json::Value>,
     firmware: String,
     open: bool,
     blocked: bool,
@@ -161,7 +163,7 @@ impl Device {
 
 impl From<DeviceView> for Device {
     fn from(view: DeviceView) -> Device {
-        let model::Device { number, id, app, name, alias, tags, firmware, open, created } = view.device;
+        let model::Device { number, id, app, name, alias, tags, meta, firmware, open, created } = view.device;
         Device {
             id,
             number,
@@ -169,6 +171,7 @@ impl From<DeviceView> for Device {
             name,
             alias,
             tags,
+            meta: meta.iter().map(|(name, held)| (name.clone(), value(held))).collect(),
             firmware,
             open,
             blocked: view.blocked,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Order, Point, Presence, PushId, Role,
+    Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Meta, Order, Point, Presence, PushId, Role,
     Terms, UnixMs, Value,
 };
 
@@ -122,6 +122,8 @@ pub struct RegistrySnapshot {
     pub old_secrets: Vec<StoredOldSecret>,
     /// All groups, by name.
     pub groups: Vec<StoredGroup>,
+    /// What owners wrote down about devices, of those that have something.
+    pub metas: Vec<(DeviceNumber, Meta)>,
     /// The devices that are not let in.
     pub blocked: Vec<DeviceNumber>,
     /// The highest app number ever given.

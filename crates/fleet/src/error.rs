@@ -86,6 +86,12 @@ pub enum FleetError {
     /// Tags that are none, or too many.
     #[error("a device has at most {} tags of 1 to {} bytes without control characters", limits::TAGS_MAX, limits::NAME_BYTES_MAX)]
     BadTags,
+    /// Something written down that cannot be.
+    #[error("{0}")]
+    BadMeta(String),
+    /// Too many different names for one table.
+    #[error("the devices have more than {} different names in meta; export fewer of them at once", limits::META_COLUMNS_MAX)]
+    ManyMetaNames,
     /// A setting that is not shaped like one.
     #[error("{0:?} is not a setting: write <protocol>.<name> in lower case, with a value of at most {max} bytes, {count} settings at most",
         max = limits::SETTING_BYTES_MAX, count = limits::SETTINGS_MAX)]
@@ -182,6 +188,8 @@ impl FleetError {
             FleetError::BadName => "bad_name",
             FleetError::ReservedTokenName(_) => "reserved_token_name",
             FleetError::BadTags => "bad_tags",
+            FleetError::BadMeta(_) => "bad_meta",
+            FleetError::ManyMetaNames => "too_many_columns",
             FleetError::BadSetting(_) => "bad_setting",
             FleetError::BadSecret => "bad_secret",
             FleetError::BadOverlap => "bad_overlap",

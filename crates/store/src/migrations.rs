@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0009_priorities.sql"),
     include_str!("../migrations/0010_steps.sql"),
     include_str!("../migrations/0011_fleet.sql"),
+    include_str!("../migrations/0016_meta.sql"),
 ];
 
 /// The newest schema of this program.

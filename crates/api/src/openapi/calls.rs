@@ -197,10 +197,11 @@ fn devices_and_apps(all: &mut Calls) {
     ]);
     all.call("post", "/api/v1/devices", "createDevice", devices::create, "Register a device. Its secret is shown this once.")
         .fails(["no_such_app", "bad_device_id", "bad_name", "bad_tags", "bad_secret", "device_id_taken", "reserved_device_id"])
-        .fails(["account_name_taken", "foreign_device_id", "limit_reached"]);
+        .fails(["account_name_taken", "bad_meta", "foreign_device_id", "limit_reached"]);
     all.call("get", "/api/v1/devices/{id}", "device", devices::show, "One device.").fails(["no_such_device"]);
     all.call("patch", "/api/v1/devices/{id}", "editDevice", devices::edit, "Change what is given; the rest stays.").fails([
         "no_such_device",
+        "bad_meta",
         "bad_name",
         "bad_tags",
     ]);
@@ -216,6 +217,7 @@ fn devices_and_apps(all: &mut Calls) {
     .fails(["bad_overlap", "no_such_device"]);
     all.call("get", "/api/v1/devices/export", "exportDevices", export::export, "The devices of a list as CSV, all pages.")
         .fails(["bad_cursor", "bad_limit", "bad_where", "groups_too_much", "no_such_group", "where_too_heavy", "store_failed"])
+        .fails(["too_many_columns"])
         .answers(200, "The file.", vec![("text/csv", text())]);
     let says = "A JSON text a line, while it happens: wrong rows, secrets that were made, how far it is, and `done` at the end.";
     all.call("post", "/api/v1/devices/import", "importDevices", import::import, "Register and change devices from a CSV file.")

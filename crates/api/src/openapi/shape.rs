@@ -59,6 +59,14 @@ shapes! {
     Any = {};
     /// A point's value.
     Value = { "type": ["boolean", "number", "string"] };
+    /// What an owner wrote down about a device, by name.
+    Meta = { "type": "object", "additionalProperties": { "type": ["boolean", "number", "string"] } };
+    /// What to write down, and with `null` what to strike out; the rest stays.
+    MetaEdit = {
+        "examples": [{ "room": "B 12", "floor": 3, "lent": null }],
+        "type": "object",
+        "additionalProperties": { "type": ["boolean", "number", "string", "null"] },
+    };
     /// What a device would publish on `me/data`, or rows.
     Upload = {
         "examples": [{"temp": 21.5, "on": true}, [{"stream": "temp", "value": 21.5, "at": "2026-11-20T09:48:48Z"}]],

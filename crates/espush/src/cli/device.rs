@@ -106,6 +106,9 @@ struct About {
     /// A label; repeat for more. In edit, the labels given replace all; --tag "" removes them
     #[arg(long = "tag", value_name = "TAG")]
     tags: Option<Vec<String>>,
+    /// Something to write down: --meta room="B 12" --meta floor=3; repeat for more. NAME= strikes out
+    #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = parse_meta)]
+    meta: Vec<(String, Value)>,
     /// Whether anyone who reaches the HTTP port may push to it without a token
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     open: Option<bool>,
@@ -122,11 +125,21 @@ impl About {
         if let Some(tags) = self.tags {
             body.insert("tags".into(), tags.into_iter().filter(|tag| !tag.is_empty()).collect());
         }
+        if !self.meta.is_empty() {
+            body.insert("meta".into(), Value::Object(self.meta.into_iter().collect()));
+        }
         if let Some(open) = self.open {
             body.insert("open".into(), open.into());
         }
         body
     }
+}
+
+/// A name and what stands behind it, as files of devices write it; nothing is `null`.
+fn parse_meta(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, such as room=3")?;
+    let value = if value.is_empty() { Value::Null } else { json!(model::Value::from_plain(value)) };
+    Ok((name.to_owned(), value))
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -196,6 +209,9 @@ fn show(device: &Value, json: bool) {
     };
     for name in ["id", "number", "app", "name", "alias", "tags", "firmware", "open", "blocked", "created"] {
         say(format_args!("{name:<9} {}", text(name)));
+    }
+    for (name, value) in device["meta"].as_object().into_iter().flatten() {
+        say(format_args!("{:<9} {} = {}", "meta", plain(name), plain(&value.to_string())));
     }
     let state = if device["online"] == true { "online" } else { "offline" };
     say(format_args!("{state:<9} since {}: {}", text("since"), text("why")));

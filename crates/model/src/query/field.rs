@@ -1,5 +1,5 @@
-//! The fields that a query may name, and what a wrong name was probably meant to be. `data.<stream>` is
-//! open ended; `twin.` is kept free for values that are not there yet.
+//! The fields that a query may name, and what a wrong name was probably meant to be. `data.<stream>` and
+//! `meta.<name>` are open ended; `twin.` is kept free for values that are not there yet.
 
 use crate::point::is_stream_name;
 
@@ -54,10 +54,13 @@ pub(crate) enum Field<'a> {
     Time(TimeField),
     Truth(TruthField),
     Data(&'a str),
+    Meta(&'a str),
 }
 
 /// What stands before the name of a stream.
 pub(crate) const DATA: &str = "data.";
+/// What stands before the name of something that an owner wrote down.
+pub(crate) const META: &str = "meta.";
 /// What will stand before a value of the twin.
 pub(crate) const TWIN: &str = "twin.";
 
@@ -78,7 +81,7 @@ const FIELDS: [(&str, Field<'static>); 13] = [
 ];
 
 /// The names of all fields, for sentences.
-pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, and data. with the name of a stream";
+pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, data. with the name of a stream, and meta. with a name of yours";
 
 impl Field<'_> {
     /// The field of a name that is not a stream's.
@@ -93,7 +96,7 @@ impl Field<'_> {
             Field::Text(_) => "= != in starts contains",
             Field::Tags => "has",
             Field::Group => "= != in",
-            Field::Firmware | Field::Data(_) => "= != < <= > >= in starts contains",
+            Field::Firmware | Field::Data(_) | Field::Meta(_) => "= != < <= > >= in starts contains",
             Field::Time(_) => "= != < <= > >=",
             Field::Truth(_) => "= !=, or stands alone",
         }

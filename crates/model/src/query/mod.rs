@@ -58,6 +58,7 @@ pub(crate) enum Test {
     Firmware(Words),
     Time(TimeField, Compare, Moment),
     Data(usize, Reading),
+    Meta(Box<str>, Reading),
     // One of ours that has another query behind it; see `expand`.
     Group(Box<str>),
 }
@@ -79,7 +80,7 @@ pub(crate) enum Words {
     Contains(Box<str>),
 }
 
-/// What the newest point of a stream is compared with.
+/// What the newest point of a stream, or what an owner wrote down, is compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reading {
     Number(Compare, f64),

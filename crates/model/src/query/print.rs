@@ -68,15 +68,8 @@ impl Query {
             Test::Group(name) => write!(out, "group = {}", quoted(name)),
             Test::Firmware(words) => write_words(out, "firmware", words),
             Test::Time(field, compare, moment) => write!(out, "{} {compare} {moment}", field.name()),
-            Test::Data(stream, reading) => {
-                let name = stream_name(&self.streams[*stream]);
-                match reading {
-                    Reading::Number(compare, number) => write!(out, "{name} {compare} {}", plain(*number)),
-                    Reading::Truth(compare, truth) => write!(out, "{name} {compare} {truth}"),
-                    Reading::Text(words) => write_words(out, &name, words),
-                    Reading::In(values) => list(out, &name, values.iter().map(value)),
-                }
-            }
+            Test::Data(stream, reading) => write_reading(out, &stream_name(&self.streams[*stream]), reading),
+            Test::Meta(name, reading) => write_reading(out, &format!("meta.{name}"), reading),
         }
     }
 }
@@ -86,6 +79,15 @@ fn stream_name(name: &str) -> String {
         format!("data.{name}")
     } else {
         format!("data.{}", quoted(name))
+    }
+}
+
+fn write_reading(out: &mut fmt::Formatter<'_>, name: &str, reading: &Reading) -> fmt::Result {
+    match reading {
+        Reading::Number(compare, number) => write!(out, "{name} {compare} {}", plain(*number)),
+        Reading::Truth(compare, truth) => write!(out, "{name} {compare} {truth}"),
+        Reading::Text(words) => write_words(out, name, words),
+        Reading::In(values) => list(out, name, values.iter().map(value)),
     }
 }
 

@@ -21,6 +21,7 @@ struct Device {
     blocked: bool,
     since: Option<i64>,
     protocol: String,
+    meta: crate::Meta,
     points: Vec<(String, Value)>,
 }
 
@@ -61,6 +62,9 @@ impl Subject for Device {
     fn protocol(&self) -> &str {
         &self.protocol
     }
+    fn meta(&self, name: &str) -> Option<&Value> {
+        self.meta.get(name)
+    }
 }
 
 /// The points of a device, for the streams of a query.
@@ -91,6 +95,13 @@ fn lamp() -> Device {
         blocked: false,
         since: Some(NOW.0 - HOUR_MS),
         protocol: "mqtt".into(),
+        meta: [
+            ("room".into(), Value::Text("B 12".into())),
+            ("floor".into(), Value::Number(3.0)),
+            ("lent".into(), Value::Bool(false)),
+            ("楼".into(), Value::Text("东".into())),
+        ]
+        .into(),
         points: vec![
             ("temp".into(), Value::Number(31.5)),
             ("relay".into(), Value::Bool(true)),
@@ -130,6 +141,9 @@ fn what_is_so() {
         "data.relay = true and data.relay != false",
         "data.mode = Auto and data.mode starts au and data.mode contains UT and data.mode != auto",
         "data.\"room temp\" < -2 and data.温度 = 20",
+        "meta.room = \"B 12\" and meta.room starts b and meta.room contains 12 and meta.room in (A, 'B 12') and meta.room != B",
+        "meta.floor > 2 and meta.floor <= 3 and meta.floor != \"3\" and meta.lent = false and meta.楼 = 东",
+        "not meta.gone = 1 and not meta.gone != 1 and not meta.room > 3 and meta.room != 3",
         // What is not there fits no comparison, and so every `not`.
         "not data.gone = 1 and not data.gone != 1 and not data.gone contains x",
         // Another kind of value is unequal, and without order.
@@ -176,6 +190,9 @@ fn what_cannot_be_asked_is_named_with_its_place_and_what_was_meant() {
         ("\"lamp\"", 1, "begins with a field", "did you mean `id = \"lamp\"`?"),
         ("online and twin.led = on", 12, "no twin values yet", "data.temp"),
         ("twin = 1", 1, "no twin values yet", "data.temp"),
+        ("meta. = 3", 1, "followed by a name", "meta.room"),
+        ("meta.a/b = 3", 1, "followed by a name", "meta.room"),
+        ("meta.room has x", 11, "cannot be asked with `has`", "starts contains"),
         ("data. > 3", 1, "followed by the name of a stream", "data.temp > 30"),
         ("data.a+b > 3", 1, "followed by the name of a stream", "data.temp > 30"),
         ("app == 7", 5, "`==` is not known", "write `=`"),
@@ -249,6 +266,7 @@ fn it_prints_itself_without_what_it_does_not_need() {
         ("created < 2026-11-20", "created < 2026-11-20T00:00:00.000Z"),
         ("data.\"temp\" > 30.50", "data.temp > 30.5"),
         ("data.'a b' contains XY", "data.\"a b\" contains \"xy\""),
+        ("meta.room=\"B 12\" and meta.floor>2.50", "meta.room = \"B 12\" and meta.floor > 2.5"),
         ("name not starts x", "not name starts \"x\""),
     ];
     for (text, printed) in rows {
@@ -260,6 +278,7 @@ fn it_prints_itself_without_what_it_does_not_need() {
 
 const TEXTS: [&str; 12] = ["", "a", "A", "Ab", "kitchen", "灯", "a b", "\"\\", "7", "true", "and", "Straße"];
 const FIRMWARE: [&str; 8] = ["", "1.0", "1.0.0", "1.10", "v1.9", "AT 1.2", "AT 1.10", "beta"];
+const OWN: [&str; 3] = ["room", "serial.no-1", "楼"];
 const STREAMS: [&str; 4] = ["temp", "a b", "温度", "x\"y"];
 
 fn text(u: &mut Unstructured<'_>) -> arbitrary::Result<Box<str>> {
@@ -297,8 +316,21 @@ fn words(
     })
 }
 
+fn reading(u: &mut Unstructured<'_>) -> arbitrary::Result<Reading> {
+    Ok(match u.int_in_range(0..=3)? {
+        0 => Reading::Number(compare(u)?, *u.choose(&[0.0, -1.5, 3.0, 1e300])?),
+        1 => Reading::Truth(equality(u)?, u.arbitrary()?),
+        2 => match words(u, equality, &TEXTS)? {
+            // Written so, it is a list of values.
+            Words::In(texts) => Reading::In(texts.into_iter().map(|text| Value::Text(text.into())).collect()),
+            words => Reading::Text(words),
+        },
+        _ => Reading::In(vec![any_value(u)?, any_value(u)?]),
+    })
+}
+
 fn test(u: &mut Unstructured<'_>, streams: &mut Vec<Box<str>>) -> arbitrary::Result<Test> {
-    Ok(match u.int_in_range(0..=6)? {
+    Ok(match u.int_in_range(0..=7)? {
         0 => Test::Truth(if u.arbitrary()? { TruthField::Online } else { TruthField::Blocked }),
         1 => {
             let field = *u.choose(&[WholeField::Number, WholeField::App])?;
@@ -322,23 +354,14 @@ fn test(u: &mut Unstructured<'_>, streams: &mut Vec<Box<str>>) -> arbitrary::Res
             };
             Test::Time(*u.choose(&[TimeField::Created, TimeField::Since])?, compare(u)?, moment)
         }
+        6 => Test::Meta((*u.choose(&OWN)?).into(), reading(u)?),
         _ => {
             let name = *u.choose(&STREAMS)?;
             let place = streams.iter().position(|known| **known == *name).unwrap_or_else(|| {
                 streams.push(name.into());
                 streams.len() - 1
             });
-            let reading = match u.int_in_range(0..=3)? {
-                0 => Reading::Number(compare(u)?, *u.choose(&[0.0, -1.5, 3.0, 1e300])?),
-                1 => Reading::Truth(equality(u)?, u.arbitrary()?),
-                2 => match words(u, equality, &TEXTS)? {
-                    // Written so, it is a list of values.
-                    Words::In(texts) => Reading::In(texts.into_iter().map(|text| Value::Text(text.into())).collect()),
-                    words => Reading::Text(words),
-                },
-                _ => Reading::In(vec![any_value(u)?, any_value(u)?]),
-            };
-            Test::Data(place, reading)
+            Test::Data(place, reading(u)?)
         }
     })
 }
@@ -374,6 +397,10 @@ fn device(u: &mut Unstructured<'_>) -> arbitrary::Result<Device> {
         blocked: u.arbitrary()?,
         since: if u.arbitrary()? { Some(NOW.0 - u.int_in_range(0..=5)? * HOUR_MS) } else { None },
         protocol: text(u)?.into(),
+        meta: OWN[..u.int_in_range(0..=3)?]
+            .iter()
+            .map(|name| Ok(((*name).to_owned(), any_value(u)?)))
+            .collect::<arbitrary::Result<_>>()?,
         points: STREAMS[..u.int_in_range(0..=4)?]
             .iter()
             .map(|name| Ok(((*name).to_owned(), any_value(u)?)))
@@ -466,19 +493,25 @@ mod oracle {
                 ours.is_some_and(|ours| ordered(ours, *compare, theirs))
             }
             Test::Data(place, reading) => {
-                let point = device.points.iter().find(|(name, _)| **name == *query.streams[*place]).map(|(_, value)| value);
-                match (point, reading) {
-                    (None, _) => false,
-                    (Some(Value::Number(ours)), Reading::Number(compare, theirs)) => ordered(ours, *compare, theirs),
-                    (Some(Value::Bool(ours)), Reading::Truth(compare, theirs)) => ordered(ours, *compare, theirs),
-                    (Some(Value::Text(ours)), Reading::Text(asked)) => words(ours, asked),
-                    (Some(ours), Reading::In(values)) => values.iter().any(|value| value == ours),
-                    (_, Reading::Number(compare, _) | Reading::Truth(compare, _) | Reading::Text(Words::Is(compare, _))) => {
-                        *compare == Compare::Unequal
-                    }
-                    _ => false,
-                }
+                read(device.points.iter().find(|(name, _)| **name == *query.streams[*place]).map(|(_, value)| value), reading)
             }
+            Test::Meta(name, reading) => {
+                read(device.meta.iter().find(|(own, _)| **own == **name).map(|(_, value)| value), reading)
+            }
+        }
+    }
+
+    fn read(ours: Option<&Value>, reading: &Reading) -> bool {
+        match (ours, reading) {
+            (None, _) => false,
+            (Some(Value::Number(ours)), Reading::Number(compare, theirs)) => ordered(ours, *compare, theirs),
+            (Some(Value::Bool(ours)), Reading::Truth(compare, theirs)) => ordered(ours, *compare, theirs),
+            (Some(Value::Text(ours)), Reading::Text(asked)) => words(ours, asked),
+            (Some(ours), Reading::In(values)) => values.iter().any(|value| value == ours),
+            (_, Reading::Number(compare, _) | Reading::Truth(compare, _) | Reading::Text(Words::Is(compare, _))) => {
+                *compare == Compare::Unequal
+            }
+            _ => false,
         }
     }
 }
@@ -513,9 +546,39 @@ fn any_query_survives_print_and_parse() {
 
 #[test]
 fn any_text_is_understood_or_refused_with_a_place_in_it() {
-    const PIECES: [&str; 30] = [
-        "and", "or", "not", "in", "(", ")", ",", "=", "!=", "<", ">=", "online", "app", "name", "tags", "has", "data.x", "data.",
-        "since", "2h", "ago", "7", "\"a\"", "'", "\\", "灯", "starts", "firmware", "==", "true",
+    const PIECES: [&str; 32] = [
+        "and",
+        "or",
+        "not",
+        "in",
+        "(",
+        ")",
+        ",",
+        "=",
+        "!=",
+        "<",
+        ">=",
+        "online",
+        "app",
+        "name",
+        "tags",
+        "has",
+        "data.x",
+        "data.",
+        "since",
+        "2h",
+        "ago",
+        "7",
+        "\"a\"",
+        "'",
+        "\\",
+        "灯",
+        "starts",
+        "firmware",
+        "==",
+        "true",
+        "meta.room",
+        "meta.",
     ];
     arbtest::arbtest(|u| {
         let mut text = String::new();

@@ -41,6 +41,8 @@ export interface Device extends Presence {
 	name: string;
 	alias: string;
 	tags: string[];
+	/** What its owner wrote down. */
+	meta: Record<string, Value>;
 	firmware: string;
 	open: boolean;
 	/** Not let in. */

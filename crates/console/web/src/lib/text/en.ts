@@ -191,6 +191,9 @@ export const en = {
 		aliasHint: 'A second name that pushes may use.',
 		tags: 'Tags',
 		tagsHint: 'Separated by commas.',
+		notes: 'Notes',
+		notesHint: 'One a line, such as “room = B 12”. Queries ask for them as meta.room.',
+		notesWrong: (line: string) => `“${line}” is no note: write a name, = and a value.`,
 		open: 'Open: anyone who reaches this server may push to it without a token',
 		blocked: 'Blocked: its connection ends now and it is not let in; what waits for it goes on waiting'
 	},

@@ -190,6 +190,9 @@ export const zh: Text = {
 		aliasHint: '推送时可用的第二个名字。',
 		tags: '标签',
 		tagsHint: '用逗号分隔。',
+		notes: '备注',
+		notesHint: '每行一项，例如“room = B 12”。查询时写作 meta.room。',
+		notesWrong: (line: string) => `“${line}”不是备注：写名字、= 和值。`,
 		open: '开放：任何能访问本服务器的人无需令牌即可向它推送',
 		blocked: '封禁：立即断开连接并拒绝登录；等待它的推送继续等待'
 	},

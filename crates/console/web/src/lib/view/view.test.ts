@@ -4,6 +4,7 @@ import { zh } from '$lib/text/zh';
 import { hexFault, hexPairs, shown, size, utf8Length } from './bytes';
 import { follow, isBad, isFinal } from './delivery';
 import { moments } from './moments';
+import { change, read, write } from './notes';
 import { ago, lasting } from './time';
 import { isOn, sparkline, thin, valueText } from './values';
 
@@ -29,6 +30,21 @@ describe('bytes', () => {
 		expect(shown({ hex: '00ff' })).toBe('00 ff');
 		expect(size(1536)).toBe('1.5 KiB');
 		expect(utf8Length('灯')).toBe(3);
+	});
+});
+
+describe('notes', () => {
+	it('are read as they were written', () => {
+		const meta = { room: 'B 12', floor: 3, lent: true, serial: '0012', code: '12', word: 'true', empty: '', formula: 'a = b' };
+		expect(read(write(meta))).toEqual({ meta, wrong: null });
+		expect(write({ room: 'B 12', code: '12' })).toBe('room = B 12\ncode = "12"');
+		expect(read(' room=  B 12 \n\n楼= 东').meta).toEqual({ room: 'B 12', 楼: '东' });
+		expect(read('room = 1\nnothing').wrong).toBe('nothing');
+		expect(read('= 1').wrong).toBe('= 1');
+	});
+	it('are changed where they differ', () => {
+		expect(change({ room: 'A', floor: 3, lent: true }, { room: 'B', lent: true, new: 1 })).toEqual({ floor: null, room: 'B', new: 1 });
+		expect(change({ room: 'A' }, { room: 'A' })).toEqual({});
 	});
 });
 
