@@ -224,6 +224,12 @@ fn devices_and_apps(all: &mut Calls) {
         .takes("text/csv", text())
         .fails(["bad_column", "bad_csv", "too_many_rows"])
         .answers(200, says, vec![("application/x-ndjson", text())]);
+    let picture = || json!({ "type": "string", "format": "binary" });
+    let pictures = || vec![("image/png", picture()), ("image/svg+xml", text()), ("text/plain", text())];
+    all.call("get", "/api/v1/devices/{id}/qr", "deviceQr", qr::of_device, "A QR code of the device's page in the console.")
+        .header("Accept", "`image/png`, `image/svg+xml` or `text/plain`, where `format` is not given.")
+        .fails(["no_such_device"])
+        .answers(200, "The code.", pictures());
     all.section("Groups");
     all.call("get", "/api/v1/groups", "groups", groups::list, "All groups.");
     all.call("post", "/api/v1/groups", "createGroup", groups::create, "Give a query a name.")
@@ -252,6 +258,10 @@ fn devices_and_apps(all: &mut Calls) {
     ]);
     all.call("delete", "/api/v1/apps/{id}", "deleteApp", apps::remove, "Remove an app that has no devices any more.")
         .fails(["no_such_app", "app_has_devices"]);
+    all.call("get", "/api/v1/apps/{id}/qr", "appQr", qr::of_app, "A QR code of the app's page, or of what its devices need.")
+        .header("Accept", "`image/png`, `image/svg+xml` or `text/plain`, where `format` is not given.")
+        .fails(["no_such_app", "role_too_low"])
+        .answers(200, "The code.", pictures());
 }
 
 fn data(all: &mut Calls) {

@@ -53,6 +53,10 @@ shapes! {
     DeviceId = { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" };
     /// Which rows of a file count.
     ImportMode = { "type": "string", "enum": ["create", "update", "upsert"] };
+    /// How a QR code is drawn.
+    QrFormat = { "type": "string", "enum": ["png", "svg", "text"] };
+    /// What a QR code says.
+    QrContent = { "type": "string", "enum": ["link", "provisioning"] };
     /// What a token may do.
     Role = { "type": "string", "enum": ["owner", "operator", "viewer"] };
     /// Any JSON at all.

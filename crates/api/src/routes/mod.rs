@@ -15,6 +15,7 @@ pub(crate) mod messages;
 pub(crate) mod points;
 pub(crate) mod preview;
 pub(crate) mod push;
+pub(crate) mod qr;
 pub(crate) mod schedules;
 pub(crate) mod session;
 pub(crate) mod socket;
@@ -57,11 +58,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{id}/password", post(accounts::new_password))
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{id}", get(apps::show).patch(apps::edit).delete(apps::remove))
+        .route("/apps/{id}/qr", get(qr::of_app))
         .route("/devices", get(devices::list).post(devices::create))
         .route("/devices/import", post(import::import))
         .route("/devices/export", get(export::export))
         .route("/devices/{id}", get(devices::show).patch(devices::edit).delete(devices::remove))
         .route("/devices/{id}/secret", post(devices::new_secret))
+        .route("/devices/{id}/qr", get(qr::of_device))
         .route("/devices/{id}/latest", get(points::latest))
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))

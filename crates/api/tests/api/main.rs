@@ -15,4 +15,5 @@ mod house;
 mod misc;
 mod points;
 mod push;
+mod qr;
 mod schedules;

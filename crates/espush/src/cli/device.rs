@@ -8,6 +8,7 @@ use ureq::http::Method;
 
 use super::client::{Client, Reach, encoded, with_query};
 use super::duration::parse_ms;
+use super::qr;
 use super::table::{Table, plain};
 use super::{say, say_json};
 
@@ -32,6 +33,8 @@ enum Verb {
         app: u32,
         #[command(flatten)]
         about: About,
+        #[command(flatten)]
+        with: qr::WithSecret,
     },
     /// List devices
     List {
@@ -92,6 +95,15 @@ enum Verb {
         /// How long the old one works beside the new one: 10m, 24h, 7d
         #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_ms)]
         overlap: u64,
+        #[command(flatten)]
+        with: qr::WithSecret,
+    },
+    /// A QR code of the device's page in the console; one with its secret is printed when that is made (--qr)
+    Qr {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        to: qr::Out,
     },
 }
 
@@ -147,13 +159,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let json = args.reach.json;
     let path = |id: &str| format!("/api/v1/devices/{}", encoded(id));
     match args.verb {
-        Verb::Add { id, app, about } => {
+        Verb::Add { id, app, about, with } => {
             let mut body = about.into_body();
             body.insert("app".into(), app.into());
             if let Some(id) = id {
                 body.insert("id".into(), id.into());
             }
-            show(&client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?, json);
+            let made = client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?;
+            show(&made, json);
+            let text = |name: &str| made[name].as_str().unwrap_or_default();
+            qr::secret(&client, &with, text("id"), text("secret"))?;
         }
         Verb::List { app, online, q, query, group, limit } => {
             let query = [
@@ -170,13 +185,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Edit { id, about } => show(&client.call(Method::PATCH, &path(&id), Some(&about.into_body().into()))?, json),
         Verb::Block { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": true })))?, json),
         Verb::Unblock { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": false })))?, json),
+        Verb::Qr { id, to } => return qr::show(&client, &format!("{}/qr", path(&id)), &[], &to),
         Verb::Import(import) => return super::bulk::import(&client, &import, json),
         Verb::Export(export) => return super::bulk::export(&client, export),
         Verb::Delete { id } => {
             client.call(Method::DELETE, &path(&id), None)?;
             say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });
         }
-        Verb::Secret { id, overlap } => {
+        Verb::Secret { id, overlap, with } => {
             let answer = client.call(
                 Method::POST,
                 &format!("{}/secret", path(&id)),
@@ -192,6 +208,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     eprintln!("The old one works until {until}.");
                 }
             }
+            qr::secret(&client, &with, &id, answer["secret"].as_str().unwrap_or_default())?;
         }
     }
     Ok(ExitCode::SUCCESS)

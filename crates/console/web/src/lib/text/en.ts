@@ -212,6 +212,17 @@ export const en = {
 		make: 'Make a new secret',
 		done: 'The new secret, shown only now:'
 	},
+	qr: {
+		short: 'QR code',
+		ofDevice: (name: string) => `QR code of “${name}”`,
+		ofApp: (name: string) => `QR code of the app “${name}”`,
+		content: 'What it says',
+		link: 'Link',
+		provisioning: 'For devices',
+		linkHint: 'The address of this page in the console. Whoever scans it must still sign in.',
+		provisioningHint: 'The address of the server with the app’s number and key: with it a device can log in. Show it to nobody else.',
+		save: 'Save as PNG'
+	},
 	remove: {
 		title: (id: string) => `Delete “${id}”?`,
 		warn: 'Its values, messages and waiting pushes go with it. The board will not get in any more.',

@@ -211,6 +211,17 @@ export const zh: Text = {
 		make: '生成新密钥',
 		done: '新密钥，只在此刻显示：'
 	},
+	qr: {
+		short: '二维码',
+		ofDevice: (name: string) => `“${name}”的二维码`,
+		ofApp: (name: string) => `应用“${name}”的二维码`,
+		content: '内容',
+		link: '链接',
+		provisioning: '给设备',
+		linkHint: '本页在控制台中的地址。扫码的人仍须登录。',
+		provisioningHint: '服务器地址和应用的编号、密钥：设备凭它即可登录。请勿给他人看。',
+		save: '存为 PNG'
+	},
 	remove: {
 		title: (id) => `删除“${id}”？`,
 		warn: '它的数据、消息和等待中的推送会一并删除，板子将无法再登录。',

@@ -1,0 +1,52 @@
+"""Looking after a fleet, further: notes about devices, QR codes, and what becomes of things that are over."""
+
+import json
+
+from harness import TOKEN, unique
+
+
+def test_notes_are_written_asked_for_and_carried_in_files(server):
+    app = server.app()
+    name = unique("noted")
+    arguments = ["--app", str(app["id"]), "--meta", "room=B 12", "--meta", "floor=3", "--meta", 'serial="007"']
+    made = server.cli("device", "add", name, *arguments)
+    assert made.returncode == 0 and 'meta      room = "B 12"' in made.stdout, made
+    edited = server.cli("device", "edit", name, "--meta", "floor=", "--meta", "楼=东", "--json")
+    meta = {"room": "B 12", "serial": "007", "楼": "东"}
+    assert json.loads(edited.stdout)["meta"] == meta, edited
+    found = server.cli("device", "list", "--query", f'app = {app["id"]} and meta.room starts b and meta.楼 = 东')
+    assert name in found.stdout, found
+    bad = server.cli("device", "edit", name, "--meta", "a b=1")
+    assert bad.returncode == 1 and "cannot be a name in meta" in bad.stderr, bad
+    file = server.cli("device", "export", "--app", str(app["id"])).stdout
+    assert file.splitlines()[0].endswith(",meta.room,meta.serial,meta.楼"), file
+    server.cli("device", "edit", name, "--meta", "room=elsewhere", "--meta", "new=1")
+    assert server.cli("device", "import", "-", stdin=file).returncode == 0
+    kept = {**meta, "new": 1}
+    assert server.api("GET", f"/api/v1/devices/{name}")["meta"] == kept
+    server.stop()
+    server.start()
+    assert server.api("GET", f"/api/v1/devices/{name}")["meta"] == kept
+
+
+def test_qr_codes_are_printed_and_written_and_never_logged(server, tmp_path):
+    app = server.app()
+    name = server.device(app)["id"]
+    shown = server.cli("device", "qr", name)
+    lines = shown.stdout.splitlines()
+    # Two modules a line; square with its quiet margin.
+    assert shown.returncode == 0 and len({len(line) for line in lines}) == 1, shown
+    assert len(lines) == (len(lines[0]) + 1) // 2 and set(shown.stdout) <= set("█▀▄ \n"), shown
+    for kind, begin in [("png", b"\x89PNG"), ("svg", b"<svg ")]:
+        file = tmp_path / f"app.{kind}"
+        assert server.cli("app", "qr", str(app["id"]), "--out", str(file)).returncode == 0
+        assert file.read_bytes().startswith(begin)
+    key = server.cli("app", "qr", str(app["id"]), "--provisioning")
+    assert key.returncode == 0 and len(key.stdout.splitlines()[0]) > len(lines[0]), "it says more than a link"
+    secret = server.cli("device", "secret", name, "--qr", "--host", "push.example.org")
+    assert secret.returncode == 0 and len(secret.stdout.split()) == 1 and "█" in secret.stderr, secret
+    made = server.cli("device", "add", unique("qr"), "--app", str(app["id"]), "--qr")
+    assert made.returncode == 0 and "█" in made.stderr and "--host" in made.stderr, made
+    assert app["key"] not in server.log() and secret.stdout.strip() not in server.log()
+    status, headers, _ = server.request("GET", f"/api/v1/apps/{app['id']}/qr?content=provisioning", token=TOKEN)
+    assert (status, headers["cache-control"], headers["content-type"]) == (200, "no-store", "image/png")
