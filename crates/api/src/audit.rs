@@ -103,7 +103,9 @@ pub(crate) async fn write_down(State(api): State<Api>, mut request: Request, nex
 
 fn is_change(method: &Method, path: &str) -> bool {
     !method.is_safe()
-        && !["/push", "/push/preview", "/pushes/{id}/resend", "/devices/{id}/points"].iter().any(|other| path.ends_with(other))
+        && !["/push", "/push/preview", "/schedules/preview", "/pushes/{id}/resend", "/devices/{id}/points"]
+            .iter()
+            .any(|other| path.ends_with(other))
 }
 
 /// What an answer shows, if that is JSON.

@@ -8,6 +8,7 @@ mod auth;
 mod codes;
 mod csv;
 mod feed;
+mod in_use;
 mod input;
 pub mod metrics;
 mod openapi;

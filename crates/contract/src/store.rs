@@ -390,7 +390,7 @@ pub struct ScheduleRun {
 pub trait Schedules: Send + Sync {
     /// All schedules, and the highest number ever given.
     fn schedules(&self) -> Later<(Vec<StoredSchedule>, u64)>;
-    /// Writes a schedule, new or changed in its name, whether it is paused, and up to when it is done.
+    /// Writes a schedule, new or changed; when it was made stays.
     fn put_schedule(&self, schedule: StoredSchedule) -> Later<()>;
     /// Removes a schedule with its runs.
     fn delete_schedule(&self, id: u64) -> Later<()>;

@@ -176,8 +176,13 @@ fn schedules(all: &mut Calls) {
         .fails(["no_such_schedule"]);
     all.call("get", "/api/v1/schedules/{id}/runs", "scheduleRuns", schedules::runs, "What became of each moment, newest first.")
         .fails(["no_such_schedule", "bad_cursor", "bad_limit"]);
-    all.call("patch", "/api/v1/schedules/{id}", "changeSchedule", schedules::edit, "Rename it, or have it pause.")
-        .fails(["no_such_schedule", "bad_name"]);
+    all.call("patch", "/api/v1/schedules/{id}", "changeSchedule", schedules::edit, "Change what is given, or have it pause.")
+        .fails(OF_AUDIENCE)
+        .fails(OF_PAYLOAD)
+        .fails(["bad_collapse", "bad_grace", "bad_name", "bad_per_second", "bad_schedule", "bad_when", "payload_missing"])
+        .fails(["no_such_schedule", "schedules_full"]);
+    all.call("post", "/api/v1/schedules/preview", "previewSchedule", schedules::preview, "When it would run; nothing is kept.")
+        .fails(["bad_when"]);
     all.call("delete", "/api/v1/schedules/{id}", "removeSchedule", schedules::remove, "Remove it with its log. Its pushes stay.")
         .fails(["no_such_schedule"]);
 }

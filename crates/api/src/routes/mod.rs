@@ -78,6 +78,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/pushes/{id}/deliveries", get(push::deliveries))
         .route("/pushes/{id}/resend", post(push::resend))
         .route("/schedules", get(schedules::list).post(schedules::create))
+        .route("/schedules/preview", post(schedules::preview))
         .route("/schedules/{id}", get(schedules::show).patch(schedules::edit).delete(schedules::remove))
         .route("/schedules/{id}/runs", get(schedules::runs))
         .route("/events", get(events::stream))

@@ -89,9 +89,23 @@ export interface Schedule {
 	id: number;
 	name: string;
 	when: When;
+	push: NewPush;
+	grace_s: number;
 	paused: boolean;
 	next: string | null;
 	runs: Run[];
+}
+
+/** A push as it is written; the members that a form shows. */
+export interface NewPush {
+	audience: unknown;
+	text?: string;
+	hex?: string;
+	json?: unknown;
+	base64?: string;
+	ask?: boolean;
+	command?: string;
+	[more: string]: unknown;
 }
 
 export interface Token {

@@ -37,6 +37,11 @@ export const zh: Text = {
 		optional: '可不填',
 		onlyRole: (role) => `当前登录只能查看，此操作需要“${role}”角色。`
 	},
+	lost: {
+		title: '没有这个页面',
+		text: '这个地址没有页面。您要找的可能在这里：',
+		ways: '返回'
+	},
 	live: {
 		lost: '与服务器的实时连接已断开，正在重连…',
 		live: '实时'
@@ -364,8 +369,7 @@ export const zh: Text = {
 	schedules: {
 		title: '定时推送',
 		lead: '会重复的推送。每次运行都重新选定受众。',
-		none: '还没有定时推送。在命令行中：',
-		make: '如何创建定时推送',
+		none: '还没有定时推送。',
 		next: '下次运行',
 		over: '不会再运行。',
 		paused: '已暂停',
@@ -387,6 +391,33 @@ export const zh: Text = {
 			const names: Record<string, string> = { mon: '一', tue: '二', wed: '三', thu: '四', fri: '五', sat: '六', sun: '日' };
 			return `每周${days.map((day) => names[day.toLowerCase()] ?? day).join('、')} ${time}`;
 		}
+	},
+	scheduleForm: {
+		make: '新建定时推送',
+		edit: (name: string) => `编辑“${name}”`,
+		name: '定时推送的名称',
+		when: '时间',
+		kinds: { at: '一次', every: '每隔…', daily: '每天', weekly: '每周', cron: 'Cron' },
+		at: '时刻',
+		atHint: (zone: string) => `按您的时区 ${zone}。`,
+		every: '每隔',
+		unit: '单位',
+		units: { s: '秒', min: '分钟', h: '小时', d: '天' },
+		time: '几点几分',
+		zone: '时区',
+		days: '星期',
+		dayNames: { mon: '周一', tue: '周二', wed: '周三', thu: '周四', fri: '周五', sat: '周六', sun: '周日' },
+		cron: 'Cron',
+		cronHint: '分、时、日、月、星期。',
+		next: '接下来的运行',
+		to: '推给',
+		audiences: { device: '一台设备', tags: '有标签的设备', app: '一个应用', group: '一个分组', where: '一个查询', all: '所有设备', json: 'JSON' },
+		whom: { device: '设备 ID', tags: '标签（须全部具有，用逗号分隔）', app: '哪个应用', group: '哪个分组', where: '查询', json: '受众' },
+		kept: '保持原样',
+		grace: '最多迟到（分钟）',
+		graceHint: '服务器在那一刻停机时，若未超过这么久就补上。',
+		nobody: '推给谁？',
+		notJson: '这不是 JSON。'
 	},
 	problems: {
 		unreachable: '无法连接到服务器。',
