@@ -344,6 +344,12 @@ pub trait Pushes: Send + Sync {
     fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<DeliveryLife>>;
     /// Deliveries of a device, newest push first; `before` is the cursor.
     fn deliveries_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<DeliveryLife>>;
+    /// Pushes made before a moment, oldest first, with when they were made; those behind `after`.
+    fn old_pushes(&self, before: UnixMs, after: Option<(UnixMs, PushId)>, limit: usize) -> Later<Vec<(UnixMs, PushId)>>;
+    /// Deletes pushes with their deliveries, no more than about `rows` rows. One that is not over stays: deliveries
+    /// wait or are still to be made, or an older push may have to look at its collapse key. How many are gone, and
+    /// which are left for the next time.
+    fn prune_pushes(&self, pushes: Vec<PushId>, rows: usize) -> Later<(u64, Vec<PushId>)>;
     /// Pushes that have a delivery for a device, newest first; `before` is the cursor.
     fn pushes_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
 }

@@ -173,6 +173,11 @@ pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Deliveries that may be open, in memory as well as on disk, those still to be made included: one push to
 /// each of a million devices. About 640 bytes each (measured: `cargo run --release -p push --example crowd`).
 pub const PENDING_DELIVERIES_MAX: usize = 1_000_000;
+/// Deliveries of old pushes that are deleted in one transaction: some milliseconds, between those of others.
+pub const PUSH_PRUNE_ROWS_MAX: usize = 1_000;
+/// How long pushes are kept unless the owner says otherwise, in days: a quarter of a year, the time in which somebody
+/// asks what became of one.
+pub const PUSH_KEEP_DAYS_DEFAULT: u32 = 90;
 /// Devices of one batch of a push to many: one transaction of some milliseconds, so that nobody waits long
 /// for a disk that is busy with others' pushes.
 pub const PUSH_PART_DEVICES_MAX: usize = 1_000;
