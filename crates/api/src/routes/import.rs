@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::audit::{self, GoesOn};
 use crate::auth::Operator;
 use crate::csv::{self, Reader, Record};
 use crate::openapi::shape;
@@ -69,6 +70,16 @@ pub(crate) struct How {
     dry_run: bool,
 }
 
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Mode::Create => "create",
+            Mode::Update => "update",
+            Mode::Upsert => "upsert",
+        }
+    }
+}
+
 /// How far an import is.
 #[derive(Clone, Default, Serialize)]
 struct Counts {
@@ -79,12 +90,23 @@ struct Counts {
     failed: usize,
 }
 
+impl Counts {
+    /// For the audit log.
+    fn told(&self) -> Vec<String> {
+        let Counts { rows, of, created, updated, failed } = self;
+        let figures = [("rows", rows), ("of", of), ("created", created), ("updated", updated), ("failed", failed)];
+        figures.map(|(name, count)| format!("{name}={count}")).into()
+    }
+}
+
 pub(crate) async fn import(
     State(api): State<Api>,
     _: Operator,
     input::Query(how): input::Query<How>,
     request: Request,
 ) -> Result<Response, Problem> {
+    audit::asked(vec![format!("mode={}", how.mode.as_str()), format!("dry_run={}", how.dry_run)]);
+    let goes_on = GoesOn::this();
     let Ok(turn) = IMPORTS.acquire().await else { unreachable!("it is never closed") };
     let whole = tokio::time::timeout(Duration::from_secs(limits::IMPORT_BODY_S_MAX), read(request)).await;
     let text = whole.map_err(|_| {
@@ -94,9 +116,10 @@ pub(crate) async fn import(
     let (columns, of) = look(&text)?;
     let (say, said) = mpsc::channel(64);
     tokio::spawn(async move {
-        let import = Import { api, how, columns, say, counts: Counts { of, ..Counts::default() }, seen: HashMap::new() };
+        let mut import = Import { api, how, columns, say, counts: Counts { of, ..Counts::default() }, seen: HashMap::new() };
         // Fails when nobody listens any more: then it ends with the rows that were begun.
         let _ = import.run(&text).await;
+        goes_on.is_over(&import.api, import.counts.told()).await;
         drop(turn);
     });
     let lines = stream::unfold(said, async |mut said: mpsc::Receiver<Bytes>| Some((said.recv().await?, said)));
@@ -205,7 +228,7 @@ struct Import {
 struct Gone;
 
 impl Import {
-    async fn run(mut self, text: &str) -> Result<(), Gone> {
+    async fn run(&mut self, text: &str) -> Result<(), Gone> {
         let mut records = Reader::new(text).skip(1);
         loop {
             let batch: Vec<_> = records.by_ref().take(BATCH).collect();
