@@ -3,18 +3,35 @@
 import json
 
 from harness import TOKEN, unique
+from mqtt_wire import Client
 
 
 def test_notes_are_written_asked_for_and_carried_in_files(server):
     app = server.app()
     name = unique("noted")
-    arguments = ["--app", str(app["id"]), "--meta", "room=B 12", "--meta", "floor=3", "--meta", 'serial="007"']
+    arguments = [
+        "--app",
+        str(app["id"]),
+        "--meta",
+        "room=B 12",
+        "--meta",
+        "floor=3",
+        "--meta",
+        'serial="007"',
+    ]
     made = server.cli("device", "add", name, *arguments)
     assert made.returncode == 0 and 'meta      room = "B 12"' in made.stdout, made
-    edited = server.cli("device", "edit", name, "--meta", "floor=", "--meta", "楼=东", "--json")
+    edited = server.cli(
+        "device", "edit", name, "--meta", "floor=", "--meta", "楼=东", "--json"
+    )
     meta = {"room": "B 12", "serial": "007", "楼": "东"}
     assert json.loads(edited.stdout)["meta"] == meta, edited
-    found = server.cli("device", "list", "--query", f'app = {app["id"]} and meta.room starts b and meta.楼 = 东')
+    found = server.cli(
+        "device",
+        "list",
+        "--query",
+        f"app = {app['id']} and meta.room starts b and meta.楼 = 东",
+    )
     assert name in found.stdout, found
     bad = server.cli("device", "edit", name, "--meta", "a b=1")
     assert bad.returncode == 1 and "cannot be a name in meta" in bad.stderr, bad
@@ -36,17 +53,66 @@ def test_qr_codes_are_printed_and_written_and_never_logged(server, tmp_path):
     lines = shown.stdout.splitlines()
     # Two modules a line; square with its quiet margin.
     assert shown.returncode == 0 and len({len(line) for line in lines}) == 1, shown
-    assert len(lines) == (len(lines[0]) + 1) // 2 and set(shown.stdout) <= set("█▀▄ \n"), shown
+    assert len(lines) == (len(lines[0]) + 1) // 2 and set(shown.stdout) <= set(
+        "█▀▄ \n"
+    ), shown
     for kind, begin in [("png", b"\x89PNG"), ("svg", b"<svg ")]:
         file = tmp_path / f"app.{kind}"
-        assert server.cli("app", "qr", str(app["id"]), "--out", str(file)).returncode == 0
+        assert (
+            server.cli("app", "qr", str(app["id"]), "--out", str(file)).returncode == 0
+        )
         assert file.read_bytes().startswith(begin)
     key = server.cli("app", "qr", str(app["id"]), "--provisioning")
-    assert key.returncode == 0 and len(key.stdout.splitlines()[0]) > len(lines[0]), "it says more than a link"
+    assert key.returncode == 0 and len(key.stdout.splitlines()[0]) > len(lines[0]), (
+        "it says more than a link"
+    )
     secret = server.cli("device", "secret", name, "--qr", "--host", "push.example.org")
-    assert secret.returncode == 0 and len(secret.stdout.split()) == 1 and "█" in secret.stderr, secret
+    assert (
+        secret.returncode == 0
+        and len(secret.stdout.split()) == 1
+        and "█" in secret.stderr
+    ), secret
     made = server.cli("device", "add", unique("qr"), "--app", str(app["id"]), "--qr")
     assert made.returncode == 0 and "█" in made.stderr and "--host" in made.stderr, made
     assert app["key"] not in server.log() and secret.stdout.strip() not in server.log()
-    status, headers, _ = server.request("GET", f"/api/v1/apps/{app['id']}/qr?content=provisioning", token=TOKEN)
-    assert (status, headers["cache-control"], headers["content-type"]) == (200, "no-store", "image/png")
+    status, headers, _ = server.request(
+        "GET", f"/api/v1/apps/{app['id']}/qr?content=provisioning", token=TOKEN
+    )
+    assert (status, headers["cache-control"], headers["content-type"]) == (
+        200,
+        "no-store",
+        "image/png",
+    )
+
+
+def test_a_board_that_knocks_at_a_closed_app_is_adopted(server):
+    app = server.app()
+    board = {"id": str(app["id"]), "secret": app["key"]}
+    newcomer = f"{app['id']}-8454703"
+    with server.events() as events:
+        with Client(server, board, client="8454703", greet=False) as refused:
+            assert refused.read(4)[3] != 0
+        knock = events.until("knock", device=newcomer)
+        assert knock["code"] == "app_closed", knock
+    listed = server.cli("knocks")
+    assert newcomer in listed.stdout, listed
+    # One with a wrong key cannot be let in by mistake.
+    wrong = {**board, "secret": "0" * 32}
+    with (
+        server.events() as events,
+        Client(server, wrong, client="1", greet=False) as refused,
+    ):
+        assert refused.read(4)[3] != 0
+        assert "device" not in events.until("knock", code="bad_app_key")
+    unknown = server.cli("device", "adopt", f"{app['id']}-1")
+    assert unknown.returncode == 1 and "has knocked" in unknown.stderr, unknown
+    adopted = server.cli("device", "adopt", newcomer)
+    assert (
+        adopted.returncode == 0
+        and newcomer in adopted.stdout
+        and "secret" not in adopted.stdout
+    ), adopted
+    with Client(server, board, client="8454703") as line:
+        line.subscribe(("me/push", 1))
+        server.push(newcomer, "hello")
+        assert line.message()[1] == b"hello"

@@ -251,9 +251,10 @@ impl Feed {
                 let moved = told::Moved { push: delivery.push, delivery: (&**delivery).into() };
                 self.put(Some(delivery.device.as_str()), &moved);
             }
-            Event::Knocked { protocol, remote, claim, refusal, at } => {
-                let (remote, claim, reason) = (remote.to_string(), claim.clone(), refusal.to_string());
-                self.put(None, &shown::KnockShown { protocol, remote, claim, reason, at: *at });
+            Event::Knocked { protocol, remote, claim, device, refusal, at } => {
+                let (remote, claim, device) = (remote.to_string(), claim.clone(), device.clone());
+                let (code, reason) = (refusal.code(), refusal.to_string());
+                self.put(None, &shown::KnockShown { protocol, remote, claim, device, code, reason, at: *at });
             }
             Event::Faulted { protocol, remote, device, close, at } => {
                 let id = device.and_then(|number| self.fleet.id_of(number));

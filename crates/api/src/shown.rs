@@ -442,14 +442,20 @@ pub(crate) struct KnockShown {
     pub protocol: &'static str,
     pub remote: String,
     pub claim: String,
+    /// The device that it would be: it has shown the key of its app, which takes no new ones. It can be adopted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::DeviceId>")]
+    pub device: Option<DeviceId>,
+    /// A stable word.
+    pub code: &'static str,
     pub reason: String,
     #[schemars(with = "shape::Time")]
     pub at: UnixMs,
 }
 
 impl From<Knock> for KnockShown {
-    fn from(Knock { protocol, remote, claim, reason, at }: Knock) -> KnockShown {
-        KnockShown { protocol, remote: remote.to_string(), claim, reason, at }
+    fn from(Knock { protocol, remote, claim, device, code, reason, at }: Knock) -> KnockShown {
+        KnockShown { protocol, remote: remote.to_string(), claim, device, code, reason, at }
     }
 }
 

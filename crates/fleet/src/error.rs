@@ -20,6 +20,9 @@ pub enum FleetError {
     /// No account has that number.
     #[error("there is no account {0}; see the list of accounts")]
     NoSuchAccount(u64),
+    /// Nobody of that id knocked with the key of an app that takes no new devices.
+    #[error("no device {0:?} has knocked with its app's key lately; see the list of knocks")]
+    NoSuchKnock(String),
     /// No group has that name.
     #[error("there is no group {0:?}; see the list of groups")]
     NoSuchGroup(String),
@@ -169,6 +172,7 @@ impl FleetError {
             FleetError::NoSuchDevice(_) => "no_such_device",
             FleetError::NoSuchToken(_) => "no_such_token",
             FleetError::NoSuchAccount(_) => "no_such_account",
+            FleetError::NoSuchKnock(_) => "no_such_knock",
             FleetError::NoSuchGroup(_) => "no_such_group",
             FleetError::GroupTaken(_) => "group_taken",
             FleetError::GroupCircle(_) => "group_circle",
@@ -209,6 +213,7 @@ impl FleetError {
             | FleetError::NoSuchDevice(_)
             | FleetError::NoSuchToken(_)
             | FleetError::NoSuchGroup(_)
+            | FleetError::NoSuchKnock(_)
             | FleetError::NoSuchAccount(_) => Kind::Missing,
             FleetError::AppIdTaken(_)
             | FleetError::AccountNameTaken(_)

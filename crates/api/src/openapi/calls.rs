@@ -312,6 +312,8 @@ fn watching(all: &mut Calls) {
         .fails(["foreign_page", "no_such_device", "too_many_watchers", "stopping"])
         .answers(101, says, vec![("application/json", said)]);
     all.call("get", "/api/v1/knocks", "knocks", knocks::list, "Logins that were refused, newest first.");
+    all.call("post", "/api/v1/knocks/adopt", "adoptDevice", knocks::adopt, "Register a device that knocked with its app's key.")
+        .fails(["no_such_knock", "no_such_app", "device_id_taken", "limit_reached"]);
     all.call("get", "/api/v1/audit", "audit", audit::list, "Who changed what, newest first.").fails([
         "bad_cursor",
         "bad_limit",

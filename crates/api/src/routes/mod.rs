@@ -84,6 +84,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/events", get(events::stream))
         .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
+        .route("/knocks/adopt", post(knocks::adopt))
         .route("/status", get(status::show))
         .route("/audit", get(audit::list))
         .route("/openapi.json", get(openapi::show))

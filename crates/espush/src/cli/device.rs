@@ -69,6 +69,11 @@ enum Verb {
         #[command(flatten)]
         about: About,
     },
+    /// Register a device that knocked with the key of an app that takes no new ones; it comes in at its next try
+    Adopt {
+        /// Its id, as `espush knocks` shows it
+        id: String,
+    },
     /// Keep a device out: its lines end now, its logins are refused, what waits for it goes on waiting
     Block {
         /// Its id
@@ -183,6 +188,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Show { id } => show(&client.get(&path(&id))?, json),
         Verb::Edit { id, about } => show(&client.call(Method::PATCH, &path(&id), Some(&about.into_body().into()))?, json),
+        Verb::Adopt { id } => show(&client.call(Method::POST, "/api/v1/knocks/adopt", Some(&json!({ "device": id })))?, json),
         Verb::Block { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": true })))?, json),
         Verb::Unblock { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": false })))?, json),
         Verb::Qr { id, to } => return qr::show(&client, &format!("{}/qr", path(&id)), &[], &to),

@@ -192,6 +192,10 @@ export interface Knock {
 	protocol: string;
 	remote: string;
 	claim: string;
+	/** The device that it would be, if it can be adopted. */
+	device?: string;
+	/** A stable word for the reason. */
+	code: string;
 	reason: string;
 	at: string;
 }

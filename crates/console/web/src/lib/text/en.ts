@@ -111,7 +111,8 @@ export const en = {
 		title: 'Refused logins',
 		lead: 'Who knocked and was not let in, newest first. A new board with a typing mistake shows up here.',
 		empty: 'Nobody was refused.',
-		from: 'from'
+		from: 'from',
+		adopt: (device: string) => `Let it in as ${device}`
 	},
 	add: {
 		title: 'Add a device',

@@ -110,7 +110,8 @@ export const zh: Text = {
 		title: '被拒绝的登录',
 		lead: '谁来敲门却没能进来，最新的在前。新板子的密钥写错了，会出现在这里。',
 		empty: '没有被拒绝的登录。',
-		from: '来自'
+		from: '来自',
+		adopt: (device: string) => `接纳为 ${device}`
 	},
 	add: {
 		title: '添加设备',
@@ -441,10 +442,11 @@ export const zh: Text = {
 		reserved_token_name: '这个令牌名称是保留的，请换一个。',
 		bad_tags: '每台设备最多 32 个标签，每个 1 到 256 字节，不能有控制字符。',
 		bad_overlap: '旧密钥最多再有效 92 天。',
+		no_such_knock: '最近没有这样的设备用应用密钥登录而被拒。',
 		no_such_group: '没有这个分组。',
 		group_taken: '已有同名的分组，请换一个名字。',
 		group_circle: '分组不能引用自己，也不能通过别的分组引用自己。',
-		group_in_use: '别的分组引用了它，请先修改或删除那些分组。',
+		group_in_use: '别的分组或定时推送引用了它，请先修改或删除它们。',
 		groups_too_much: '展开后的查询太长、层数太多或数据流太多。',
 		app_has_devices: '此应用还有设备，请先删除它们。',
 		device_queue_full: '等待送达这台设备的推送太多了。',
@@ -461,7 +463,7 @@ export const zh: Text = {
 		['the device is blocked; `espush device unblock` lets it in again', '设备已被封禁；用 espush device unblock 或在编辑里解除'],
 		['too many wrong passwords for this account from this address; wait a minute', '从这个地址对该账号试过太多错误密码；请等一分钟'],
 		['unknown app id or wrong app key', '应用编号不存在，或应用密钥不对'],
-		['the app does not accept new devices; register the device first, or open the app', '该应用不接受新设备；请先添加设备，或允许该应用的板子自行注册'],
+		['the app does not accept new devices; adopt this one with `espush device adopt`, or open the app', '该应用不接受新设备；可以接纳这一台，或允许该应用的板子自行注册'],
 		['the chip id is empty or has characters that a device id must not have', '芯片 ID 为空，或含有设备 ID 不允许的字符'],
 		['no app takes devices without an app key; make one with single = true', '没有应用接受不带应用密钥的设备；请建一个 single = true 的应用'],
 		['the client id is not usable', '客户端 ID 不可用'],
