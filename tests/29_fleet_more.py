@@ -1,9 +1,12 @@
 """Looking after a fleet, further: notes about devices, QR codes, and what becomes of things that are over."""
 
+import importlib
 import json
 
 from harness import TOKEN, unique
-from mqtt_wire import Client
+from mqtt_wire import Client, puback, publish
+
+Board = importlib.import_module("03_espush_devices").Board
 
 
 def test_notes_are_written_asked_for_and_carried_in_files(server):
@@ -116,3 +119,72 @@ def test_a_board_that_knocks_at_a_closed_app_is_adopted(server):
         line.subscribe(("me/push", 1))
         server.push(newcomer, "hello")
         assert line.message()[1] == b"hello"
+
+
+def test_what_is_wrong_has_the_outcome_that_the_page_says(server):
+    """Each row of "When something is wrong" in docs/*/pushes.md. The clock that is set forward and back over a schedule is
+    in crates/schedule/tests/runs.rs: a test of the program cannot set the system's clock."""
+    device = server.device()["id"]
+
+    def refused(audience, code, status, **order):
+        before = server.api("GET", "/api/v1/pushes?limit=1")["items"]
+        problem = server.api(
+            "POST",
+            "/api/v1/push",
+            {"audience": audience, "text": "x", **order},
+            status=status,
+        )
+        assert problem["code"] == code, problem
+        assert server.api("GET", "/api/v1/pushes?limit=1")["items"] == before, (
+            "nothing was pushed"
+        )
+        return problem
+
+    wrong = refused({"where": "app = 7 and temp > 30"}, "bad_where", 400)
+    assert (wrong["position"], wrong["hint"]) == (13, "did you mean `data.temp`?")
+    assert "ghost" in refused({"device": "ghost"}, "no_such_device", 404)["detail"]
+    assert (
+        "ghost"
+        in refused({"devices": [device, "ghost"]}, "no_such_device", 404)["detail"]
+    )
+    seen = server.api(
+        "POST",
+        "/api/v1/push/preview",
+        {"audience": {"devices": [device, "ghost"]}, "text": "x"},
+    )
+    assert seen["unknown"] == ["ghost"]
+    refused({"where": "id = nobody-at-all"}, "audience_empty", 404)
+    refused({"device": device}, "payload_too_large", 413, text="x" * 261_121)
+    queued = server.push(device, "x", wait_ms=60_000)
+    assert queued["state"] == "queued" and queued["detail"], queued
+
+    quiet = server.device()
+    with Client(server, quiet) as line:
+        line.subscribe(("me/ask/+", 1))
+        asked = server.push(quiet["id"], "x", ask=True, wait_ms=1)
+        _, _, _, number, _ = line.message()
+        line.send(puback(number) + publish(f"me/answer/{asked['push']}", "late", 1, 7))
+        with server.events(quiet["id"]) as events:
+            if server.delivery(asked["push"])["state"] != "applied":
+                events.until("delivery", push=asked["push"], state="applied")
+
+    app = server.app(open=True)
+    with Board(server, app) as board:
+        server.until_online(board.id)
+        order = {"audience": {"device": board.id}, "text": "x" * 5000}
+        (reason,) = server.api("POST", "/api/v1/push/preview", order)["reasons"]
+        assert reason["reason"] == "payload_too_large", reason
+        told = server.api("POST", "/api/v1/push", {**order, "wait_ms": 60_000})[
+            "deliveries"
+        ][0]
+        assert told["state"] == "refused" and told["detail"], told
+
+    rows = f"id,app\n{unique('twice')},{app['id']}\n"
+    twice = server.cli(
+        "device", "import", "-", stdin=rows + rows.splitlines()[1] + "\n"
+    )
+    assert (
+        twice.returncode == 1
+        and "line 3" in twice.stderr
+        and "line 2 has this id already" in twice.stderr
+    ), twice
