@@ -37,7 +37,7 @@ impl GoesOn {
     }
 
     /// It is over. `fields` says what has become of it, in figures.
-    pub async fn is_over(self, api: &Api, fields: Vec<String>) {
+    pub async fn ends(self, api: &Api, fields: Vec<String>) {
         let Some(begun) = self.0 else { return };
         keep(api, AuditEntry { at: api.clock.unix(), fields, status: StatusCode::OK.as_u16(), ..begun }).await;
     }

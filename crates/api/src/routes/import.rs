@@ -119,7 +119,7 @@ pub(crate) async fn import(
         let mut import = Import { api, how, columns, say, counts: Counts { of, ..Counts::default() }, seen: HashMap::new() };
         // Fails when nobody listens any more: then it ends with the rows that were begun.
         let _ = import.run(&text).await;
-        goes_on.is_over(&import.api, import.counts.told()).await;
+        goes_on.ends(&import.api, import.counts.told()).await;
         drop(turn);
     });
     let lines = stream::unfold(said, async |mut said: mpsc::Receiver<Bytes>| Some((said.recv().await?, said)));
