@@ -2,6 +2,7 @@
 // Its own program and sign-in; every wait is for something on screen.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import mqtt from 'mqtt';
 import { launch, open, overflow, PHONE, shot } from './browser.mjs';
 import { house } from './house.mjs';
 
@@ -72,6 +73,29 @@ test('notes about a device are written, shown, corrected and struck out', async 
 		await button(dialog, 'Save').click();
 		await dialog.waitFor({ state: 'detached' });
 		assert.deepEqual((await api(page, 'GET', 'devices/lamp')).meta, { room: 'C 1' });
+	});
+});
+
+test('a board that knocks at an app which takes no new ones is let in by a button', async (t) => {
+	if (!server.mqtt) return t.skip('only with a program of our own');
+	await visit({}, async (page) => {
+		await page.goto('/');
+		const app = await api(page, 'POST', 'apps', { name: `Porch ${run}` });
+		const login = { username: String(app.id), password: app.key, clientId: '8454703', protocolVersion: 4, reconnectPeriod: 0 };
+		const refused = mqtt.connect(`mqtt://${server.mqtt}`, login);
+		await new Promise((done) => refused.once('error', done));
+		refused.end(true);
+		await page.getByTestId('knocks').locator('summary').click();
+		const adopt = button(page, `Let it in as ${app.id}-8454703`);
+		await page.getByTestId('knocks').getByText('The app does not accept new devices', { exact: false }).waitFor();
+		await shot(page, 'knock-adopt-desk');
+		await adopt.click();
+		await adopt.waitFor({ state: 'detached' });
+		await page.locator(`[data-device="${app.id}-8454703"]`).waitFor();
+		const board = mqtt.connect(`mqtt://${server.mqtt}`, login);
+		await new Promise((done) => board.once('connect', done));
+		await page.locator(`[data-device="${app.id}-8454703"][data-online="true"]`).waitFor();
+		board.end(true);
 	});
 });
 
