@@ -7,6 +7,9 @@ import { Backoff, Parser, SILENCE_MS } from './sse.js';
 /** Rows of a page, where somebody reads them all. */
 const ROWS = 1000;
 
+/** How long a file may take, beyond an ordinary answer. */
+const FILE_MS = 600_000;
+
 /** Bytes or text; anything else goes into `json`. */
 export type Payload = string | Uint8Array;
 
@@ -28,6 +31,14 @@ export interface PushOptions {
   ttl?: number;
   /** The same key is the same push. */
   key?: string;
+  /** A newer push takes the place of one that waits with the same. */
+  collapse?: string;
+  /** The most devices a second. */
+  perSecond?: number;
+  /** Of what waits for a device, `high` goes first. */
+  priority?: 'high' | 'normal' | 'low';
+  /** When it begins; now unless said. */
+  at?: Date;
   /** Members that this version does not know. */
   extra?: Record<string, unknown>;
 }
@@ -35,6 +46,30 @@ export interface PushOptions {
 export interface SendOptions {
   /** The payload, as JSON. */
   json?: unknown;
+}
+
+export interface ResendOptions extends Pick<PushOptions, 'wait' | 'ttl' | 'key'> {
+  /** The devices where it is in one of these; failed, expired and refused unless said. */
+  states?: models.State[];
+}
+
+/** What may be said of a device. */
+export interface DeviceAbout {
+  name?: string;
+  alias?: string;
+  tags?: string[];
+  /** What to write down; `null` strikes out. */
+  meta?: Record<string, Value | null>;
+  open?: boolean;
+}
+
+export interface AuditFilter {
+  who?: string;
+  target?: string;
+  call?: string;
+  failed?: boolean;
+  since?: Date;
+  until?: Date;
 }
 
 export interface PreviewOptions extends Omit<PushOptions, 'wait' | 'key'> {
@@ -96,6 +131,10 @@ export function order(to: Audience, payload: Payload | undefined, options: PushO
   Object.assign(body, content(payload, options));
   if (options.ttl !== undefined) body.ttl_s = options.ttl;
   if (options.key !== undefined) body.idempotency_key = options.key;
+  if (options.collapse !== undefined) body.collapse = options.collapse;
+  if (options.perSecond !== undefined) body.per_second = options.perSecond;
+  if (options.priority !== undefined) body.priority = options.priority;
+  if (options.at !== undefined) body.at = options.at.toISOString();
   if (options.wait !== undefined) body.wait_ms = options.wait;
   return { ...body, ...options.extra };
 }
@@ -166,6 +205,106 @@ export class Client {
   /** Takes back what is not acknowledged yet. */
   cancelPush(id: number): Promise<void> {
     return this.#do('DELETE', path(['pushes', id]), () => undefined);
+  }
+
+  /** Sends a push once more, to the devices where it failed, expired or was refused, or is in one of `states`. */
+  resend(id: number, options: ResendOptions = {}): Promise<Push> {
+    const body = { states: options.states, ttl_s: options.ttl, idempotency_key: options.key, wait_ms: options.wait };
+    return this.#do('POST', path(['pushes', id, 'resend']), models.push, body, options.wait);
+  }
+
+  /** Registers a device; with its `secret`, which is shown this once. */
+  createDevice(app: number, id?: string, about: DeviceAbout & { secret?: string } = {}): Promise<Device & { secret: string }> {
+    const read = (raw: Raw) => ({ ...models.device(raw), secret: raw.secret as string });
+    return this.#do('POST', path(['devices']), read, { app, id, ...about });
+  }
+
+  /** Changes what is given; the rest stays. */
+  editDevice(id: string, about: DeviceAbout & { blocked?: boolean }): Promise<Device> {
+    return this.#do('PATCH', path(['devices', id]), models.device, about);
+  }
+
+  /** Removes a device and everything kept for it. */
+  deleteDevice(id: string): Promise<void> {
+    return this.#do('DELETE', path(['devices', id]), () => undefined);
+  }
+
+  /** Gives a device a new secret, shown this once. The old one ends now, or after `overlap` seconds. */
+  newSecret(id: string, overlap = 0): Promise<{ secret: string; old_until?: string }> {
+    return this.#do('POST', path(['devices', id, 'secret']), (raw) => raw, { overlap_s: overlap });
+  }
+
+  /** Registers and changes devices from a file. What became of its rows; `done` stands last. */
+  async importDevices(csv: string, options: { mode?: 'create' | 'update' | 'upsert'; dryRun?: boolean } = {}): Promise<Raw[]> {
+    const address = path(['devices', 'import'], { mode: options.mode, dry_run: options.dryRun });
+    const text = await this.#text('POST', address, csv);
+    return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+  }
+
+  /** Devices as CSV. */
+  exportDevices(filter: DeviceFilter & { group?: string } = {}): Promise<string> {
+    return this.#text('GET', path(['devices', 'export'], { ...filter }));
+  }
+
+  /** All groups. */
+  groups(): Promise<Raw[]> {
+    return this.#do('GET', path(['groups']), (raw) => raw.items);
+  }
+
+  /** Gives a query a name. */
+  createGroup(name: string, where: string): Promise<Raw> {
+    return this.#do('POST', path(['groups']), (raw) => raw, { name, where });
+  }
+
+  /** Another query, or another name. */
+  editGroup(name: string, change: { name?: string; where?: string }): Promise<Raw> {
+    return this.#do('PATCH', path(['groups', name]), (raw) => raw, change);
+  }
+
+  /** Removes a group that neither another nor a schedule names. */
+  deleteGroup(name: string): Promise<void> {
+    return this.#do('DELETE', path(['groups', name]), () => undefined);
+  }
+
+  /** All schedules, each with its next and its last run. */
+  schedules(): AsyncGenerator<Raw> {
+    return this.#all((cursor) => path(['schedules'], { limit: 100, cursor }), (raw) => raw);
+  }
+
+  /** What became of each moment of a schedule, newest first. */
+  scheduleRuns(id: number): AsyncGenerator<Raw> {
+    return this.#all((cursor) => path(['schedules', id, 'runs'], { limit: ROWS, cursor }), (raw) => raw);
+  }
+
+  /** Pushes again and again. `push` is the body of a push, `when` such as `{ daily: '22:00', time_zone: 'UTC' }`. */
+  createSchedule(name: string, push: object, when: object, options: { grace?: number } = {}): Promise<Raw> {
+    return this.#do('POST', path(['schedules']), (raw) => raw, { name, push, when, grace_s: options.grace });
+  }
+
+  /** Changes what is given; the rest stays. */
+  editSchedule(id: number, change: { name?: string; paused?: boolean; push?: object; when?: object; grace_s?: number }): Promise<Raw> {
+    return this.#do('PATCH', path(['schedules', id]), (raw) => raw, change);
+  }
+
+  /** Removes a schedule with its log. Its pushes stay. */
+  deleteSchedule(id: number): Promise<void> {
+    return this.#do('DELETE', path(['schedules', id]), () => undefined);
+  }
+
+  /** Who changed what, newest first. Only for owners. */
+  audit(filter: AuditFilter = {}): AsyncGenerator<Raw> {
+    const { since, until, ...rest } = filter;
+    return this.#all((cursor) => path(['audit'], { ...rest, from: since, to: until, limit: ROWS, cursor }), (raw) => raw);
+  }
+
+  /** Logins that were refused, newest first. */
+  knocks(): Promise<Raw[]> {
+    return this.#do('GET', path(['knocks']), (raw) => raw.items);
+  }
+
+  /** Registers one that knocked with the key of an app that takes no new devices. */
+  adopt(device: string): Promise<Device> {
+    return this.#do('POST', path(['knocks', 'adopt']), models.device, { device });
   }
 
   /** All devices that a query chooses, page by page as they are looked at. */
@@ -287,6 +426,22 @@ export class Client {
         line.abort();
       }
       await pause(backoff.pauseMs(), options.signal);
+    }
+  }
+
+  /** A call whose answer is no JSON, and what it sends neither. */
+  async #text(method: string, address: string, csv?: string): Promise<string> {
+    const headers: Record<string, string> = { ...this.#headers };
+    if (csv !== undefined) headers['Content-Type'] = 'text/csv';
+    try {
+      const call: RequestInit = { method, headers, signal: AbortSignal.timeout(this.#timeout + FILE_MS) };
+      if (csv !== undefined) call.body = csv;
+      const answer = await this.#fetch(this.#url + address, call);
+      const text = await answer.text();
+      if (!answer.ok) throw problem(answer.status, text);
+      return text;
+    } catch (error) {
+      throw named(error);
     }
   }
 

@@ -17,6 +17,7 @@ export type Audience =
   | { devices: string[] }
   | { alias: string }
   | { app: number }
+  | { group: string }
   | { tags: { all?: string[]; any?: string[]; none?: string[] } }
   | { where: string };
 
@@ -81,6 +82,10 @@ export interface Device {
   tags: string[];
   firmware: string;
   open: boolean;
+  /** It is not let in. */
+  blocked: boolean;
+  /** What its owner wrote down. */
+  meta: Record<string, Value>;
   created: Date;
   online: boolean;
   /** Since when it is online, or is not. */
@@ -170,9 +175,9 @@ export function preview(raw: Raw): Preview {
 }
 
 export function device(raw: Raw): Device {
-  const { id, number, app, name, alias, tags, firmware, open, online, why, protocol, remote } = raw;
+  const { id, number, app, name, alias, tags, firmware, open, blocked, meta, online, why, protocol, remote } = raw;
   const times = { created: new Date(raw.created), since: date(raw.since) };
-  return { id, number, app, name, alias, tags, firmware, open, ...times, online, why, protocol, remote };
+  return { id, number, app, name, alias, tags, firmware, open, blocked, meta, ...times, online, why, protocol, remote };
 }
 
 export function sent(raw: Raw): Sent {

@@ -188,7 +188,13 @@ impl Client {
         self.call(Method::GET, path, None, Duration::ZERO)
     }
 
-    fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&Value>, wait: Duration) -> Result<T, Error> {
+    pub(crate) fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        wait: Duration,
+    ) -> Result<T, Error> {
         let request = self.request(method, path).header("Accept", "application/json");
         let limit = Some(self.timeout.saturating_add(wait));
         let response = match body {
@@ -205,6 +211,23 @@ impl Client {
         let text = text(&mut good(response?)?)?;
         let text = if text.is_empty() { json!(null).to_string() } else { text };
         serde_json::from_str(&text).map_err(|error| Error::Unreachable(format!("it answered not as espush does: {error}")))
+    }
+
+    /// A call with a file, or for one.
+    pub(crate) fn file(&self, method: Method, path: &str, csv: Option<&str>, more: Duration) -> Result<Body, Error> {
+        let limit = Some(self.timeout.saturating_add(more));
+        let request = self.request(method, path).header("Accept", "*/*");
+        let response = match csv {
+            Some(csv) => {
+                let request = request.header("Content-Type", "text/csv").body(csv.to_owned()).map_err(ureq::Error::from)?;
+                self.agent.run(self.agent.configure_request(request).timeout_global(limit).build())
+            }
+            None => {
+                let request = request.body(()).map_err(ureq::Error::from)?;
+                self.agent.run(self.agent.configure_request(request).timeout_global(limit).build())
+            }
+        };
+        Ok(good(response?)?.into_body())
     }
 
     /// A stream of events.
@@ -261,7 +284,7 @@ fn desired(device: &str, version: Option<u64>) -> String {
 }
 
 /// An address under `/api/v1`, with what is given of the query.
-fn path(parts: &[&str], query: &[(&str, Option<&str>)]) -> String {
+pub(crate) fn path(parts: &[&str], query: &[(&str, Option<&str>)]) -> String {
     let mut address = "/api/v1".to_owned();
     for part in parts {
         address.push('/');

@@ -15,6 +15,7 @@
 mod client;
 mod error;
 mod events;
+mod fleet;
 mod models;
 mod order;
 mod pages;
@@ -25,6 +26,6 @@ pub use error::{Error, Problem};
 pub use events::Events;
 pub use models::{Content, Delivery, Device, Event, Page, Point, Preview, PreviewCounts, PreviewItem, PreviewReason, Push, Sent};
 pub use models::{Twin, TwinChange, TwinPart};
-pub use order::{Audience, DeviceFilter, Message, Order, PointFilter, PreviewFilter};
+pub use order::{Audience, AuditFilter, DeviceFilter, Message, Order, PointFilter, PreviewFilter, Resend};
 pub use pages::Pages;
 pub use serde_json::{Value, json};

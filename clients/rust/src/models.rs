@@ -170,6 +170,12 @@ pub struct Device {
     pub firmware: String,
     /// Whether anybody may push to it.
     pub open: bool,
+    /// It is not let in.
+    #[serde(default)]
+    pub blocked: bool,
+    /// What its owner wrote down.
+    #[serde(default)]
+    pub meta: BTreeMap<String, Value>,
     /// When it was registered.
     pub created: String,
     /// Whether it has a line.

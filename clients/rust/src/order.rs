@@ -34,6 +34,11 @@ impl Audience {
         Audience(json!({ "tags": { "all": all } }))
     }
 
+    /// The devices of a group.
+    pub fn group(name: &str) -> Audience {
+        Audience(json!({ "group": name }))
+    }
+
     /// The devices that a query chooses.
     pub fn query(query: &str) -> Audience {
         Audience(json!({ "where": query }))
@@ -103,6 +108,63 @@ impl Order {
     pub fn key(self, key: &str) -> Order {
         self.with("idempotency_key", key)
     }
+}
+
+impl Order {
+    /// A newer push takes the place of one that waits with the same key.
+    pub fn collapse(self, key: &str) -> Order {
+        self.with("collapse", key)
+    }
+
+    /// At most so many devices a second.
+    pub fn per_second(self, devices: u32) -> Order {
+        self.with("per_second", devices)
+    }
+
+    /// Of what waits for a device, `high` goes first, then `normal`, then `low`.
+    pub fn priority(self, priority: &str) -> Order {
+        self.with("priority", priority)
+    }
+
+    /// When it begins, RFC 3339.
+    pub fn at(self, moment: &str) -> Order {
+        self.with("at", moment)
+    }
+
+    /// The body, for a schedule.
+    pub fn into_json(self) -> Value {
+        Value::Object(self.body)
+    }
+}
+
+/// How a push is sent once more.
+#[derive(Clone, Debug, Default)]
+pub struct Resend<'a> {
+    /// To the devices where it is in one of these; failed, expired and refused if there are none.
+    pub states: &'a [&'a str],
+    /// How long to wait until the deliveries are through, or rest.
+    pub wait: Duration,
+    /// Another time to live than the first time.
+    pub ttl: Option<Duration>,
+    /// The same key is the same push.
+    pub key: Option<&'a str>,
+}
+
+/// Which entries of the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter<'a> {
+    /// By whom.
+    pub who: Option<&'a str>,
+    /// About what.
+    pub target: Option<&'a str>,
+    /// A part of the call.
+    pub call: Option<&'a str>,
+    /// Those that failed, or did not.
+    pub failed: Option<bool>,
+    /// Not before this, RFC 3339.
+    pub since: Option<&'a str>,
+    /// Before this.
+    pub until: Option<&'a str>,
 }
 
 /// A message to a number in the making.

@@ -20,6 +20,33 @@ use crate::{Api, auth};
 tokio::task_local! {
     /// What the call that is being carried out has sent.
     static SENT: RefCell<Vec<String>>;
+    /// Who makes it, and what is known of it before its outcome.
+    static BEGUN: AuditEntry;
+}
+
+/// Calls that change nothing of the fleet, or are kept as what they are: pushes and points.
+const NO_CHANGES: [&str; 6] =
+    ["/push", "/push/preview", "/send", "/schedules/preview", "/pushes/{id}/resend", "/devices/{id}/points"];
+
+/// A call that goes on after its answer has begun, and is written down once more when it is over.
+pub(crate) struct GoesOn(Option<AuditEntry>);
+
+impl GoesOn {
+    /// The call that is being carried out.
+    pub fn this() -> GoesOn {
+        GoesOn(BEGUN.try_with(AuditEntry::clone).ok())
+    }
+
+    /// It is over. `fields` says what has become of it, in figures.
+    pub async fn ends(self, api: &Api, fields: Vec<String>) {
+        let Some(begun) = self.0 else { return };
+        keep(api, AuditEntry { at: api.clock.unix(), fields, status: StatusCode::OK.as_u16(), ..begun }).await;
+    }
+}
+
+/// Takes note of what a call without a JSON body was asked.
+pub(crate) fn asked(fields: Vec<String>) {
+    let _ = SENT.try_with(|sent| *sent.borrow_mut() = fields);
 }
 
 /// The code of a problem, beside its body.
@@ -51,19 +78,31 @@ pub(crate) async fn write_down(State(api): State<Api>, mut request: Request, nex
         Ok(params) => params.iter().next().map(|(_, value)| value.to_owned()),
         Err(_) => None,
     };
-    let (mut response, fields) = SENT
-        .scope(RefCell::default(), async {
-            let response = next.run(request).await;
-            (response, SENT.with(RefCell::take))
-        })
-        .await;
+    let begun = AuditEntry {
+        id: 0,
+        at: api.clock.unix(),
+        who: caller.as_ref().map(|caller| caller.name.to_string()).unwrap_or_default(),
+        token: caller.as_ref().and_then(|caller| caller.token),
+        role: caller.as_ref().map_or(Role::Viewer, |caller| caller.role),
+        remote,
+        call: format!("{method} {path}"),
+        target: String::new(),
+        fields: Vec::new(),
+        status: 0,
+        code: String::new(),
+    };
+    let carried_out = SENT.scope(RefCell::default(), async {
+        let response = next.run(request).await;
+        (response, SENT.with(RefCell::take))
+    });
+    let (mut response, fields) = BEGUN.scope(begun.clone(), carried_out).await;
     let status = response.status();
-    let (who, token, role) = match caller {
-        Some(caller) => (caller.name.to_string(), caller.token, caller.role),
+    let (who, role) = match caller {
+        Some(_) => (begun.who, begun.role),
         None if method == Method::POST && path.ends_with("/session") && status.is_success() => {
             let shown = shown(&mut response).await;
             let role = shown["role"].as_str().and_then(Role::parse).unwrap_or(Role::Viewer);
-            (shown["name"].as_str().unwrap_or_default().to_owned(), None, role)
+            (shown["name"].as_str().unwrap_or_default().to_owned(), role)
         }
         // Strangers change nothing, and could write here as much as they like.
         None => return response,
@@ -83,29 +122,27 @@ pub(crate) async fn write_down(State(api): State<Api>, mut request: Request, nex
         None => String::new(),
     };
     let entry = AuditEntry {
-        id: 0,
         at: api.clock.unix(),
         who,
-        token,
         role,
-        remote,
-        call: format!("{method} {path}"),
         target: target[..target.floor_char_boundary(limits::AUDIT_TARGET_BYTES_MAX)].to_owned(),
         fields,
         status: status.as_u16(),
         code: response.extensions().get::<Code>().map_or(String::new(), |code| code.0.to_owned()),
+        ..begun
     };
-    if let Err(error) = api.audit.record(entry).await {
-        tracing::warn!(%error, "a change could not be written down in the audit log");
-    }
+    keep(&api, entry).await;
     response
 }
 
+async fn keep(api: &Api, entry: AuditEntry) {
+    if let Err(error) = api.audit.record(entry).await {
+        tracing::warn!(%error, "a change could not be written down in the audit log");
+    }
+}
+
 fn is_change(method: &Method, path: &str) -> bool {
-    !method.is_safe()
-        && !["/push", "/push/preview", "/send", "/pushes/{id}/resend", "/devices/{id}/points"]
-            .iter()
-            .any(|other| path.ends_with(other))
+    !method.is_safe() && !NO_CHANGES.iter().any(|other| path.ends_with(other))
 }
 
 /// What an answer shows, if that is JSON.

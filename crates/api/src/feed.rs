@@ -255,9 +255,10 @@ impl Feed {
                 let Some(id) = self.id_of(change.device) else { return };
                 self.put(Some(id.as_str()), &told::TwinTold { device: id.as_str(), change: (&**change).into(), owed: *owed });
             }
-            Event::Knocked { protocol, remote, claim, refusal, at } => {
-                let (remote, claim, reason) = (remote.to_string(), claim.clone(), refusal.to_string());
-                self.put(None, &shown::KnockShown { protocol, remote, claim, reason, at: *at });
+            Event::Knocked { protocol, remote, claim, device, refusal, at } => {
+                let (remote, claim, device) = (remote.to_string(), claim.clone(), device.clone());
+                let (code, reason) = (refusal.code(), refusal.to_string());
+                self.put(None, &shown::KnockShown { protocol, remote, claim, device, code, reason, at: *at });
             }
             Event::Faulted { protocol, remote, device, close, at } => {
                 let id = device.and_then(|number| self.fleet.id_of(number));

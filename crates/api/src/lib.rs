@@ -8,17 +8,20 @@ mod auth;
 mod codes;
 mod csv;
 mod feed;
+mod in_use;
 mod input;
 pub mod metrics;
 mod openapi;
 mod parties;
 mod problem;
+pub mod qr;
 mod routes;
 mod shown;
 mod told;
 
 use std::sync::Arc;
 
+use axum::http::{HeaderMap, header};
 use contract::Clock;
 use contract::store::Audit;
 use fleet::Fleet;
@@ -130,6 +133,17 @@ pub struct Info {
     /// The address that people reach it by (`https://push.example.org`), if the configuration tells it.
     /// Else sign-in links are made from the request's `Host`.
     pub base_url: Option<String>,
+}
+
+impl Info {
+    /// The address that people reach the server by, without a slash at the end. `headers` are those of the caller,
+    /// to whom alone the result is shown: without a `base_url` it is the caller's own way to us.
+    pub(crate) fn base(&self, headers: &HeaderMap) -> String {
+        match &self.base_url {
+            Some(base) => base.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")),
+        }
+    }
 }
 
 /// The app as the routes share it.

@@ -123,6 +123,8 @@ pub(crate) struct Device {
     name: String,
     alias: String,
     tags: Vec<String>,
+    #[schemars(with = "shape::Meta")]
+    meta: BTreeMap<String, serde_json::Value>,
     firmware: String,
     open: bool,
     blocked: bool,
@@ -164,7 +166,7 @@ impl Device {
 
 impl From<DeviceView> for Device {
     fn from(view: DeviceView) -> Device {
-        let model::Device { number, id, app, name, alias, tags, firmware, open, created } = view.device;
+        let model::Device { number, id, app, name, alias, tags, meta, firmware, open, created } = view.device;
         Device {
             id,
             number,
@@ -172,6 +174,7 @@ impl From<DeviceView> for Device {
             name,
             alias,
             tags,
+            meta: meta.iter().map(|(name, held)| (name.clone(), value(held))).collect(),
             firmware,
             open,
             blocked: view.blocked,
@@ -442,14 +445,20 @@ pub(crate) struct KnockShown {
     pub protocol: &'static str,
     pub remote: String,
     pub claim: String,
+    /// The device that it would be: it has shown the key of its app, which takes no new ones. It can be adopted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::DeviceId>")]
+    pub device: Option<DeviceId>,
+    /// A stable word.
+    pub code: &'static str,
     pub reason: String,
     #[schemars(with = "shape::Time")]
     pub at: UnixMs,
 }
 
 impl From<Knock> for KnockShown {
-    fn from(Knock { protocol, remote, claim, reason, at }: Knock) -> KnockShown {
-        KnockShown { protocol, remote: remote.to_string(), claim, reason, at }
+    fn from(Knock { protocol, remote, claim, device, code, reason, at }: Knock) -> KnockShown {
+        KnockShown { protocol, remote: remote.to_string(), claim, device, code, reason, at }
     }
 }
 

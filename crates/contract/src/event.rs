@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::message::SharedMessage;
-use model::{Address, Delivery, DeviceNumber, Point, Presence, Receipt, UnixMs};
+use model::{Address, Delivery, DeviceId, DeviceNumber, Point, Presence, Receipt, UnixMs};
 
 use crate::gate::Refusal;
 use crate::place::Ticket;
@@ -49,6 +49,8 @@ pub enum Event {
         remote: SocketAddr,
         /// Whom it claimed to be; no secret in it.
         claim: String,
+        /// The device that it would be if its app took new ones: it has shown the app's key.
+        device: Option<DeviceId>,
         /// Why not.
         refusal: Refusal,
         /// When.

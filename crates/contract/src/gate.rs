@@ -79,6 +79,17 @@ impl Login {
         claim
     }
 
+    /// The device that registers itself with this login, if the app and its key are right and the app takes new ones.
+    pub fn newcomer(&self) -> Option<DeviceId> {
+        match self {
+            Login::AppKey { app, chip, .. } => DeviceId::of_chip(AppId(*app), chip),
+            Login::Password { user, client, .. } if user.bytes().all(|b| b.is_ascii_digit()) => {
+                DeviceId::of_chip(AppId(user.parse().ok()?), client)
+            }
+            _ => None,
+        }
+    }
+
     fn whole_claim(&self) -> String {
         match self {
             Login::Anonymous => "anonymous".to_owned(),
@@ -131,7 +142,7 @@ pub enum Refusal {
     #[error("unknown app id or wrong app key")]
     BadAppKey,
     /// The app does not let devices register themselves.
-    #[error("the app does not accept new devices; register the device first, or open the app")]
+    #[error("the app does not accept new devices; adopt this one with `espush device adopt`, or open the app")]
     AppClosed,
     /// A chip or client id that cannot become part of a device id.
     #[error("the chip id is empty or has characters that a device id must not have")]
@@ -163,6 +174,50 @@ pub enum Refusal {
     /// We cannot keep what was sent. Never the peer's fault.
     #[error("the server cannot keep it now")]
     Unavailable,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Refusal; 16] = [
+        Refusal::NoCredentials,
+        Refusal::BadCredentials,
+        Refusal::Blocked,
+        Refusal::TooManyGuesses,
+        Refusal::BadAppKey,
+        Refusal::AppClosed,
+        Refusal::BadChipId,
+        Refusal::NoSingleApp,
+        Refusal::BadClientId,
+        Refusal::Unreachable,
+        Refusal::Full,
+        Refusal::NotAllowed,
+        Refusal::BadTopic,
+        Refusal::BadPayload,
+        Refusal::Quota,
+        Refusal::Unavailable,
+    ];
+
+    /// The stable word for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Refusal::NoCredentials => "no_credentials",
+            Refusal::BadCredentials => "bad_credentials",
+            Refusal::Blocked => "blocked",
+            Refusal::TooManyGuesses => "too_many_guesses",
+            Refusal::BadAppKey => "bad_app_key",
+            Refusal::AppClosed => "app_closed",
+            Refusal::BadChipId => "bad_chip_id",
+            Refusal::NoSingleApp => "no_single_app",
+            Refusal::BadClientId => "bad_client_id",
+            Refusal::Unreachable => "unreachable",
+            Refusal::Full => "full",
+            Refusal::NotAllowed => "not_allowed",
+            Refusal::BadTopic => "bad_topic",
+            Refusal::BadPayload => "bad_payload",
+            Refusal::Quota => "quota",
+            Refusal::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// The gate's answer.

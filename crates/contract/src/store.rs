@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Order, Point, Presence, PushId, Role,
+    Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Meta, Order, Point, Presence, PushId, Role,
     Terms, TwinPart, UnixMs, Value,
 };
 
@@ -122,6 +122,8 @@ pub struct RegistrySnapshot {
     pub old_secrets: Vec<StoredOldSecret>,
     /// All groups, by name.
     pub groups: Vec<StoredGroup>,
+    /// What owners wrote down about devices, of those that have something.
+    pub metas: Vec<(DeviceNumber, Meta)>,
     /// The devices that are not let in.
     pub blocked: Vec<DeviceNumber>,
     /// The highest app number ever given.
@@ -342,6 +344,12 @@ pub trait Pushes: Send + Sync {
     fn deliveries(&self, push: PushId, after: Option<DeviceNumber>, limit: usize) -> Later<Page<DeliveryLife>>;
     /// Deliveries of a device, newest push first; `before` is the cursor.
     fn deliveries_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<DeliveryLife>>;
+    /// Pushes made before a moment, oldest first, with when they were made; those behind `after`.
+    fn old_pushes(&self, before: UnixMs, after: Option<(UnixMs, PushId)>, limit: usize) -> Later<Vec<(UnixMs, PushId)>>;
+    /// Deletes pushes with their deliveries, no more than about `rows` rows. One that is not over stays: deliveries
+    /// wait or are still to be made, or an older push may have to look at its collapse key. How many are gone, and
+    /// which are left for the next time.
+    fn prune_pushes(&self, pushes: Vec<PushId>, rows: usize) -> Later<(u64, Vec<PushId>)>;
     /// Pushes that have a delivery for a device, newest first; `before` is the cursor.
     fn pushes_of(&self, device: DeviceNumber, before: Option<PushId>, limit: usize) -> Later<Page<StoredPush>>;
 }
@@ -388,7 +396,7 @@ pub struct ScheduleRun {
 pub trait Schedules: Send + Sync {
     /// All schedules, and the highest number ever given.
     fn schedules(&self) -> Later<(Vec<StoredSchedule>, u64)>;
-    /// Writes a schedule, new or changed in its name, whether it is paused, and up to when it is done.
+    /// Writes a schedule, new or changed; when it was made stays.
     fn put_schedule(&self, schedule: StoredSchedule) -> Later<()>;
     /// Removes a schedule with its runs.
     fn delete_schedule(&self, id: u64) -> Later<()>;

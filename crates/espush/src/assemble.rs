@@ -88,6 +88,7 @@ impl House {
             server.set_keys(Box::new(move |device| runtime.block_on(fleet.secret_of(device)).map(String::into_bytes)));
         }
         let push = Push::open(store.clone(), line.clone(), bus.clone(), clock.clone()).await.context("cannot load the pushes")?;
+        push.keep_for(config.push_keep_days, clock.clone());
         let schedules = Schedules::open(store.clone(), clock.clone()).await.context("cannot load the schedules")?;
         let telemetry = Telemetry::open(store.clone(), line.clone(), bus.clone());
         let of_fleet = fleet.clone();

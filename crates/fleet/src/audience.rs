@@ -2,12 +2,13 @@
 //! memory, on a thread of its own and in steps, so that neither other callers nor devices that come in
 //! wait for it. Where points are is the caller's to say.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use contract::store::Page;
 use model::query::{Latest, Subject};
-use model::{AppId, DeviceId, DeviceNumber, Query, UnixMs, limits};
+use model::{AppId, DeviceId, DeviceNumber, Query, UnixMs, Value, limits};
 
 use crate::devices::{DeviceFilter, DeviceView, LOOKED_AT_ONCE};
 use crate::roster::Record;
@@ -82,6 +83,11 @@ impl Fleet {
         limit: usize,
     ) -> Result<Page<DeviceView>, FleetError> {
         self.apart(move |fleet| fleet.devices(&filter, cursor.as_deref(), limit)).await?
+    }
+
+    /// The names under which something is written down about the devices of a list, each once.
+    pub async fn meta_names_apart(&self, filter: DeviceFilter) -> Result<BTreeSet<String>, FleetError> {
+        self.apart(move |fleet| fleet.meta_names(&filter)).await?
     }
 
     /// How the devices of an audience can be reached. One that was removed meanwhile is left out.
@@ -198,5 +204,8 @@ impl Subject for Record {
     }
     fn protocol(&self) -> &str {
         &self.protocol
+    }
+    fn meta(&self, name: &str) -> Option<&Value> {
+        Record::meta(self, name)
     }
 }

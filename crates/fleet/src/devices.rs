@@ -1,12 +1,13 @@
 //! Devices: registering, finding, listing, removing. Changing them is `edits`. Presence is `presence`, logging in is `gate`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use contract::event::Change;
 use contract::store::Page;
 use contract::{Close, Fault};
-use model::{AppId, Device, DeviceId, DeviceNumber, PartyKey, Presence, UnixMs, limits, text};
+use model::{AppId, Device, DeviceId, DeviceNumber, Meta, PartyKey, Presence, UnixMs, limits, meta, text};
 
 use crate::apps::NewApp;
 use crate::audience::Asked;
@@ -29,6 +30,8 @@ pub struct NewDevice {
     pub alias: String,
     /// Labels.
     pub tags: Vec<String>,
+    /// What its owner writes down about it besides.
+    pub meta: Meta,
     /// Whether it may be pushed to over HTTP without a token.
     pub open: bool,
     /// Its secret; one is made when it is left out.
@@ -38,12 +41,21 @@ pub struct NewDevice {
 impl NewDevice {
     /// A device of `app` with everything else left to the fleet.
     pub fn of(app: AppId) -> NewDevice {
-        NewDevice { app, id: None, name: String::new(), alias: String::new(), tags: Vec::new(), open: false, secret: None }
+        NewDevice {
+            app,
+            id: None,
+            name: String::new(),
+            alias: String::new(),
+            tags: Vec::new(),
+            meta: Meta::new(),
+            open: false,
+            secret: None,
+        }
     }
 }
 
 /// A device as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceView {
     /// What is known of it.
     pub device: Device,
@@ -169,6 +181,30 @@ impl Fleet {
         }
     }
 
+    /// The names under which something is written down about the devices of a list. It may look at all of them:
+    /// see [`devices_apart`](Fleet::devices_apart).
+    pub(crate) fn meta_names(&self, filter: &DeviceFilter) -> Result<BTreeSet<String>, FleetError> {
+        let now = self.clock.unix();
+        let wanted = filter.q.as_deref().map(str::to_lowercase);
+        let (mut names, mut after) = (BTreeSet::new(), None);
+        loop {
+            let roster = self.roster.read();
+            let mut rest = roster.devices.behind(after);
+            for record in rest.by_ref().take(LOOKED_AT_ONCE) {
+                after = Some(record.number);
+                if record.meta_names().any(|name| !names.contains(name)) && suits(record, filter, wanted.as_deref(), now) {
+                    names.extend(record.meta_names().map(str::to_owned));
+                    if names.len() > limits::META_COLUMNS_MAX {
+                        return Err(FleetError::ManyMetaNames);
+                    }
+                }
+            }
+            if rest.next().is_none() {
+                return Ok(names);
+            }
+        }
+    }
+
     /// How many there are.
     pub fn counts(&self) -> Counts {
         let roster = self.roster.read();
@@ -206,6 +242,8 @@ impl Fleet {
     /// What can be said of a new device without looking for its place.
     fn check_made(&self, new: &mut NewDevice) -> Result<(), FleetError> {
         check(&new.name, &new.alias, &mut new.tags)?;
+        let given = new.meta.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+        meta::edit(&mut Meta::new(), given).map_err(FleetError::BadMeta)?;
         if new.secret.as_deref().is_some_and(|secret| !is_secret(secret)) {
             return Err(FleetError::BadSecret);
         }
@@ -233,6 +271,7 @@ impl Fleet {
             name: new.name,
             alias: new.alias,
             tags: new.tags,
+            meta: new.meta,
             firmware: String::new(),
             open: new.open,
             created: self.clock.unix(),

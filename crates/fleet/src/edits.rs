@@ -3,7 +3,7 @@
 use contract::Close;
 use contract::event::Change;
 use contract::store::Later;
-use model::{Device, DeviceNumber, PartyKey};
+use model::{Device, DeviceNumber, MetaEdit, PartyKey, meta};
 
 use crate::devices::{DeviceView, check, refused, view};
 use crate::{Fleet, FleetError};
@@ -17,6 +17,8 @@ pub struct DeviceEdit {
     pub alias: Option<String>,
     /// All tags, in place of those before.
     pub tags: Option<Vec<String>>,
+    /// What to write down besides, and what to strike out; the rest stays.
+    pub meta: MetaEdit,
     /// Whether it may be pushed to without a token.
     pub open: Option<bool>,
     /// Whether it is not let in. Blocking ends its lines; what waits for it goes on waiting.
@@ -83,7 +85,7 @@ impl Fleet {
             let gone = || FleetError::NoSuchDevice(device.id.to_string());
             let record = roster.devices.get_mut(number).ok_or_else(gone)?;
             // Not the firmware: the device may have told a newer one meanwhile.
-            record.set_names(device.name, device.alias);
+            record.set_names(device.name, device.alias, device.meta);
             record.tags = roster.texts.share_all(&device.tags);
             record.open = device.open;
             roster.devices.get(number).map(|record| view(roster, record)).ok_or_else(gone)?
@@ -100,6 +102,7 @@ impl Fleet {
         device.tags = edit.tags.unwrap_or(device.tags);
         device.open = edit.open.unwrap_or(device.open);
         check(&device.name, &device.alias, &mut device.tags)?;
+        meta::edit(&mut device.meta, edit.meta).map_err(FleetError::BadMeta)?;
         Ok((device, edit.blocked))
     }
 

@@ -20,6 +20,9 @@ pub enum FleetError {
     /// No account has that number.
     #[error("there is no account {0}; see the list of accounts")]
     NoSuchAccount(u64),
+    /// Nobody of that id knocked with the key of an app that takes no new devices.
+    #[error("no device {0:?} has knocked with its app's key lately; see the list of knocks")]
+    NoSuchKnock(String),
     /// No group has that name.
     #[error("there is no group {0:?}; see the list of groups")]
     NoSuchGroup(String),
@@ -86,6 +89,12 @@ pub enum FleetError {
     /// Tags that are none, or too many.
     #[error("a device has at most {} tags of 1 to {} bytes without control characters", limits::TAGS_MAX, limits::NAME_BYTES_MAX)]
     BadTags,
+    /// Something written down that cannot be.
+    #[error("{0}")]
+    BadMeta(String),
+    /// Too many different names for one table.
+    #[error("the devices have more than {} different names in meta; export fewer of them at once", limits::META_COLUMNS_MAX)]
+    ManyMetaNames,
     /// A setting that is not shaped like one.
     #[error("{0:?} is not a setting: write <protocol>.<name> in lower case, with a value of at most {max} bytes, {count} settings at most",
         max = limits::SETTING_BYTES_MAX, count = limits::SETTINGS_MAX)]
@@ -163,6 +172,7 @@ impl FleetError {
             FleetError::NoSuchDevice(_) => "no_such_device",
             FleetError::NoSuchToken(_) => "no_such_token",
             FleetError::NoSuchAccount(_) => "no_such_account",
+            FleetError::NoSuchKnock(_) => "no_such_knock",
             FleetError::NoSuchGroup(_) => "no_such_group",
             FleetError::GroupTaken(_) => "group_taken",
             FleetError::GroupCircle(_) => "group_circle",
@@ -182,6 +192,8 @@ impl FleetError {
             FleetError::BadName => "bad_name",
             FleetError::ReservedTokenName(_) => "reserved_token_name",
             FleetError::BadTags => "bad_tags",
+            FleetError::BadMeta(_) => "bad_meta",
+            FleetError::ManyMetaNames => "too_many_columns",
             FleetError::BadSetting(_) => "bad_setting",
             FleetError::BadSecret => "bad_secret",
             FleetError::BadOverlap => "bad_overlap",
@@ -201,6 +213,7 @@ impl FleetError {
             | FleetError::NoSuchDevice(_)
             | FleetError::NoSuchToken(_)
             | FleetError::NoSuchGroup(_)
+            | FleetError::NoSuchKnock(_)
             | FleetError::NoSuchAccount(_) => Kind::Missing,
             FleetError::AppIdTaken(_)
             | FleetError::AccountNameTaken(_)

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::devices::REMOVED;
+use crate::knocks::Knock;
 use crate::{Fleet, FleetError, clip};
 
 /// Devices of one write.
@@ -56,7 +57,15 @@ impl Consumer for Fleet {
                 self.opened(*device, protocol, *remote, firmware.as_deref(), *at);
             }
             Event::LineClosed { device, close, at, .. } => self.closed(*device, close, *at),
-            Event::Knocked { protocol, remote, claim, refusal, at } => self.knocked(protocol, *remote, claim, *refusal, *at),
+            Event::Knocked { protocol, remote, claim, device, refusal, at } => self.knocked(Knock {
+                protocol,
+                remote: *remote,
+                claim: claim.clone(),
+                device: device.clone(),
+                code: refusal.code(),
+                reason: refusal.to_string(),
+                at: *at,
+            }),
             Event::Up { message, ticket, .. } => self.asked_time(message, *ticket),
             _ => {}
         }

@@ -112,6 +112,7 @@ mod tests {
             name: String::new(),
             alias: String::new(),
             tags: Vec::new(),
+            meta: Default::default(),
             firmware: String::new(),
             open: false,
             created: UnixMs(0),

@@ -78,6 +78,7 @@ impl Fleet {
             name: String::new(),
             alias: String::new(),
             tags: Vec::new(),
+            meta: Default::default(),
             firmware: String::new(),
             open: false,
             created: self.clock.unix(),

@@ -1,14 +1,14 @@
 //! All apps and devices as they stand in memory. A device's record is kept small, because there may be
 //! a million: texts that devices share are shared, empty ones take no memory of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::store::{RegistrySnapshot, SecretHash, StoredDevice};
 use contract::{Admission, Refusal, Verdict};
 use model::app::ProtocolSettings;
-use model::{App, AppId, Device, DeviceId, DeviceNumber, Party, Presence, Remote, UnixMs};
+use model::{App, AppId, Device, DeviceId, DeviceNumber, Meta, Party, Presence, Remote, UnixMs, Value};
 
 use crate::records::Records;
 use crate::rotation::OldSecret;
@@ -63,6 +63,8 @@ const UNSEEN: UnixMs = UnixMs(i64::MIN);
 struct Names {
     name: Box<str>,
     alias: Box<str>,
+    /// What he wrote down besides; most who give names write nothing more.
+    meta: Option<Box<Meta>>,
 }
 
 impl Record {
@@ -86,13 +88,28 @@ impl Record {
             protocol: texts.share(&presence.protocol),
             remote: presence.remote.parse().ok().map(|remote: SocketAddr| remote.into()),
         };
-        record.set_names(device.name, device.alias);
+        record.set_names(device.name, device.alias, device.meta);
         record
     }
 
-    pub(crate) fn set_names(&mut self, name: String, alias: String) {
-        let any = !name.is_empty() || !alias.is_empty();
-        self.names = any.then(|| Box::new(Names { name: name.into(), alias: alias.into() }));
+    pub(crate) fn set_names(&mut self, name: String, alias: String, meta: Meta) {
+        let any = !name.is_empty() || !alias.is_empty() || !meta.is_empty();
+        let meta = (!meta.is_empty()).then(|| Box::new(meta));
+        self.names = any.then(|| Box::new(Names { name: name.into(), alias: alias.into(), meta }));
+    }
+
+    fn all_meta(&self) -> Option<&Meta> {
+        self.names.as_ref()?.meta.as_deref()
+    }
+
+    /// What its owner wrote down under a name.
+    pub(crate) fn meta(&self, name: &str) -> Option<&Value> {
+        self.all_meta()?.get(name)
+    }
+
+    /// The names under which he wrote something down.
+    pub(crate) fn meta_names(&self) -> impl Iterator<Item = &str> {
+        self.all_meta().into_iter().flat_map(|meta| meta.keys().map(String::as_str))
     }
 
     /// When it came or went last, if it was ever seen.
@@ -121,6 +138,7 @@ impl Record {
             name: self.name().to_owned(),
             alias: self.alias().to_owned(),
             tags: self.tags.iter().map(|tag| tag.to_string()).collect(),
+            meta: self.all_meta().cloned().unwrap_or_default(),
             firmware: self.firmware.to_string(),
             open: self.open,
             created: self.created,
@@ -166,7 +184,9 @@ impl Roster {
             turned: Turned::default(),
             old_secrets: BTreeMap::new(),
         };
+        let mut metas: HashMap<DeviceNumber, Meta> = snapshot.metas.into_iter().collect();
         for mut stored in snapshot.devices {
+            stored.device.meta = metas.remove(&stored.device.number).unwrap_or_default();
             if stored.presence.online {
                 stored.presence.online = false;
                 stored.presence.since = Some(now);

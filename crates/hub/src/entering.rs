@@ -57,7 +57,10 @@ impl Shard {
                 conn.state = ConnState::Over;
                 let Some((protocol, remote)) = self.peer_of(id) else { return };
                 self.counters.refused += 1;
-                self.work.events.push(Event::Knocked { protocol, remote, claim: hello.login.claim(), refusal, at: unix });
+                // Only this refusal says that the app's key was right.
+                let device = (refusal == Refusal::AppClosed).then(|| hello.login.newcomer()).flatten();
+                let claim = hello.login.claim();
+                self.work.events.push(Event::Knocked { protocol, remote, claim, device, refusal, at: unix });
                 self.work.answers.push((id, Answer::Refused(refusal)));
             }
             Ok(admission) => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::AppId;
 use crate::limits;
+use crate::meta::Meta;
 use crate::short::ShortStr;
 use crate::time::UnixMs;
 
@@ -67,7 +68,7 @@ impl fmt::Display for DeviceId {
 }
 
 /// What is known of a device and outlives its connections. The secret is not here: it is sealed in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Device {
     /// Its address.
     pub number: DeviceNumber,
@@ -81,6 +82,8 @@ pub struct Device {
     pub alias: String,
     /// Labels for audiences.
     pub tags: Vec<String>,
+    /// What its owner wrote down about it besides.
+    pub meta: Meta,
     /// Firmware as the device last told it; empty when it never did.
     pub firmware: String,
     /// Whether anyone who reaches the HTTP port may push to it without a token. Off unless its owner turns it on.

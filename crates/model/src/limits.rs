@@ -10,6 +10,17 @@ pub const DEVICE_ID_BYTES_MAX: usize = 64;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Tags per device: enough for room, floor, site, batch; small enough to copy freely.
 pub const TAGS_MAX: usize = 32;
+/// Values that an owner may write down about a device: what a label, an invoice and a map say of it.
+pub const META_MAX: usize = 32;
+/// Longest name of one in bytes: a column of a table.
+pub const META_NAME_BYTES_MAX: usize = 64;
+/// Longest text of one in bytes, as for a name.
+pub const META_TEXT_BYTES_MAX: usize = NAME_BYTES_MAX;
+/// Bytes of all of a device's together, names included. They are in memory, for queries; a million devices with
+/// this much each would not fit, but no device needs it all.
+pub const META_BYTES_MAX: usize = 2048;
+/// Different names that one export may have as columns: more than a spreadsheet shows well.
+pub const META_COLUMNS_MAX: usize = 256;
 /// Stream name in bytes. The ES-PUSH tag column held 32 characters; JSON keys get some more.
 pub const STREAM_BYTES_MAX: usize = 64;
 
@@ -164,6 +175,11 @@ pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Deliveries that may be open, in memory as well as on disk, those still to be made included: one push to
 /// each of a million devices. About 640 bytes each (measured: `cargo run --release -p push --example crowd`).
 pub const PENDING_DELIVERIES_MAX: usize = 1_000_000;
+/// Deliveries of old pushes that are deleted in one transaction: some milliseconds, between those of others.
+pub const PUSH_PRUNE_ROWS_MAX: usize = 1_000;
+/// How long pushes are kept unless the owner says otherwise, in days: a quarter of a year, the time in which somebody
+/// asks what became of one.
+pub const PUSH_KEEP_DAYS_DEFAULT: u32 = 90;
 /// Devices of one batch of a push to many: one transaction of some milliseconds, so that nobody waits long
 /// for a disk that is busy with others' pushes.
 pub const PUSH_PART_DEVICES_MAX: usize = 1_000;

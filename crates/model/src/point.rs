@@ -27,6 +27,15 @@ impl Value {
             Err(_) => Value::Text(text.to_owned()),
         }
     }
+
+    /// The text that [`from_plain`](Value::from_plain) reads as this value: as bare as it can be.
+    pub fn to_plain(&self) -> String {
+        match self {
+            Value::Text(text) if !text.is_empty() && Value::from_plain(text) == *self => text.clone(),
+            Value::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
+            other => serde_json::to_string(other).unwrap_or_default(),
+        }
+    }
 }
 
 /// One value of one stream.
@@ -61,5 +70,18 @@ mod tests {
         assert_eq!(Value::from_plain("on"), Value::Text("on".into()));
         assert_eq!(Value::from_plain("{\"a\":1}"), Value::Text("{\"a\":1}".into()));
         assert_eq!(Value::from_plain("nan"), Value::Text("nan".into()));
+    }
+
+    #[test]
+    fn what_is_written_plainly_is_read_as_the_same() {
+        let texts = ["on", "", " on", "21.5", "true", "null", "\"x\"", "[1]", "灯 2", "-", "1e400"];
+        for value in texts.map(|text| Value::Text(text.into())) {
+            assert_eq!(Value::from_plain(&value.to_plain()), value, "{}", value.to_plain());
+        }
+        for number in [0.0, -3.0, 21.5, 1e300, -1e-7, 123_456_789_012.0] {
+            assert_eq!(Value::from_plain(&Value::Number(number).to_plain()), Value::Number(number));
+        }
+        let plain = [Value::Text("灯 2".into()), Value::Number(3.0), Value::Text("3".into()), Value::Bool(true)];
+        assert_eq!(plain.map(|value| value.to_plain()), ["灯 2", "3", "\"3\"", "true"]);
     }
 }

@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Wait { push: PushId, until: WaitFor, reply: Reply<Option<Delivery>> },
     WaitAll { push: PushId, reply: Reply<()> },
     Preview { new: Box<NewPush>, reply: Reply<Result<BTreeSet<DeviceNumber>, SubmitError>> },
+    Over { pushes: Vec<PushId>, reply: Reply<Vec<PushId>> },
     Flush { reply: Reply<()> },
 }
 
@@ -222,6 +223,10 @@ impl Actor {
                 Command::WaitAll { push, reply } => self.gatherings.push(Gathering { push, from: DeviceNumber(0), reply }),
                 Command::Preview { new, reply } => {
                     drop(reply.send(self.admit(&new, &creations).map(|()| self.book.crowded())));
+                }
+                Command::Over { mut pushes, reply } => {
+                    pushes.retain(|push| !self.book.has(*push) && !self.making.has(*push));
+                    drop(reply.send(pushes));
                 }
                 Command::Flush { reply } => self.flushes.push(reply),
             }

@@ -421,6 +421,10 @@ impl Book {
     }
 
     /// The first of a push's open deliveries, from a device on, for which `met` is not so.
+    pub fn has(&self, push: PushId) -> bool {
+        self.of_push.range((push, DeviceNumber(0))..=(push, DeviceNumber(u32::MAX))).next().is_some()
+    }
+
     pub fn first_unmet(&self, push: PushId, from: DeviceNumber, met: impl Fn(Standing) -> bool) -> Option<DeviceNumber> {
         let mut rest = self.of_push.range((push, from)..=(push, DeviceNumber(u32::MAX)));
         rest.find(|(push, device)| self.open.get(&(*device, *push)).is_some_and(|entry| !met(entry.standing()))).map(|(_, d)| *d)

@@ -14,6 +14,7 @@
 mod actor;
 mod book;
 mod making;
+mod pruning;
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};

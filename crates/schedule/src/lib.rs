@@ -45,6 +45,21 @@ pub struct NewSchedule {
     pub sender: String,
 }
 
+/// What is to change of a schedule; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct ScheduleEdit {
+    /// Its name.
+    pub name: Option<String>,
+    /// Whether it rests.
+    pub paused: Option<bool>,
+    /// The push in JSON, and who says so.
+    pub push: Option<(String, String)>,
+    /// When, in JSON. What lies behind the moment of the change is not made up for.
+    pub when: Option<String>,
+    /// How late a run may be.
+    pub grace_s: Option<u64>,
+}
+
 /// Why a schedule was not taken or changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ScheduleError {
@@ -186,24 +201,60 @@ impl Schedules {
         Ok(view)
     }
 
-    /// Changes a name, pauses, or goes on. What passed while it was paused is not made up for.
-    pub async fn edit(&self, id: u64, name: Option<String>, paused: Option<bool>) -> Result<View, ScheduleError> {
+    /// Changes what is given, pauses, or goes on. What passed while it was paused is not made up for.
+    pub async fn edit(&self, id: u64, edit: ScheduleEdit) -> Result<View, ScheduleError> {
+        let ScheduleEdit { name, paused, push, when, grace_s } = edit;
         if name.as_ref().is_some_and(|name| !text::is_name(name)) {
             return Err(ScheduleError::BadName);
         }
+        if grace_s.is_some_and(|grace_s| grace_s > limits::SCHEDULE_GRACE_S_MAX) {
+            return Err(ScheduleError::BadGrace);
+        }
         let _turn = self.turn.lock().await;
         let mut schedule = self.get(id)?.schedule;
-        schedule.name = name.unwrap_or(schedule.name);
-        if schedule.paused && paused == Some(false) {
-            schedule.done = schedule.done.max(self.clock.unix());
+        let now = self.clock.unix();
+        // Steps of seconds are counted from when it was made, also after a change.
+        let new_when = match when {
+            None => None,
+            Some(text) => {
+                let when = When::read(&text, schedule.created).map_err(ScheduleError::BadWhen)?;
+                if when.next(now).is_none() {
+                    return Err(ScheduleError::BadWhen("that moment is over".into()));
+                }
+                schedule.when = text;
+                Some(when)
+            }
+        };
+        if new_when.is_some() || (schedule.paused && paused == Some(false)) {
+            schedule.done = schedule.done.max(now);
         }
+        if let Some((push, sender)) = push {
+            let entries = self.entries.lock();
+            let bytes: usize =
+                entries.values().filter(|other| other.schedule.id != id).map(|other| other.schedule.push.len()).sum();
+            if bytes + push.len() > limits::SCHEDULES_BYTES_MAX {
+                return Err(ScheduleError::Full);
+            }
+            (schedule.push, schedule.sender) = (push, sender);
+        }
+        schedule.name = name.unwrap_or(schedule.name);
         schedule.paused = paused.unwrap_or(schedule.paused);
+        schedule.grace_s = grace_s.unwrap_or(schedule.grace_s);
         self.store.put_schedule(schedule.clone()).await?;
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(&id).ok_or(ScheduleError::Missing(id))?;
         entry.schedule = schedule;
+        entry.when = new_when.unwrap_or(entry.when.clone());
         self.changed.notify_one();
         Ok(entry.view())
+    }
+
+    /// The next moments that a schedule would have if it were made now, at most so many.
+    pub fn moments(&self, when: &str, count: usize) -> Result<Vec<UnixMs>, ScheduleError> {
+        let now = self.clock.unix();
+        let when = When::read(when, now).map_err(ScheduleError::BadWhen)?;
+        let moments: Vec<UnixMs> = std::iter::successors(when.next(now), |at| when.next(*at)).take(count).collect();
+        if moments.is_empty() { Err(ScheduleError::BadWhen("that moment is over".into())) } else { Ok(moments) }
     }
 
     /// Removes a schedule with its log; its pushes stay.

@@ -7,9 +7,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use contract::Clock;
 use model::{Millis, PushId, UnixMs, limits};
 use parking_lot::Mutex;
-use schedule::{Carrier, NewSchedule, ScheduleError, Schedules};
+use schedule::{Carrier, NewSchedule, ScheduleEdit, ScheduleError, Schedules};
 use store::Store;
 use tokio::sync::Notify;
+
+fn named(name: &str, paused: Option<bool>) -> ScheduleEdit {
+    ScheduleEdit { name: Some(name.into()), paused, ..ScheduleEdit::default() }
+}
+
+fn paused(paused: bool) -> ScheduleEdit {
+    ScheduleEdit { paused: Some(paused), ..ScheduleEdit::default() }
+}
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -212,12 +220,53 @@ async fn a_crash_between_the_push_and_the_note_makes_no_second_push() {
 async fn what_passes_in_a_pause_is_not_made_up_for() {
     let mut house = House::new("2026-11-20T07:00:00Z").await;
     let id = house.add(r#"{"cron":"0 * * * *"}"#).await;
-    assert!(house.room.edit(id, Some("dawn".into()), Some(true)).await.unwrap().next.is_none());
+    assert!(house.room.edit(id, named("dawn", Some(true))).await.unwrap().next.is_none());
     house.restart(at("2026-11-20T10:30:00Z")).await;
-    let view = house.room.edit(id, None, Some(false)).await.unwrap();
+    let view = house.room.edit(id, paused(false)).await.unwrap();
     assert_eq!((view.schedule.name.as_str(), house.next(id).unwrap().as_str()), ("dawn", "2026-11-20T11:00"));
     house.set(at("2026-11-20T11:00:00Z")).await;
     assert_eq!(house.log(id).await, ["11:00 push 1"]);
+}
+
+#[tokio::test]
+async fn what_is_changed_counts_from_then_on_and_through_a_restart() {
+    let mut house = House::new("2026-11-20T07:00:00Z").await;
+    let id = house.add(r#"{"daily":"07:30"}"#).await;
+    house.restart(at("2026-11-20T09:10:00Z") - 2 * HOUR).await;
+    house.set(at("2026-11-20T09:10:00Z")).await;
+    // 09:00 lies behind: it is not made up for, though it would be within the grace.
+    let edit = ScheduleEdit {
+        push: Some(("{\"text\":\"on\"}".into(), "browser".into())),
+        when: Some(r#"{"daily":"09:00"}"#.into()),
+        grace_s: Some(7200),
+        ..ScheduleEdit::default()
+    };
+    let view = house.room.edit(id, edit).await.unwrap();
+    assert_eq!((view.schedule.sender.as_str(), view.schedule.grace_s, view.schedule.name.as_str()), ("browser", 7200, "night"));
+    house.look().await;
+    let ran = house.log(id).await;
+    house.restart(at("2026-11-21T08:59:59Z")).await;
+    assert_eq!((house.next(id).as_deref(), house.log(id).await), (Some("2026-11-21T09:00"), ran));
+    house.set(at("2026-11-21T09:00:00Z")).await;
+    assert_eq!(house.world.carried.lock().last().unwrap().0, "{\"text\":\"on\"}");
+    let over = ScheduleEdit { when: Some(r#"{"at":"2026-11-20T07:00:00Z"}"#.into()), ..ScheduleEdit::default() };
+    assert!(matches!(house.room.edit(id, over).await, Err(ScheduleError::BadWhen(_))));
+    let late = ScheduleEdit { grace_s: Some(limits::SCHEDULE_GRACE_S_MAX + 1), ..ScheduleEdit::default() };
+    assert!(matches!(house.room.edit(id, late).await, Err(ScheduleError::BadGrace)));
+    assert_eq!(house.next(id).as_deref(), Some("2026-11-22T09:00"), "what was refused changed nothing");
+}
+
+#[tokio::test]
+async fn moments_can_be_asked_for_before() {
+    let house = House::new("2026-11-20T07:00:00Z").await;
+    let moments = |when: &str| {
+        house.room.moments(when, 3).map(|all| all.iter().map(|at| at.rfc3339()[5..16].to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(moments(r#"{"daily":"07:30"}"#).unwrap(), ["11-20T07:30", "11-21T07:30", "11-22T07:30"]);
+    assert_eq!(moments(r#"{"at":"2026-11-20T08:00:00Z"}"#).unwrap(), ["11-20T08:00"]);
+    for bad in ["{}", r#"{"at":5}"#, r#"{"cron":"* * 30 2 *"}"#] {
+        assert!(matches!(moments(bad), Err(ScheduleError::BadWhen(_))), "{bad}");
+    }
 }
 
 #[tokio::test]
@@ -253,6 +302,6 @@ async fn what_makes_no_sense_is_refused() {
     assert!(matches!(house.room.create(new("n", hourly, long)).await, Err(ScheduleError::BadGrace)));
     let large = NewSchedule { push: "x".repeat(limits::SCHEDULES_BYTES_MAX + 1), ..new("n", hourly, None) };
     assert!(matches!(house.room.create(large).await, Err(ScheduleError::Full)));
-    assert!(matches!(house.room.edit(9, None, Some(true)).await, Err(ScheduleError::Missing(9))));
-    assert!(matches!(house.room.edit(9, Some("\n".into()), None).await, Err(ScheduleError::BadName)));
+    assert!(matches!(house.room.edit(9, paused(true)).await, Err(ScheduleError::Missing(9))));
+    assert!(matches!(house.room.edit(9, named("\n", None)).await, Err(ScheduleError::BadName)));
 }

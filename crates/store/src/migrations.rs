@@ -22,6 +22,8 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0011_fleet.sql"),
     include_str!("../migrations/0012_twins.sql"),
     include_str!("../migrations/0013_peers.sql"),
+    include_str!("../migrations/0014_meta.sql"),
+    include_str!("../migrations/0015_push_ages.sql"),
 ];
 
 /// The newest schema of this program.

@@ -1,7 +1,7 @@
 //! Rows of the registry's tables as the nouns that they are.
 
 use contract::store::{StoredAccount, StoredDevice, StoredGroup, StoredOldSecret, StoredToken};
-use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Peers, Presence, Role, Rules, UnixMs};
+use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Meta, Peers, Presence, Role, Rules, UnixMs};
 use rusqlite::Row;
 
 use crate::registry::APP_KEY;
@@ -48,6 +48,8 @@ pub(crate) fn device(row: &Row<'_>) -> Outcome<StoredDevice> {
             app: AppId(row.get("app")?),
             name: row.get("name")?,
             alias: row.get("alias")?,
+            // Where there is some, it is added when all is read.
+            meta: Meta::new(),
             tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(|_| bad("unreadable tags"))?,
             firmware: row.get("firmware")?,
             open: row.get("open")?,
@@ -56,6 +58,12 @@ pub(crate) fn device(row: &Row<'_>) -> Outcome<StoredDevice> {
         secret_hash: row.get("secret_hash")?,
         presence,
     })
+}
+
+pub(crate) fn meta(row: &Row<'_>) -> Outcome<(DeviceNumber, Meta)> {
+    let number: u32 = row.get("device")?;
+    let meta = serde_json::from_str(&row.get::<_, String>("meta")?);
+    Ok((DeviceNumber(number), meta.map_err(|_| damaged(format_args!("unreadable meta of device {number}")))?))
 }
 
 pub(crate) fn old_secret(row: &Row<'_>) -> Outcome<StoredOldSecret> {

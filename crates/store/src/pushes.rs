@@ -278,6 +278,49 @@ impl Pushes for Store {
         })
     }
 
+    fn old_pushes(&self, before: UnixMs, after: Option<(UnixMs, PushId)>, limit: usize) -> Later<Vec<(UnixMs, PushId)>> {
+        self.reader.read(move |db| {
+            // The index has both columns: no row of a push is read.
+            let sql = "SELECT created, id FROM pushes WHERE created < ?1 AND (created, id) > (?2, ?3)
+                       ORDER BY created, id LIMIT ?4";
+            let (at, id) = after.map_or((i64::MIN, 0), |(at, id)| (at.0, i64::try_from(id.0).unwrap_or(i64::MAX)));
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            list(db, sql, &[&before.0, &at, &id, &limit], |row| Ok((UnixMs(row.get(0)?), push_id(row.get(1)?)?)))
+        })
+    }
+
+    fn prune_pushes(&self, pushes: Vec<PushId>, rows: usize) -> Later<(u64, Vec<PushId>)> {
+        self.writer.write(move |db| {
+            // Both questions about deliveries are answered by `deliveries_open`, from its first row on.
+            let mut open = db.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM deliveries WHERE push = ?1 AND state <= 1)
+                     OR EXISTS (SELECT 1 FROM audiences WHERE push = ?1)
+                     OR EXISTS (SELECT 1 FROM pushes WHERE id = ?1 AND collapse IS NOT NULL)
+                         AND (EXISTS (SELECT 1 FROM deliveries WHERE state <= 1 AND push < ?1)
+                             OR EXISTS (SELECT 1 FROM audiences WHERE push < ?1))",
+            )?;
+            let mut shrink = db.prepare_cached(
+                "DELETE FROM deliveries WHERE (push, device) IN
+                 (SELECT push, device FROM deliveries WHERE push = ?1 LIMIT ?2)",
+            )?;
+            let mut remove = db.prepare_cached("DELETE FROM pushes WHERE id = ?1")?;
+            let (mut left, mut gone) = (i64::try_from(rows).unwrap_or(i64::MAX), 0);
+            for (at, push) in pushes.iter().enumerate() {
+                let id = signed(push.0)?;
+                if open.query_row([id], |row| row.get::<_, bool>(0))? {
+                    continue;
+                }
+                left -= shrink.execute([id, left])? as i64 + 1;
+                if left <= 0 {
+                    // There may be more of its deliveries.
+                    return Ok((gone, pushes[at..].to_vec()));
+                }
+                gone += remove.execute([id])? as u64;
+            }
+            Ok((gone, Vec::new()))
+        })
+    }
+
     fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         self.reader.read(move |db| {
             let id = signed(push.0)?;

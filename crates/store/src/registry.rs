@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::Store;
-use crate::nouns::{account, app, device, group, old_secret, token};
+use crate::nouns::{account, app, device, group, meta, old_secret, token};
 use crate::rows::{give, last_given, list, signed};
 use crate::trouble::{Outcome, Trouble, damaged};
 
@@ -27,6 +27,7 @@ impl Registry for Store {
                 accounts: list(db, "SELECT * FROM accounts ORDER BY id", &[], account)?,
                 old_secrets: list(db, "SELECT device, secret_hash, until FROM old_secrets", &[], old_secret)?,
                 groups: list(db, "SELECT * FROM device_groups ORDER BY name", &[], group)?,
+                metas: list(db, "SELECT device, meta FROM device_meta", &[], meta)?,
                 blocked: list(db, "SELECT device FROM blocked", &[], |row| Ok(DeviceNumber(row.get(0)?)))?,
                 app_last: last_given(db, "app")?,
                 device_last: last_given(db, "device")?,
@@ -86,7 +87,7 @@ impl Registry for Store {
                     )?
                     .execute(params![device.number.0, device.name, device.alias, tags, device.firmware, device.open])?;
                 // It was removed meanwhile, or is new and has no secret: neither may come to be like this.
-                return if changed == 1 { Ok(()) } else { Err(no_such_device(device.number)) };
+                return if changed == 1 { put_meta(db, &device) } else { Err(no_such_device(device.number)) };
             };
             give(db, "device", device.number.0.into())?;
             db.prepare_cached(
@@ -108,7 +109,7 @@ impl Registry for Store {
                 sealed,
                 hash.as_ref()
             ])?;
-            Ok(())
+            put_meta(db, &device)
         };
         // A new one, or a new secret.
         if grows { self.writer.grow(work) } else { self.writer.write(work) }
@@ -268,6 +269,17 @@ impl Store {
                 .ok_or_else(|| damaged(format_args!("the secret of device {device} cannot be opened with secret.key")))
         })
     }
+}
+
+/// A device with nothing written down has no row.
+fn put_meta(db: &Connection, device: &Device) -> Outcome<()> {
+    if device.meta.is_empty() {
+        db.prepare_cached("DELETE FROM device_meta WHERE device = ?1")?.execute([device.number.0])?;
+    } else {
+        db.prepare_cached("INSERT OR REPLACE INTO device_meta (device, meta) VALUES (?1, ?2)")?
+            .execute(params![device.number.0, json(&device.meta)?])?;
+    }
+    Ok(())
 }
 
 fn no_such_device(device: DeviceNumber) -> Trouble {

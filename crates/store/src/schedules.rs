@@ -25,7 +25,8 @@ impl Schedules for Store {
             db.prepare_cached(
                 "INSERT INTO schedules (id, name, push, due, sender, paused, grace_s, created, done)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, paused = excluded.paused, done = excluded.done",
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, push = excluded.push, due = excluded.due,
+                 sender = excluded.sender, paused = excluded.paused, grace_s = excluded.grace_s, done = excluded.done",
             )?
             .execute(params![
                 id,

@@ -182,7 +182,8 @@ async fn the_state_before_a_migration_is_kept_twice() {
             db.execute_batch(&format!("DROP TABLE {table}")).unwrap();
         }
         db.execute_batch(
-            "ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
+            "DROP INDEX pushes_created;
+             ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
              ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;
              ALTER TABLE pushes DROP COLUMN priority; ALTER TABLE deliveries DROP COLUMN steps;
              ALTER TABLE apps DROP COLUMN peers;",

@@ -274,3 +274,44 @@ async fn a_delivery_remembers_its_steps_and_a_device_its_deliveries() {
     assert!((20..limits::DELIVERY_STEPS_BYTES_MAX / 8).contains(&before.len()), "{}", before.len());
     assert!(before.iter().map(|step| step.at.0).eq(1_999 - before.len() as i64..1_999), "the newest, without a gap");
 }
+
+#[tokio::test]
+async fn old_pushes_go_a_few_rows_at_a_time_and_open_ones_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_devices(dir.path(), 5).await;
+    let make = async |id: u64, created: i64, collapse: bool, states: &[DeliveryState]| {
+        let terms = Terms { collapse: collapse.then(|| "colour".into()), ..Terms::default() };
+        let push = StoredPush { created: UnixMs(created), terms, ..push(id, Order::Message) };
+        let deliveries = states.iter().zip(1..).map(|(state, device)| delivery(id, device, *state)).collect();
+        store.create_push(push, deliveries).await.unwrap();
+    };
+    use DeliveryState::{Applied, Cancelled, Delivered, Expired, Failed, Queued, Sent};
+    make(1, 10, false, &[Applied, Failed, Expired, Delivered, Cancelled]).await;
+    make(2, 20, false, &[Applied, Queued]).await;
+    make(3, 5, false, &[Sent]).await;
+    // Its key counts for the two that are open and older.
+    make(4, 30, true, &[Applied]).await;
+    make(5, 40, false, &[Applied]).await;
+    make(6, 50, false, &[Applied]).await;
+    let many = StoredPush { created: UnixMs(15), ..push(7, Order::Message) };
+    store.create_push_to(StoredPush { idempotency_key: None, ..many }, vec![(0, vec![DeviceNumber(1)])]).await.unwrap();
+
+    let all = |list: &[(i64, u64)]| list.iter().map(|(at, id)| (UnixMs(*at), PushId(*id))).collect::<Vec<_>>();
+    let old = store.old_pushes(UnixMs(50), None, 4).await.unwrap();
+    assert_eq!(old, all(&[(5, 3), (10, 1), (15, 7), (20, 2)]));
+    assert_eq!(store.old_pushes(UnixMs(50), old.last().copied(), 4).await.unwrap(), all(&[(30, 4), (40, 5)]));
+
+    let ids = |list: &[u64]| list.iter().map(|id| PushId(*id)).collect::<Vec<_>>();
+    // Five rows and one; four go, and the push stays until its last.
+    assert_eq!(store.prune_pushes(ids(&[3, 1, 7, 2, 4, 5]), 4).await.unwrap(), (0, ids(&[1, 7, 2, 4, 5])));
+    assert_eq!(store.deliveries(PushId(1), None, 9).await.unwrap().items.len(), 1);
+    assert_eq!(store.prune_pushes(ids(&[1, 7, 2, 4, 5]), 100).await.unwrap(), (2, vec![]));
+    assert!(store.push(PushId(1)).await.unwrap().is_none() && store.push(PushId(5)).await.unwrap().is_none());
+    assert_eq!(store.push_by_key("key 5".into()).await.unwrap(), None);
+    let left: Vec<u64> = store.pushes(None, 9).await.unwrap().items.iter().map(|push| push.id.0).collect();
+    assert_eq!(left, [7, 6, 4, 3, 2]);
+    // Nothing older is open any more.
+    store.update_deliveries(changes(vec![delivery(2, 2, Expired), delivery(3, 1, Delivered)])).await.unwrap();
+    assert_eq!(store.prune_pushes(ids(&[3, 2, 4]), 100).await.unwrap(), (3, vec![]));
+    assert_eq!(store.last_push().await.unwrap(), PushId(7), "no number is given twice");
+}

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use contract::store::{Points, Registry, StoreError, StoredAccount, StoredToken};
-use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Point, Presence, Role, Rules, UnixMs, Value, limits};
+use model::{
+    Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Meta, Point, Presence, Role, Rules, UnixMs, Value, limits,
+};
 use ring::digest::{SHA256, digest};
 use store::Store;
 
@@ -32,6 +34,7 @@ fn device(number: u32, id: &str) -> Device {
         name: "Küche".into(),
         alias: "k1".into(),
         tags: vec!["floor 1".into(), "红".into()],
+        meta: Default::default(),
         firmware: "AT 1.2".into(),
         open: false,
         created: UnixMs(5),
@@ -131,6 +134,26 @@ async fn changes_keep_what_they_do_not_name() {
 
     store.put_device(renamed, Some("new".into())).await.unwrap();
     assert_eq!(store.reveal_secret(DeviceNumber(3)).await.unwrap().as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn what_is_written_down_goes_with_its_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_app(app(7)).await.unwrap();
+    let meta = Meta::from([("room".into(), Value::Text("B \"12\"".into())), ("楼".into(), Value::Number(-3.5))]);
+    let lamp = Device { meta: meta.clone(), ..device(3, "lamp") };
+    store.put_device(lamp.clone(), Some(SECRET.into())).await.unwrap();
+    store.put_device(device(4, "fan"), Some(SECRET.into())).await.unwrap();
+    assert_eq!(store.load().await.unwrap().metas, [(DeviceNumber(3), meta)]);
+    let less = Meta::from([("lent".into(), Value::Bool(true))]);
+    store.put_device(Device { meta: less.clone(), ..lamp.clone() }, None).await.unwrap();
+    store.put_device(Device { meta: less.clone(), ..device(4, "fan") }, None).await.unwrap();
+    assert_eq!(store.load().await.unwrap().metas, [(DeviceNumber(3), less.clone()), (DeviceNumber(4), less.clone())]);
+    store.put_device(Device { meta: Meta::new(), ..lamp }, None).await.unwrap();
+    assert_eq!(store.load().await.unwrap().metas, [(DeviceNumber(4), less)]);
+    store.delete_device(DeviceNumber(4)).await.unwrap();
+    assert_eq!(store.load().await.unwrap().metas, []);
 }
 
 #[tokio::test]

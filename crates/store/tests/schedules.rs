@@ -29,7 +29,18 @@ async fn they_come_back_with_their_runs_and_go_with_them() {
     for id in [1, 2, 3] {
         store.put_schedule(schedule(id)).await.unwrap();
     }
-    store.put_schedule(StoredSchedule { paused: true, name: "dawn".into(), done: UnixMs(9), ..schedule(2) }).await.unwrap();
+    let changed = StoredSchedule {
+        name: "dawn".into(),
+        push: r#"{"audience":"all","text":"on"}"#.into(),
+        when: r#"{"daily":"06:00"}"#.into(),
+        sender: "browser".into(),
+        paused: true,
+        grace_s: 60,
+        created: UnixMs(77),
+        done: UnixMs(9),
+        ..schedule(2)
+    };
+    store.put_schedule(changed.clone()).await.unwrap();
     let missed = ScheduleRun { push: None, missed: 12, detail: "why".into(), ..run(200) };
     store.put_runs(1, UnixMs(300), vec![run(100), missed.clone(), run(300)]).await.unwrap();
     store.put_runs(3, UnixMs(300), vec![run(100)]).await.unwrap();
@@ -39,10 +50,7 @@ async fn they_come_back_with_their_runs_and_go_with_them() {
 
     let store = Store::open(dir.path()).unwrap();
     let (all, last) = store.schedules().await.unwrap();
-    let wanted = [
-        StoredSchedule { done: UnixMs(300), ..schedule(1) },
-        StoredSchedule { paused: true, name: "dawn".into(), done: UnixMs(9), ..schedule(2) },
-    ];
+    let wanted = [StoredSchedule { done: UnixMs(300), ..schedule(1) }, StoredSchedule { created: UnixMs(5), ..changed }];
     assert_eq!((&all[..], last), (&wanted[..], 3), "a number is not given twice");
     assert_eq!(store.run_of(1, UnixMs(200)).await.unwrap(), Some(missed.clone()));
     assert_eq!(store.run_of(3, UnixMs(100)).await.unwrap(), None);

@@ -53,6 +53,7 @@ impl Registry for Crowd {
                 name: String::new(),
                 alias: String::new(),
                 tags: vec!["batch 7".into(), "hall 2".into()],
+                meta: Default::default(),
                 firmware: "AT 1.2".into(),
                 open: false,
                 created: UnixMs(0),

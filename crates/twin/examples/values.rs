@@ -64,6 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 name: String::new(),
                 alias: String::new(),
                 tags: Vec::new(),
+                meta: Default::default(),
                 firmware: String::new(),
                 open: false,
                 created: UnixMs(0),

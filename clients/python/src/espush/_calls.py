@@ -34,6 +34,10 @@ class Call(Generic[T]):
     read: Callable[[Any], T]
     body: Mapping[str, object] | Sequence[object] | None = None
     wait_s: float = 0.0
+    csv: bytes | None = None
+    """Goes instead of JSON."""
+    plain: bool = False
+    """The answer is text, and no JSON."""
 
 
 def path(*parts: object, **query: object) -> str:
@@ -89,8 +93,21 @@ def push(
     extra: Raw | None,
     ask: bool = False,
     command: str | None = None,
+    collapse: str | None = None,
+    per_second: int | None = None,
+    priority: str | None = None,
+    at: datetime | None = None,
 ) -> Call[Push]:
-    about = {"ask": ask, "command": command, "ttl_s": None if ttl is None else int(ttl), "idempotency_key": key}
+    about = {
+        "ask": ask,
+        "command": command,
+        "ttl_s": None if ttl is None else int(ttl),
+        "idempotency_key": key,
+        "collapse": collapse,
+        "per_second": per_second,
+        "priority": priority,
+        "at": moment(at) if at else None,
+    }
     body = {**order(to, payload, json, about, extra), "wait_ms": int(wait * 1000)}
     return Call("POST", path("push"), Push.of, body, wait)
 
@@ -128,6 +145,111 @@ def deliveries(id: int, limit: int, cursor: str | None) -> Call[Page[Delivery]]:
 
 def cancel_push(id: int) -> Call[None]:
     return Call("DELETE", path("pushes", id), lambda _: None)
+
+
+def resend(id: int, states: Sequence[str] | None, *, wait: float, ttl: float | None, key: str | None) -> Call[Push]:
+    about = {"states": list(states) if states else None, "ttl_s": None if ttl is None else int(ttl), "idempotency_key": key}
+    body = {**given(about), "wait_ms": int(wait * 1000)}
+    return Call("POST", path("pushes", id, "resend"), Push.of, body, wait)
+
+
+def given(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def nothing(_: Any) -> None:
+    return None
+
+
+def rows(raw: Any) -> list[dict[str, Any]]:
+    return list(raw["items"])
+
+
+def create_device(app: int, id: str | None, about: Mapping[str, object]) -> Call[dict[str, Any]]:
+    return Call("POST", path("devices"), dict, {"app": app, **given({"id": id, **about})})
+
+
+def edit_device(id: str, about: Mapping[str, object]) -> Call[Device]:
+    return Call("PATCH", path("devices", id), Device.of, given(about))
+
+
+def delete_device(id: str) -> Call[None]:
+    return Call("DELETE", path("devices", id), nothing)
+
+
+def new_secret(id: str, overlap: float) -> Call[dict[str, Any]]:
+    return Call("POST", path("devices", id, "secret"), dict, {"overlap_s": int(overlap)})
+
+
+def groups() -> Call[list[dict[str, Any]]]:
+    return Call("GET", path("groups"), rows)
+
+
+def create_group(name: str, where: str) -> Call[dict[str, Any]]:
+    return Call("POST", path("groups"), dict, {"name": name, "where": where})
+
+
+def edit_group(name: str, where: str | None, new_name: str | None) -> Call[dict[str, Any]]:
+    return Call("PATCH", path("groups", name), dict, given({"where": where, "name": new_name}))
+
+
+def delete_group(name: str) -> Call[None]:
+    return Call("DELETE", path("groups", name), nothing)
+
+
+def schedules(cursor: str | None) -> Call[Page[dict[str, Any]]]:
+    return Call("GET", path("schedules", limit=100, cursor=cursor), page(dict))
+
+
+def schedule_runs(id: int, cursor: str | None) -> Call[Page[dict[str, Any]]]:
+    return Call("GET", path("schedules", id, "runs", limit=ROWS, cursor=cursor), page(dict))
+
+
+def create_schedule(name: str, push: Raw, when: Raw, grace: float | None) -> Call[dict[str, Any]]:
+    body = {"name": name, "push": dict(push), "when": dict(when), **given({"grace_s": None if grace is None else int(grace)})}
+    return Call("POST", path("schedules"), dict, body)
+
+
+def edit_schedule(id: int, about: Mapping[str, object]) -> Call[dict[str, Any]]:
+    return Call("PATCH", path("schedules", id), dict, given(about))
+
+
+def delete_schedule(id: int) -> Call[None]:
+    return Call("DELETE", path("schedules", id), nothing)
+
+
+def import_devices(csv: str | bytes, mode: str, dry_run: bool) -> Call[list[dict[str, Any]]]:
+    def lines(text: Any) -> list[dict[str, Any]]:
+        return [json_.loads(line) for line in str(text).splitlines()]
+
+    file = csv.encode() if isinstance(csv, str) else csv
+    address = path("devices", "import", mode=mode, dry_run=dry_run)
+    return Call("POST", address, lines, wait_s=600.0, csv=file, plain=True)
+
+
+def export_devices(where: str | None, app: int | None, group: str | None) -> Call[str]:
+    return Call("GET", path("devices", "export", where=where, app=app, group=group), str, wait_s=600.0, plain=True)
+
+
+def audit(
+    who: str | None,
+    target: str | None,
+    call: str | None,
+    failed: bool | None,
+    since: datetime | None,
+    until: datetime | None,
+    cursor: str | None,
+) -> Call[Page[dict[str, Any]]]:
+    wanted = path("audit", who=who, target=target, call=call, failed=failed, from_=since, to=until, limit=ROWS, cursor=cursor)
+    return Call("GET", wanted, page(dict))
+
+
+def knocks() -> Call[list[dict[str, Any]]]:
+    return Call("GET", path("knocks"), rows)
+
+
+def adopt(device: str) -> Call[Device]:
+    return Call("POST", path("knocks", "adopt"), Device.of, {"device": device})
 
 
 def devices(
@@ -191,6 +313,8 @@ def only(push: Push) -> Delivery:
 
 
 def read(call: Call[T], body: bytes) -> T:
+    if call.plain:
+        return call.read(body.decode())
     return call.read(json_.loads(body) if body else None)
 
 

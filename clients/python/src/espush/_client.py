@@ -47,11 +47,18 @@ class Client:
         wait: float = 0,
         ttl: float | None = None,
         key: str | None = None,
+        collapse: str | None = None,
+        per_second: int | None = None,
+        priority: str | None = None,
+        at: datetime | None = None,
         extra: Raw | None = None,
     ) -> Push:
         """Pushes to a device or an audience. With `wait`, comes back when the deliveries are through or rest, or after so
-        many seconds. The same `key` is the same push. `extra` is for members that this version does not know."""
-        return self._do(calls.push(to, payload, json, wait=wait, ttl=ttl, key=key, extra=extra))
+        many seconds. The same `key` is the same push. A newer push takes the place of one that waits with the same
+        `collapse`. `per_second` is the most devices a second, `priority` is `high`, `normal` or `low`, `at` when it begins.
+        `extra` is for members that this version does not know."""
+        about: dict[str, Any] = {"collapse": collapse, "per_second": per_second, "priority": priority, "at": at}
+        return self._do(calls.push(to, payload, json, wait=wait, ttl=ttl, key=key, extra=extra, **about))
 
     def ask(
         self,
@@ -62,10 +69,13 @@ class Client:
         wait: float = 10,
         ttl: float | None = None,
         key: str | None = None,
+        priority: str | None = None,
         extra: Raw | None = None,
     ) -> Delivery:
         """Pushes to one device and waits for its answer. The state `applied` has one; look at it."""
-        return calls.only(self._do(calls.push(device, payload, json, wait=wait, ttl=ttl, key=key, extra=extra, ask=True)))
+        return calls.only(
+            self._do(calls.push(device, payload, json, wait=wait, ttl=ttl, key=key, priority=priority, extra=extra, ask=True))
+        )
 
     def command(
         self,
@@ -76,10 +86,11 @@ class Client:
         wait: float = 10,
         ttl: float | None = None,
         key: str | None = None,
+        priority: str | None = None,
         extra: Raw | None = None,
     ) -> Delivery:
         """Tells the device's firmware to do something, such as `reboot`, and waits for its answer."""
-        call = calls.push(device, payload, NOTHING, wait=wait, ttl=ttl, key=key, extra=extra, command=command)
+        call = calls.push(device, payload, NOTHING, wait=wait, ttl=ttl, key=key, priority=priority, extra=extra, command=command)
         return calls.only(self._do(call))
 
     def preview(
@@ -117,6 +128,100 @@ class Client:
     def cancel_push(self, id: int) -> None:
         """Takes back what is not acknowledged yet."""
         self._do(calls.cancel_push(id))
+
+    def resend(
+        self,
+        id: int,
+        *,
+        states: Sequence[str] | None = None,
+        wait: float = 0,
+        ttl: float | None = None,
+        key: str | None = None,
+    ) -> Push:
+        """Sends a push once more, to the devices where it failed, expired or was refused, or is in one of `states`."""
+        return self._do(calls.resend(id, states, wait=wait, ttl=ttl, key=key))
+
+    def create_device(self, app: int, id: str | None = None, **about: Any) -> dict[str, Any]:
+        """Registers a device; with its `secret`, which is shown this once. `about` is `name`, `alias`, `tags`, `meta`, `open`,
+        `secret`."""
+        return self._do(calls.create_device(app, id, about))
+
+    def edit_device(self, id: str, **about: Any) -> Device:
+        """Changes what is given: `name`, `alias`, `tags`, `meta` (what is `None` in it is struck out), `open`, `blocked`."""
+        return self._do(calls.edit_device(id, about))
+
+    def delete_device(self, id: str) -> None:
+        """Removes a device and everything kept for it."""
+        self._do(calls.delete_device(id))
+
+    def new_secret(self, id: str, *, overlap: float = 0) -> dict[str, Any]:
+        """Gives a device a new `secret`, shown this once. The old one ends now, or after `overlap` seconds."""
+        return self._do(calls.new_secret(id, overlap))
+
+    def import_devices(self, csv: str | bytes, *, mode: str = "upsert", dry_run: bool = False) -> list[dict[str, Any]]:
+        """Registers and changes devices from a file. What became of its rows; `done` stands last."""
+        return self._do(calls.import_devices(csv, mode, dry_run))
+
+    def export_devices(self, where: str | None = None, *, app: int | None = None, group: str | None = None) -> str:
+        """Devices as CSV."""
+        return self._do(calls.export_devices(where, app, group))
+
+    def groups(self) -> list[dict[str, Any]]:
+        """All groups."""
+        return self._do(calls.groups())
+
+    def create_group(self, name: str, where: str) -> dict[str, Any]:
+        """Gives a query a name."""
+        return self._do(calls.create_group(name, where))
+
+    def edit_group(self, name: str, *, where: str | None = None, new_name: str | None = None) -> dict[str, Any]:
+        """Another query, or another name."""
+        return self._do(calls.edit_group(name, where, new_name))
+
+    def delete_group(self, name: str) -> None:
+        """Removes a group that neither another nor a schedule names."""
+        self._do(calls.delete_group(name))
+
+    def schedules(self) -> Iterator[dict[str, Any]]:
+        """All schedules, each with its next and its last run."""
+        return self._all(calls.schedules)
+
+    def schedule_runs(self, id: int) -> Iterator[dict[str, Any]]:
+        """What became of each moment of a schedule, newest first."""
+        return self._all(lambda cursor: calls.schedule_runs(id, cursor))
+
+    def create_schedule(self, name: str, push: Raw, when: Raw, *, grace: float | None = None) -> dict[str, Any]:
+        """Pushes again and again. `push` is the body of a push, `when` such as `{"daily": "22:00", "time_zone": "UTC"}`."""
+        return self._do(calls.create_schedule(name, push, when, grace))
+
+    def edit_schedule(self, id: int, **change: Any) -> dict[str, Any]:
+        """Changes what is given: `name`, `paused`, `push`, `when`, `grace_s`."""
+        return self._do(calls.edit_schedule(id, change))
+
+    def delete_schedule(self, id: int) -> None:
+        """Removes a schedule with its log. Its pushes stay."""
+        self._do(calls.delete_schedule(id))
+
+    def audit(
+        self,
+        *,
+        who: str | None = None,
+        target: str | None = None,
+        call: str | None = None,
+        failed: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Who changed what, newest first. Only for owners."""
+        return self._all(lambda cursor: calls.audit(who, target, call, failed, since, until, cursor))
+
+    def knocks(self) -> list[dict[str, Any]]:
+        """Logins that were refused, newest first."""
+        return self._do(calls.knocks())
+
+    def adopt(self, device: str) -> Device:
+        """Registers one that knocked with the key of an app that takes no new devices."""
+        return self._do(calls.adopt(device))
 
     def devices(
         self, where: str | None = None, *, app: int | None = None, online: bool | None = None, q: str | None = None
@@ -213,8 +318,9 @@ class Client:
 
     def _do(self, call: Call[T]) -> T:
         address, timeout = self._url + call.path, self._timeout + call.wait_s
+        headers = {**self._headers, "Content-Type": "text/csv"} if call.csv is not None else self._headers
         try:
-            answer = self._http.request(call.method, address, json=call.body, headers=self._headers, timeout=timeout)
+            answer = self._http.request(call.method, address, content=call.csv, json=call.body, headers=headers, timeout=timeout)
         except httpx.TransportError as error:
             raise named(error) from error
         if not answer.is_success:

@@ -161,6 +161,10 @@ class Device:
     tags: Sequence[str]
     firmware: str
     open: bool
+    blocked: bool
+    """It is not let in."""
+    meta: Mapping[str, Value]
+    """What its owner wrote down."""
     created: datetime
     online: bool
     since: datetime | None
@@ -180,6 +184,8 @@ class Device:
             tags=tuple(raw["tags"]),
             firmware=raw["firmware"],
             open=raw["open"],
+            blocked=raw["blocked"],
+            meta=dict(raw["meta"]),
             created=time(raw["created"]),
             online=raw["online"],
             since=time(raw["since"]) if raw["since"] else None,

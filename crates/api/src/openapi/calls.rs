@@ -189,8 +189,13 @@ fn schedules(all: &mut Calls) {
         .fails(["no_such_schedule"]);
     all.call("get", "/api/v1/schedules/{id}/runs", "scheduleRuns", schedules::runs, "What became of each moment, newest first.")
         .fails(["no_such_schedule", "bad_cursor", "bad_limit"]);
-    all.call("patch", "/api/v1/schedules/{id}", "changeSchedule", schedules::edit, "Rename it, or have it pause.")
-        .fails(["no_such_schedule", "bad_name"]);
+    all.call("patch", "/api/v1/schedules/{id}", "changeSchedule", schedules::edit, "Change what is given, or have it pause.")
+        .fails(OF_AUDIENCE)
+        .fails(OF_PAYLOAD)
+        .fails(["bad_collapse", "bad_grace", "bad_name", "bad_per_second", "bad_schedule", "bad_when", "payload_missing"])
+        .fails(["no_such_schedule", "schedules_full"]);
+    all.call("post", "/api/v1/schedules/preview", "previewSchedule", schedules::preview, "When it would run; nothing is kept.")
+        .fails(["bad_when"]);
     all.call("delete", "/api/v1/schedules/{id}", "removeSchedule", schedules::remove, "Remove it with its log. Its pushes stay.")
         .fails(["no_such_schedule"]);
 }
@@ -210,10 +215,11 @@ fn devices_and_apps(all: &mut Calls) {
     ]);
     all.call("post", "/api/v1/devices", "createDevice", devices::create, "Register a device. Its secret is shown this once.")
         .fails(["no_such_app", "bad_device_id", "bad_name", "bad_tags", "bad_secret", "device_id_taken", "reserved_device_id"])
-        .fails(["account_name_taken", "foreign_device_id", "limit_reached"]);
+        .fails(["account_name_taken", "bad_meta", "foreign_device_id", "limit_reached"]);
     all.call("get", "/api/v1/devices/{id}", "device", devices::show, "One device.").fails(["no_such_device"]);
     all.call("patch", "/api/v1/devices/{id}", "editDevice", devices::edit, "Change what is given; the rest stays.").fails([
         "no_such_device",
+        "bad_meta",
         "bad_name",
         "bad_tags",
     ]);
@@ -229,12 +235,19 @@ fn devices_and_apps(all: &mut Calls) {
     .fails(["bad_overlap", "no_such_device"]);
     all.call("get", "/api/v1/devices/export", "exportDevices", export::export, "The devices of a list as CSV, all pages.")
         .fails(["bad_cursor", "bad_limit", "bad_where", "groups_too_much", "no_such_group", "where_too_heavy", "store_failed"])
+        .fails(["too_many_columns"])
         .answers(200, "The file.", vec![("text/csv", text())]);
     let says = "A JSON text a line, while it happens: wrong rows, secrets that were made, how far it is, and `done` at the end.";
     all.call("post", "/api/v1/devices/import", "importDevices", import::import, "Register and change devices from a CSV file.")
         .takes("text/csv", text())
         .fails(["bad_column", "bad_csv", "too_many_rows"])
         .answers(200, says, vec![("application/x-ndjson", text())]);
+    let picture = || json!({ "type": "string", "format": "binary" });
+    let pictures = || vec![("image/png", picture()), ("image/svg+xml", text()), ("text/plain", text())];
+    all.call("get", "/api/v1/devices/{id}/qr", "deviceQr", qr::of_device, "A QR code of the device's page in the console.")
+        .header("Accept", "`image/png`, `image/svg+xml` or `text/plain`, where `format` is not given.")
+        .fails(["no_such_device"])
+        .answers(200, "The code.", pictures());
     all.section("Groups");
     all.call("get", "/api/v1/groups", "groups", groups::list, "All groups.");
     all.call("post", "/api/v1/groups", "createGroup", groups::create, "Give a query a name.")
@@ -263,6 +276,10 @@ fn devices_and_apps(all: &mut Calls) {
     ]);
     all.call("delete", "/api/v1/apps/{id}", "deleteApp", apps::remove, "Remove an app that has no devices any more.")
         .fails(["no_such_app", "app_has_devices"]);
+    all.call("get", "/api/v1/apps/{id}/qr", "appQr", qr::of_app, "A QR code of the app's page, or of what its devices need.")
+        .header("Accept", "`image/png`, `image/svg+xml` or `text/plain`, where `format` is not given.")
+        .fails(["no_such_app", "role_too_low"])
+        .answers(200, "The code.", pictures());
 }
 
 fn data(all: &mut Calls) {
@@ -333,6 +350,8 @@ fn watching(all: &mut Calls) {
     .fails(["foreign_page", "limit_reached", "no_such_device", "too_many_lines", "too_many_watchers", "stopping"])
     .answers(101, says, vec![("application/json", said)]);
     all.call("get", "/api/v1/knocks", "knocks", knocks::list, "Logins that were refused, newest first.");
+    all.call("post", "/api/v1/knocks/adopt", "adoptDevice", knocks::adopt, "Register a device that knocked with its app's key.")
+        .fails(["no_such_knock", "no_such_app", "device_id_taken", "limit_reached"]);
     all.call("get", "/api/v1/audit", "audit", audit::list, "Who changed what, newest first.").fails([
         "bad_cursor",
         "bad_limit",

@@ -53,6 +53,10 @@ shapes! {
     DeviceId = { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" };
     /// Which rows of a file count.
     ImportMode = { "type": "string", "enum": ["create", "update", "upsert"] };
+    /// How a QR code is drawn.
+    QrFormat = { "type": "string", "enum": ["png", "svg", "text"] };
+    /// What a QR code says.
+    QrContent = { "type": "string", "enum": ["link", "provisioning"] };
     /// What a token may do.
     Role = { "type": "string", "enum": ["owner", "operator", "viewer"] };
     /// Whom the devices of an app may write to of themselves.
@@ -65,6 +69,14 @@ shapes! {
     TwinPartName = { "type": "string", "enum": ["desired", "reported"] };
     /// A point's value.
     Value = { "type": ["boolean", "number", "string"] };
+    /// What an owner wrote down about a device, by name.
+    Meta = { "type": "object", "additionalProperties": { "type": ["boolean", "number", "string"] } };
+    /// What to write down, and with `null` what to strike out; the rest stays.
+    MetaEdit = {
+        "examples": [{ "room": "B 12", "floor": 3, "lent": null }],
+        "type": "object",
+        "additionalProperties": { "type": ["boolean", "number", "string", "null"] },
+    };
     /// What a device would publish on `me/data`, or rows.
     Upload = {
         "examples": [{"temp": 21.5, "on": true}, [{"stream": "temp", "value": 21.5, "at": "2026-11-20T09:48:48Z"}]],

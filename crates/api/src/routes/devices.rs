@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
-use model::{AppId, Query, UnixMs};
+use model::{AppId, MetaEdit, Query, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::auth::{Operator, Viewer};
 use crate::openapi::shape;
@@ -94,16 +95,36 @@ pub(crate) struct New {
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default)]
+    #[schemars(with = "shape::Meta")]
+    meta: Map<String, Value>,
+    #[serde(default)]
     open: bool,
     secret: Option<String>,
+}
+
+/// Reads what is to be written down; `null` strikes out.
+fn read_meta(written: Map<String, Value>) -> Result<MetaEdit, FleetError> {
+    let read = |(name, value): (String, Value)| match value {
+        Value::Null => Ok((name, None)),
+        // One beyond what a number can be is a text nowhere else either.
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => match serde_json::from_value(value) {
+            Ok(value) => Ok((name, Some(value))),
+            Err(_) => Err(FleetError::BadMeta(format!("meta.{name} is a number that is too large"))),
+        },
+        Value::Array(_) | Value::Object(_) => {
+            Err(FleetError::BadMeta(format!("meta.{name} is a text, a number, true or false; lists and objects are not taken")))
+        }
+    };
+    written.into_iter().map(read).collect()
 }
 
 pub(crate) async fn create(
     State(api): State<Api>,
     _: Operator,
-    input::Json(New { app, id, name, alias, tags, open, secret }): input::Json<New>,
+    input::Json(New { app, id, name, alias, tags, meta, open, secret }): input::Json<New>,
 ) -> Result<(StatusCode, Json<Device>), Problem> {
-    let (view, secret) = api.fleet.create_device(NewDevice { app, id, name, alias, tags, open, secret }).await?;
+    let meta = read_meta(meta)?.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let (view, secret) = api.fleet.create_device(NewDevice { app, id, name, alias, tags, meta, open, secret }).await?;
     Ok((StatusCode::CREATED, Json(Device::with_secret(view, secret))))
 }
 
@@ -115,6 +136,9 @@ pub(crate) struct Edit {
     name: Option<String>,
     alias: Option<String>,
     tags: Option<Vec<String>>,
+    #[serde(default)]
+    #[schemars(with = "shape::MetaEdit")]
+    meta: Map<String, Value>,
     open: Option<bool>,
     blocked: Option<bool>,
 }
@@ -123,9 +147,10 @@ pub(crate) async fn edit(
     State(api): State<Api>,
     _: Operator,
     input::Path(id): input::Path<String>,
-    input::Json(Edit { name, alias, tags, open, blocked }): input::Json<Edit>,
+    input::Json(Edit { name, alias, tags, meta, open, blocked }): input::Json<Edit>,
 ) -> Result<Json<Device>, Problem> {
-    Ok(Json(api.fleet.edit_device(&id, DeviceEdit { name, alias, tags, open, blocked }).await?.into()))
+    let edit = DeviceEdit { name, alias, tags, meta: read_meta(meta)?, open, blocked };
+    Ok(Json(api.fleet.edit_device(&id, edit).await?.into()))
 }
 
 pub(crate) async fn remove(

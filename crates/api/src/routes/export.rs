@@ -16,8 +16,18 @@ use crate::auth::Viewer;
 use crate::problem::Problem;
 use crate::{Api, csv, input};
 
-/// The columns: first what an import takes, then what it passes over.
-const HEAD: &[u8] = b"id,app,name,alias,tags,open,number,firmware,blocked,created,online,since,protocol,remote\r\n";
+/// The columns: first what an import takes, then what it passes over, then what owners wrote down.
+const HEAD: &str = "id,app,name,alias,tags,open,number,firmware,blocked,created,online,since,protocol,remote";
+
+/// What is still to be sent.
+struct Source {
+    api: Api,
+    filter: DeviceFilter,
+    /// The names of what owners wrote down.
+    own: Vec<String>,
+    ready: VecDeque<Bytes>,
+    next: Option<String>,
+}
 
 pub(crate) async fn export(
     State(api): State<Api>,
@@ -27,19 +37,22 @@ pub(crate) async fn export(
     let filter = super::devices::filter(&api, &wanted).await?;
     // The first page is read before the answer begins, so that trouble is an error and no short file.
     let first = api.fleet.devices_apart(filter.clone(), None, limits::PAGE_ROWS_MAX).await?;
-    let ready = VecDeque::from([Bytes::from_static(HEAD), rows(&first.items)]);
-    let body =
-        stream::unfold((api, filter, ready, first.next), async |(api, filter, mut ready, next): (Api, DeviceFilter, _, _)| {
-            if let Some(chunk) = ready.pop_front() {
-                return Some((Ok(chunk), (api, filter, ready, next)));
-            }
-            let page = api.fleet.devices_apart(filter.clone(), Some(next?), limits::PAGE_ROWS_MAX).await;
-            Some(match page {
-                Ok(page) => (Ok(rows(&page.items)), (api, filter, ready, page.next)),
-                // The connection breaks off: a file that is not whole must not look whole.
-                Err(error) => (Err(error), (api, filter, ready, None)),
-            })
-        });
+    let own: Vec<String> = api.fleet.meta_names_apart(filter.clone()).await?.into_iter().collect();
+    let head = own.iter().fold(HEAD.to_owned(), |head, name| format!("{head},meta.{name}"));
+    let ready = VecDeque::from([Bytes::from(format!("{head}\r\n")), rows(&first.items, &own)]);
+    let source = Source { api, filter, own, ready, next: first.next };
+    let body = stream::unfold(source, async |mut source: Source| {
+        if let Some(chunk) = source.ready.pop_front() {
+            return Some((Ok(chunk), source));
+        }
+        let next = source.next.take()?;
+        let page = source.api.fleet.devices_apart(source.filter.clone(), Some(next), limits::PAGE_ROWS_MAX).await;
+        Some(match page {
+            Ok(page) => (Ok(rows(&page.items, &source.own)), Source { next: page.next, ..source }),
+            // The connection breaks off: a file that is not whole must not look whole.
+            Err(error) => (Err(error), source),
+        })
+    });
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"devices.csv\""),
@@ -47,7 +60,7 @@ pub(crate) async fn export(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-fn rows(devices: &[DeviceView]) -> Bytes {
+fn rows(devices: &[DeviceView], own: &[String]) -> Bytes {
     let mut out = String::new();
     for DeviceView { device, presence, blocked, .. } in devices {
         let tags: Vec<String> = device.tags.iter().map(|tag| tag.replace('\\', "\\\\").replace(';', "\\;")).collect();
@@ -69,6 +82,10 @@ fn rows(devices: &[DeviceView]) -> Bytes {
             csv::field(&presence.remote),
         ];
         out.push_str(&fields.join(","));
+        for name in own {
+            out.push(',');
+            out.push_str(&device.meta.get(name).map(|value| csv::field(&value.to_plain())).unwrap_or_default());
+        }
         out.push_str("\r\n");
     }
     out.into()

@@ -12,7 +12,7 @@ use crate::auth::{Operator, Viewer};
 use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::List;
-use crate::{Api, input};
+use crate::{Api, in_use, input};
 
 /// A query under a name.
 #[derive(Serialize, JsonSchema)]
@@ -77,6 +77,10 @@ pub(crate) async fn edit(
     input::Json(Edit { name: new_name, query }): input::Json<Edit>,
 ) -> Result<Json<Group>, Problem> {
     let query = query.map(read).transpose()?;
+    let _turn = in_use::TURN.lock().await;
+    if new_name.as_ref().is_some_and(|new_name| *new_name != name) {
+        in_use::unscheduled(&api, &name)?;
+    }
     Ok(Json(api.fleet.edit_group(&name, new_name, query).await?.into()))
 }
 
@@ -85,6 +89,8 @@ pub(crate) async fn remove(
     _: Operator,
     input::Path(name): input::Path<String>,
 ) -> Result<StatusCode, Problem> {
+    let _turn = in_use::TURN.lock().await;
+    in_use::unscheduled(&api, &name)?;
     api.fleet.delete_group(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

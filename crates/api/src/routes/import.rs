@@ -13,12 +13,13 @@ use bytes::Bytes;
 use fleet::{DeviceEdit, FleetError, NewDevice};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use model::{AppId, limits};
+use model::{AppId, MetaEdit, Value, limits, meta};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::audit::{self, GoesOn};
 use crate::auth::Operator;
 use crate::csv::{self, Reader, Record};
 use crate::openapi::shape;
@@ -33,6 +34,17 @@ static IMPORTS: Semaphore = Semaphore::const_new(1);
 /// Columns of an export. An import reads the first kind and passes over the second.
 const WRITABLE: [&str; 7] = ["id", "app", "name", "alias", "tags", "open", "secret"];
 const TOLD: [&str; 8] = ["number", "firmware", "blocked", "created", "online", "since", "protocol", "remote"];
+
+/// What a column is.
+#[derive(Clone, Debug, PartialEq)]
+enum Column {
+    /// One of [`WRITABLE`].
+    Known(&'static str),
+    /// What owners wrote down under a name.
+    Meta(String),
+    /// Passed over.
+    Told,
+}
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,6 +70,16 @@ pub(crate) struct How {
     dry_run: bool,
 }
 
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Mode::Create => "create",
+            Mode::Update => "update",
+            Mode::Upsert => "upsert",
+        }
+    }
+}
+
 /// How far an import is.
 #[derive(Clone, Default, Serialize)]
 struct Counts {
@@ -68,12 +90,23 @@ struct Counts {
     failed: usize,
 }
 
+impl Counts {
+    /// For the audit log.
+    fn told(&self) -> Vec<String> {
+        let Counts { rows, of, created, updated, failed } = self;
+        let figures = [("rows", rows), ("of", of), ("created", created), ("updated", updated), ("failed", failed)];
+        figures.map(|(name, count)| format!("{name}={count}")).into()
+    }
+}
+
 pub(crate) async fn import(
     State(api): State<Api>,
     _: Operator,
     input::Query(how): input::Query<How>,
     request: Request,
 ) -> Result<Response, Problem> {
+    audit::asked(vec![format!("mode={}", how.mode.as_str()), format!("dry_run={}", how.dry_run)]);
+    let goes_on = GoesOn::this();
     let Ok(turn) = IMPORTS.acquire().await else { unreachable!("it is never closed") };
     let whole = tokio::time::timeout(Duration::from_secs(limits::IMPORT_BODY_S_MAX), read(request)).await;
     let text = whole.map_err(|_| {
@@ -83,9 +116,10 @@ pub(crate) async fn import(
     let (columns, of) = look(&text)?;
     let (say, said) = mpsc::channel(64);
     tokio::spawn(async move {
-        let import = Import { api, how, columns, say, counts: Counts { of, ..Counts::default() }, seen: HashMap::new() };
+        let mut import = Import { api, how, columns, say, counts: Counts { of, ..Counts::default() }, seen: HashMap::new() };
         // Fails when nobody listens any more: then it ends with the rows that were begun.
         let _ = import.run(&text).await;
+        goes_on.ends(&import.api, import.counts.told()).await;
         drop(turn);
     });
     let lines = stream::unfold(said, async |mut said: mpsc::Receiver<Bytes>| Some((said.recv().await?, said)));
@@ -111,8 +145,8 @@ async fn read(request: Request) -> Result<String, Problem> {
     })
 }
 
-/// The columns by their place, `None` for one that is passed over, and how many rows follow.
-fn look(text: &str) -> Result<(Vec<Option<&'static str>>, usize), Problem> {
+/// The columns by their place, and how many rows follow.
+fn look(text: &str) -> Result<(Vec<Column>, usize), Problem> {
     let mut reader = Reader::new(text);
     let head = match reader.next() {
         Some(Ok(head)) => head.fields,
@@ -125,20 +159,18 @@ fn look(text: &str) -> Result<(Vec<Option<&'static str>>, usize), Problem> {
     };
     let mut columns = Vec::new();
     for name in &head {
-        let name = name.trim().to_ascii_lowercase();
-        let column = WRITABLE.into_iter().find(|known| *known == name);
-        if column.is_none() && !TOLD.contains(&name.as_str()) {
-            return Err(Problem::bad("bad_column", format!("there is no column {name:?}")).hint(format!(
-                "the first line names the columns: {}; those that an export has besides are passed over",
+        let column = column(name.trim()).ok_or_else(|| {
+            Problem::bad("bad_column", format!("there is no column {:?}", name.trim())).hint(format!(
+                "the first line names the columns: {}, and meta. with a name of yours; those that an export has besides are passed over",
                 WRITABLE.join(", ")
-            )));
-        }
-        if column.is_some() && columns.contains(&column) {
-            return Err(Problem::bad("bad_column", format!("the column {name} is there twice")));
+            ))
+        })?;
+        if column != Column::Told && columns.contains(&column) {
+            return Err(Problem::bad("bad_column", format!("the column {} is there twice", name.trim())));
         }
         columns.push(column);
     }
-    if !columns.contains(&Some("id")) && !columns.contains(&Some("app")) {
+    if !columns.contains(&Column::Known("id")) && !columns.contains(&Column::Known("app")) {
         return Err(Problem::bad("bad_column", "the first line must name the columns, id or app among them"));
     }
     let rows = reader.count();
@@ -147,6 +179,15 @@ fn look(text: &str) -> Result<(Vec<Option<&'static str>>, usize), Problem> {
         return Err(Problem::bad("too_many_rows", detail).hint("split it, each part with the first line"));
     }
     Ok((columns, rows))
+}
+
+fn column(name: &str) -> Option<Column> {
+    if let Some(own) = name.strip_prefix("meta.") {
+        return meta::is_meta_name(own).then(|| Column::Meta(own.to_owned()));
+    }
+    let name = name.to_ascii_lowercase();
+    let known = WRITABLE.into_iter().find(|known| *known == name).map(Column::Known);
+    known.or_else(|| TOLD.contains(&name.as_str()).then_some(Column::Told))
 }
 
 /// A row that is wrong.
@@ -176,7 +217,7 @@ enum Row {
 struct Import {
     api: Api,
     how: How,
-    columns: Vec<Option<&'static str>>,
+    columns: Vec<Column>,
     say: mpsc::Sender<Bytes>,
     counts: Counts,
     /// The ids so far, with their lines.
@@ -187,7 +228,7 @@ struct Import {
 struct Gone;
 
 impl Import {
-    async fn run(mut self, text: &str) -> Result<(), Gone> {
+    async fn run(&mut self, text: &str) -> Result<(), Gone> {
         let mut records = Reader::new(text).skip(1);
         loop {
             let batch: Vec<_> = records.by_ref().take(BATCH).collect();
@@ -264,10 +305,19 @@ impl Import {
 
     /// What a column says in a row; `None` if the file does not have the column.
     fn cell(&self, record: &Record, name: &str) -> Option<String> {
-        let at = self.columns.iter().position(|column| *column == Some(name))?;
+        let at = self.columns.iter().position(|column| matches!(column, Column::Known(known) if *known == name))?;
         let field = record.fields.get(at)?;
         // A secret may begin as it likes: none is ever exported.
         Some(if name == "secret" { field.clone() } else { csv::text(field).trim().to_owned() })
+    }
+
+    /// What the file says of what is written down; an empty field strikes out.
+    fn meta(&self, record: &Record) -> MetaEdit {
+        let own = self.columns.iter().zip(&record.fields).filter_map(|(column, field)| match column {
+            Column::Meta(name) => Some((name.clone(), csv::text(field).trim())),
+            _ => None,
+        });
+        own.map(|(name, field)| (name, (!field.is_empty()).then(|| Value::from_plain(field)))).collect()
     }
 
     fn row(&mut self, record: &Record) -> Result<Row, Bad> {
@@ -295,6 +345,7 @@ impl Import {
         };
         let tags = self.cell(record, "tags").map(|tags| split_tags(&tags));
         let (name, alias) = (self.cell(record, "name"), self.cell(record, "alias"));
+        let meta = self.meta(record);
         let secret = self.cell(record, "secret").filter(|secret| !secret.is_empty());
         let known = id.as_deref().and_then(|id| self.api.fleet.device(id));
         match (known, self.how.mode) {
@@ -312,7 +363,7 @@ impl Import {
                         "a device that is there keeps its secret; POST /api/v1/devices/{id}/secret gives it a new one",
                     ));
                 }
-                Ok(Row::Known(known.device.id.as_str().to_owned(), DeviceEdit { name, alias, tags, open, blocked: None }))
+                Ok(Row::Known(known.device.id.as_str().to_owned(), DeviceEdit { name, alias, tags, meta, open, blocked: None }))
             }
             (None, Mode::Update) => Err(FleetError::NoSuchDevice(id.unwrap_or_default()).into()),
             (None, _) => {
@@ -324,6 +375,7 @@ impl Import {
                     name,
                     alias,
                     tags: tags.unwrap_or_default(),
+                    meta: meta.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
                     open: open.unwrap_or(false),
                     secret,
                 }))

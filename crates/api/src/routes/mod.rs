@@ -15,6 +15,7 @@ pub(crate) mod messages;
 pub(crate) mod points;
 pub(crate) mod preview;
 pub(crate) mod push;
+pub(crate) mod qr;
 pub(crate) mod schedules;
 pub(crate) mod send;
 pub(crate) mod session;
@@ -59,11 +60,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{id}/password", post(accounts::new_password))
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{id}", get(apps::show).patch(apps::edit).delete(apps::remove))
+        .route("/apps/{id}/qr", get(qr::of_app))
         .route("/devices", get(devices::list).post(devices::create))
         .route("/devices/import", post(import::import))
         .route("/devices/export", get(export::export))
         .route("/devices/{id}", get(devices::show).patch(devices::edit).delete(devices::remove))
         .route("/devices/{id}/secret", post(devices::new_secret))
+        .route("/devices/{id}/qr", get(qr::of_device))
         .route("/devices/{id}/latest", get(points::latest))
         .route("/devices/{id}/points", get(points::list).post(points::upload))
         .route("/devices/{id}/messages", get(messages::list))
@@ -81,11 +84,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/pushes/{id}/deliveries", get(push::deliveries))
         .route("/pushes/{id}/resend", post(push::resend))
         .route("/schedules", get(schedules::list).post(schedules::create))
+        .route("/schedules/preview", post(schedules::preview))
         .route("/schedules/{id}", get(schedules::show).patch(schedules::edit).delete(schedules::remove))
         .route("/schedules/{id}/runs", get(schedules::runs))
         .route("/events", get(events::stream))
         .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
+        .route("/knocks/adopt", post(knocks::adopt))
         .route("/status", get(status::show))
         .route("/audit", get(audit::list))
         .route("/openapi.json", get(openapi::show))

@@ -37,6 +37,7 @@ pub(crate) struct New {
     /// The payload in Base64.
     base64: Option<String>,
     /// The payload as JSON. The device gets these very bytes.
+    #[serde(default, deserialize_with = "there")]
     #[schemars(with = "Option<shape::Any>")]
     json: Option<Box<RawValue>>,
     /// The device is to answer.
@@ -62,6 +63,11 @@ pub(crate) struct New {
     /// When it begins; now unless said.
     #[schemars(with = "Option<shape::AnyTime>")]
     at: Option<UnixMs>,
+}
+
+/// A member that is there, also if it is `null`: that is JSON like any other.
+fn there<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
 }
 
 pub(crate) async fn send(

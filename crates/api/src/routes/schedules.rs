@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use contract::store::ScheduleRun;
 use futures_util::future::try_join_all;
 use model::{PushId, UnixMs};
-use schedule::{Carrier, NewSchedule, ScheduleError, View};
+use schedule::{Carrier, NewSchedule, ScheduleEdit, ScheduleError, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -18,10 +18,13 @@ use crate::auth::{Operator, Viewer};
 use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::List;
-use crate::{Api, input};
+use crate::{Api, in_use, input};
 
 /// Runs that are shown with a schedule; all of them have a list of their own.
 const RUNS_SHOWN: usize = 20;
+
+/// Moments of a preview.
+const MOMENTS_SHOWN: usize = 5;
 
 /// A push that is to recur.
 #[derive(Deserialize, JsonSchema)]
@@ -124,8 +127,8 @@ pub(crate) async fn create(
     Operator(caller): Operator,
     input::Json(new): input::Json<New>,
 ) -> Result<Json<Schedule>, Problem> {
-    let push: NewPush = input::json(new.push.get().as_bytes()).map_err(|problem| in_push(problem, "push: "))?;
-    check_recurring(&api, push).await.map_err(|problem| in_push(problem, "push: "))?;
+    let _turn = in_use::TURN.lock().await;
+    check(&api, &new.push).await?;
     let new = NewSchedule {
         name: new.name,
         push: new.push.get().to_owned(),
@@ -135,6 +138,37 @@ pub(crate) async fn create(
     };
     let view = api.schedules.create(new).await?;
     Ok(Json(Schedule::of(&api, view, RUNS_SHOWN).await?))
+}
+
+/// Whether it can be pushed again and again.
+async fn check(api: &Api, push: &RawValue) -> Result<(), Problem> {
+    let push: NewPush = input::json(push.get().as_bytes()).map_err(|problem| in_push(problem, "push: "))?;
+    check_recurring(api, push).await.map_err(|problem| in_push(problem, "push: "))
+}
+
+/// When something would run.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SchedulePreview")]
+pub(crate) struct Wanted {
+    #[schemars(with = "shape::When")]
+    when: Box<RawValue>,
+}
+
+/// The next moments, at most five.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ScheduleMoments")]
+pub(crate) struct Moments {
+    #[schemars(with = "Vec<shape::Time>")]
+    next: Vec<UnixMs>,
+}
+
+pub(crate) async fn preview(
+    State(api): State<Api>,
+    _: Viewer,
+    input::Json(wanted): input::Json<Wanted>,
+) -> Result<Json<Moments>, Problem> {
+    Ok(Json(Moments { next: api.schedules.moments(wanted.when.get(), MOMENTS_SHOWN)? }))
 }
 
 /// Says where it is what is wrong.
@@ -194,15 +228,28 @@ pub(crate) async fn runs(
 pub(crate) struct Edit {
     name: Option<String>,
     paused: Option<bool>,
+    /// In place of the one before. From then on it is pushed in the name of whoever changed it.
+    #[schemars(with = "Option<NewPush>")]
+    push: Option<Box<RawValue>>,
+    /// In place of the one before. What lies behind the change is not made up for.
+    #[schemars(with = "Option<shape::When>")]
+    when: Option<Box<RawValue>>,
+    grace_s: Option<u64>,
 }
 
 pub(crate) async fn edit(
     State(api): State<Api>,
-    _: Operator,
+    Operator(caller): Operator,
     input::Path(id): input::Path<u64>,
-    input::Json(edit): input::Json<Edit>,
+    input::Json(Edit { name, paused, push, when, grace_s }): input::Json<Edit>,
 ) -> Result<Json<Schedule>, Problem> {
-    let view = api.schedules.edit(id, edit.name, edit.paused).await?;
+    let _turn = in_use::TURN.lock().await;
+    if let Some(push) = &push {
+        check(&api, push).await?;
+    }
+    let push = push.map(|push| (push.get().to_owned(), caller.name.to_string()));
+    let when = when.map(|when| when.get().to_owned());
+    let view = api.schedules.edit(id, ScheduleEdit { name, paused, push, when, grace_s }).await?;
     Ok(Json(Schedule::of(&api, view, RUNS_SHOWN).await?))
 }
 

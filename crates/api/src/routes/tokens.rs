@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use model::{Role, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,11 +68,7 @@ pub(crate) async fn signin(
     headers: HeaderMap,
     input::Json(new): input::Json<NewSignin>,
 ) -> Result<Json<Signin>, Problem> {
-    let base = match &api.info.base_url {
-        Some(base) => base.trim_end_matches('/').to_owned(),
-        // The caller's own way to us. The link is shown to that caller only.
-        None => format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")),
-    };
+    let base = api.info.base(&headers);
     let made = api.fleet.new_signin(new.role.unwrap_or(Role::Owner));
     Ok(Json(Signin { url: format!("{base}/signin#{}", made.code), code: made.code, expires: made.expires }))
 }

@@ -111,3 +111,31 @@ async fn what_is_exported_can_be_imported_and_holds_no_formulas() {
     assert_eq!(house.get("devices/export?where=id+starts+board").await.text().lines().count(), 2_501);
     assert_eq!(house.get("devices/export?where=temp").await.problem(400).0, "bad_where");
 }
+
+#[tokio::test]
+async fn what_is_written_down_goes_out_in_columns_and_comes_in_as_the_same() {
+    let (house, _) = House::with_lamp(Default::default()).await;
+    let file = "id,app,meta.room,meta.floor,meta.Serial.No\nlamp,,B 12,3,\nfan,1,,-2,\"\"\"3\"\"\"\ndoor,1,true,,=x\n";
+    assert_eq!(done(&lines(&house.post("devices/import", file).await)), (3, 2, 1, 0));
+    let meta = async |id: &str| house.get(&format!("devices/{id}")).await.ok()["meta"].clone();
+    assert_eq!(meta("lamp").await, json!({"room": "B 12", "floor": 3}));
+    assert_eq!(meta("fan").await, json!({"floor": -2, "Serial.No": "3"}));
+    assert_eq!(meta("door").await, json!({"room": true, "Serial.No": "=x"}));
+    let exported = house.get("devices/export").await.text().to_owned();
+    assert!(exported.lines().next().unwrap().ends_with(",remote,meta.Serial.No,meta.floor,meta.room"), "{exported}");
+    assert!(exported.lines().last().unwrap().ends_with(",'=x,,true"), "{exported}");
+    // What there is none of among the devices of an export is no column.
+    assert!(!house.get("devices/export?where=id%20%3D%20lamp").await.text().contains("Serial"));
+    let before = [meta("lamp").await, meta("fan").await, meta("door").await];
+    assert_eq!(done(&lines(&house.post("devices/import", &exported).await)), (3, 0, 3, 0));
+    assert_eq!([meta("lamp").await, meta("fan").await, meta("door").await], before);
+    // An empty field strikes out, a column that is not there leaves.
+    lines(&house.post("devices/import", "id,meta.room\nlamp,\n").await);
+    assert_eq!(meta("lamp").await, json!({"floor": 3}));
+    let long = format!("id,meta.room\nlamp,{}\n", "x".repeat(300));
+    assert_eq!(bad(&lines(&house.post("devices/import", &long).await)), [(2, "bad_meta")]);
+    for (head, said) in [("id,meta.", "no column"), ("id,meta.a b", "no column"), ("id,meta.a,meta.a", "twice")] {
+        let (code, detail) = house.post("devices/import", head).await.problem(400);
+        assert!(code == "bad_column" && detail.contains(said), "{detail}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Devices.
 
+use serde_json::json;
+
 use crate::house::{House, line_opened};
 
 #[tokio::test]
@@ -88,4 +90,27 @@ async fn lists_are_filtered_and_paged() {
     let unknown = house.get("devices?colour=red").await.problem(400);
     assert!(unknown.1.contains("colour"), "{}", unknown.1);
     assert_eq!(house.get("devices?cursor=x!").await.problem(400).0, "bad_cursor");
+}
+
+#[tokio::test]
+async fn what_is_written_down_is_shown_merged_asked_for_and_refused_with_a_reason() {
+    let (house, _) = House::with_lamp(Default::default()).await;
+    assert_eq!(house.get("devices/lamp").await.ok()["meta"], json!({}));
+    let made = house.post("devices", r#"{"app":1,"id":"fan","meta":{"room":"B 12","floor":3,"lent":null}}"#).await.ok();
+    assert_eq!(made["meta"], json!({"floor": 3, "room": "B 12"}));
+    let edited = house.patch("devices/fan", r#"{"meta":{"floor":null,"楼":"东","lent":true,"w":1.5}}"#).await.ok();
+    assert_eq!(edited["meta"], json!({"lent": true, "room": "B 12", "w": 1.5, "楼": "东"}));
+    assert_eq!(house.patch("devices/fan", r#"{"name":"Fan"}"#).await.ok()["meta"], edited["meta"]);
+    let found = house.get("devices?where=meta.room%20contains%20b%20and%20meta.w%20%3E%201").await.ok();
+    assert_eq!((found["items"].as_array().unwrap().len(), &found["items"][0]["id"]), (1, &"fan".into()));
+    for (body, said) in [
+        (r#"{"meta":{"a b":1}}"#, "cannot be a name"),
+        (r#"{"meta":{"a":[1]}}"#, "lists and objects are not taken"),
+        (r#"{"meta":{"a":"\u0007"}}"#, "without control characters"),
+    ] {
+        let (code, detail) = house.patch("devices/fan", body).await.problem(400);
+        assert!(code == "bad_meta" && detail.contains(said), "{code} {detail}");
+    }
+    assert_eq!(house.patch("devices/fan", r#"{"meta":3}"#).await.problem(400).0, "bad_field");
+    assert_eq!(house.get("devices/fan").await.ok()["meta"], edited["meta"]);
 }

@@ -110,7 +110,14 @@ async fn what_happens_is_told_as_it_happens() {
     assert_eq!(states, ["queued", "sent", "delivered", "applied"]);
 
     let (protocol, remote, at) = ("mqtt", peer(), UnixMs(1_795_000_000_000));
-    house.outside.tell(Event::Knocked { protocol, remote, claim: "user \"x\"".into(), refusal: Refusal::BadCredentials, at });
+    house.outside.tell(Event::Knocked {
+        protocol,
+        remote,
+        claim: "user \"x\"".into(),
+        device: None,
+        refusal: Refusal::BadCredentials,
+        at,
+    });
     let (_, kind, data) = watcher.event().await;
     assert_eq!((kind.as_str(), &data["claim"], &data["remote"]), ("knock", &"user \"x\"".into(), &"192.0.2.7:4711".into()));
     assert_eq!(data["reason"], "unknown device id or wrong secret");

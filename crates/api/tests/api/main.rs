@@ -16,5 +16,6 @@ mod house;
 mod misc;
 mod points;
 mod push;
+mod qr;
 mod schedules;
 mod twin;

@@ -48,7 +48,7 @@ async fn knocks_are_listed_newest_first() {
     let house = House::new().await;
     for (claim, refusal) in [("user \"a\"", Refusal::BadCredentials), ("user \"b\"", Refusal::NoCredentials)] {
         let claim = claim.to_owned();
-        house.outside.tell(Event::Knocked { protocol: "mqtt", remote: peer(), claim, refusal, at: UnixMs(0) });
+        house.outside.tell(Event::Knocked { protocol: "mqtt", remote: peer(), claim, device: None, refusal, at: UnixMs(0) });
     }
     house.settle().await;
     let list = house.get("knocks").await.ok();
@@ -58,6 +58,7 @@ async fn knocks_are_listed_newest_first() {
             "protocol": "mqtt",
             "remote": "192.0.2.7:4711",
             "claim": "user \"a\"",
+            "code": "bad_credentials",
             "reason": "unknown device id or wrong secret",
             "at": "1970-01-01T00:00:00.000Z",
         })
@@ -135,4 +136,40 @@ async fn a_stranger_s_sign_in_is_short() {
     let long = format!(r#"{{"code":"{}"}}"#, "x".repeat(5_000));
     assert_eq!(house.post("session", &long).await.problem(413).0, "body_too_large");
     assert_eq!(house.post("session", r#"{"code":"x"}"#).await.problem(401).0, "bad_code");
+}
+
+#[tokio::test]
+async fn one_who_knocked_with_the_key_of_a_closed_app_is_adopted_once() {
+    let (house, _) = House::with_lamp(Default::default()).await;
+    let newcomer = model::DeviceId::parse("1-8454703");
+    for (device, refusal) in [(None, Refusal::BadCredentials), (newcomer, Refusal::AppClosed)] {
+        let claim = "app 1, chip \"8454703\"".to_owned();
+        house.outside.tell(Event::Knocked { protocol: "espush", remote: peer(), claim, device, refusal, at: UnixMs(0) });
+    }
+    house.settle().await;
+    let knock = house.get("knocks").await.ok()["items"][0].clone();
+    assert_eq!((&knock["device"], &knock["code"]), (&"1-8454703".into(), &"app_closed".into()));
+    let viewer = house.token("viewer").await;
+    let adopt = r#"{"device":"1-8454703"}"#;
+    assert_eq!(house.call_as(&viewer, axum::http::Method::POST, "knocks/adopt", adopt).await.problem(403).0, "role_too_low");
+    for other in ["1-1", "lamp", "x"] {
+        assert_eq!(house.post("knocks/adopt", &format!(r#"{{"device":"{other}"}}"#)).await.problem(404).0, "no_such_knock");
+    }
+    let adopted = house.post("knocks/adopt", adopt).await;
+    assert_eq!(adopted.status, 201);
+    assert_eq!((&adopted.ok()["app"], adopted.ok().get("secret")), (&1.into(), None), "it goes on with the app's key");
+    assert_eq!(house.get("knocks").await.ok()["items"].as_array().unwrap().len(), 1, "the other one stays");
+    assert_eq!(house.post("knocks/adopt", adopt).await.problem(404).0, "no_such_knock");
+    assert_eq!(house.get("audit?call=adopt&failed=false").await.ok()["items"][0]["target"], "1-8454703");
+}
+
+#[test]
+fn the_console_says_every_refusal_in_both_languages() {
+    let zh = include_str!("../../../console/web/src/lib/text/zh.ts");
+    for refusal in Refusal::ALL {
+        let said = refusal.to_string();
+        assert!(said.len() > 10 && !said.ends_with('.'), "{refusal:?}: a plain sentence");
+        assert!(zh.contains(&format!("['{said}', '")), "{said}: it is missing in zh.ts");
+        assert_eq!(Refusal::ALL.iter().filter(|other| other.code() == refusal.code()).count(), 1, "{}", refusal.code());
+    }
 }

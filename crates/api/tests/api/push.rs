@@ -254,3 +254,19 @@ async fn a_device_has_its_pushes_and_each_delivery_its_steps() {
         assert_eq!(house.get(path).await.problem(404).0, "no_such_device");
     }
 }
+
+#[tokio::test]
+async fn null_is_json_like_any_other() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    house.post("push", r#"{"audience":{"device":"lamp"},"json":null}"#).await.ok();
+    house.post("push", r#"{"audience":{"device":"lamp"},"json": {"a":null} }"#).await.ok();
+    house.settle().await;
+    let given: Vec<_> = house.outside.given.lock().iter().map(|given| given.payload.clone()).collect();
+    assert_eq!(given, [&b"null"[..], br#"{"a":null}"#]);
+    // Of the others, null is nothing at all.
+    assert_eq!(house.post("push", r#"{"audience":{"device":"lamp"},"text":null}"#).await.problem(400).0, "payload_missing");
+    assert_eq!(
+        house.post("push", r#"{"audience":{"device":"lamp"},"text":"a","json":null}"#).await.problem(400).0,
+        "payload_ambiguous"
+    );
+}

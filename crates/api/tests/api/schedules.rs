@@ -92,3 +92,65 @@ async fn what_could_never_be_pushed_is_refused_at_once() {
     assert_eq!(house.call(Method::PATCH, "schedules/1", "{}").await.problem(404).0, "no_such_schedule");
     assert_eq!(house.delete("schedules/1").await.problem(404).0, "no_such_schedule");
 }
+
+#[tokio::test]
+async fn a_schedule_is_changed_as_it_is_made() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    house.post("schedules", NIGHTLY).await.ok();
+    let operator = house.token("operator").await;
+    let change = r#"{"name":"dawn","push":{"audience":{"device":"lamp"},"text":"on"},"when":{"weekly":{"days":["mon"],"time":"06:00"}},"grace_s":60}"#;
+    let changed = house.call_as(&operator, Method::PATCH, "schedules/1", change).await.ok();
+    assert_eq!((&changed["name"], &changed["grace_s"], &changed["push"]["text"]), (&"dawn".into(), &60.into(), &"on".into()));
+    assert!(changed["sender"].as_str().unwrap().starts_with("operator"), "{changed}");
+    assert!(changed["next"].as_str().unwrap().contains("T06:00"), "{changed}");
+    assert_eq!(house.get("schedules/1").await.ok(), changed);
+    for (body, code, at) in [
+        (r#"{"push":{"audience":{"where":"app = x"},"text":"x"}}"#, "bad_where", "push: "),
+        (r#"{"push":{"audience":"all"}}"#, "payload_missing", "push: "),
+        (r#"{"push":{"audience":"all","text":"x","wait_ms":5}}"#, "bad_schedule", "push: "),
+        (r#"{"when":{"daily":"7:30"}}"#, "bad_when", "when: "),
+        (r#"{"when":{"at":5}}"#, "bad_when", "when: "),
+        (r#"{"name":""}"#, "bad_name", ""),
+        (r#"{"grace_s":9999999}"#, "bad_grace", "grace_s"),
+    ] {
+        let (found, detail) = house.patch("schedules/1", body).await.problem(400);
+        assert!(found == code && detail.starts_with(at), "{body}: {found} {detail}");
+    }
+    assert_eq!(house.get("schedules/1").await.ok(), changed, "what was refused changed nothing");
+    let moments = house.post("schedules/preview", r#"{"when":{"every_s":60}}"#).await.ok();
+    assert_eq!(moments["next"].as_array().unwrap().len(), 5);
+    let (code, detail) = house.post("schedules/preview", r#"{"when":{"cron":"61 * * * *"}}"#).await.problem(400);
+    assert!(code == "bad_when" && detail.contains("61"), "{detail}");
+    assert_eq!(house.get("schedules").await.ok()["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_group_that_a_schedule_names_stays() {
+    let (house, _) = House::with_lamp(Device::Quiet).await;
+    for (name, query) in [("lamps", "id starts lamp"), ("all of it", "online or not online")] {
+        house.post("groups", &json!({ "name": name, "where": query }).to_string()).await.ok();
+    }
+    let schedule =
+        |audience: Value| json!({ "name": "night", "push": { "audience": audience, "text": "off" }, "when": { "every_s": 60 } });
+    house.post("schedules", &schedule(json!({ "group": "lamps" })).to_string()).await.ok();
+    house.post("schedules", &schedule(json!({ "where": "app = 1 and not group = \"all of it\"" })).to_string()).await.ok();
+    for (path, named) in [("groups/lamps", "1 (\"night\")"), ("groups/all%20of%20it", "2 (\"night\")")] {
+        for answer in [house.delete(path).await, house.patch(path, r#"{"name":"other"}"#).await] {
+            let (code, detail) = answer.problem(409);
+            assert!(code == "group_in_use" && detail.contains(named), "{detail}");
+        }
+    }
+    // Another query is what the name is for: the next run takes it.
+    house.post("devices", r#"{"app":1,"id":"fan"}"#).await.ok();
+    house.patch("groups/lamps", r#"{"name":"lamps","where":"id in (lamp, fan)"}"#).await.ok();
+    house.outside.ahead_ms.store(61_000, Ordering::Relaxed);
+    look(&house).await;
+    house.settle().await;
+    assert_eq!(house.get("pushes/1").await.ok()["devices"], 2);
+    house.patch("schedules/1", r#"{"push":{"audience":"all","text":"off"}}"#).await.ok();
+    assert_eq!(house.delete("groups/lamps").await.status, 204);
+    assert_eq!(house.delete("schedules/2").await.status, 204);
+    assert_eq!(house.delete("groups/all%20of%20it").await.status, 204);
+    let (code, _) = house.patch("schedules/1", r#"{"push":{"audience":{"group":"lamps"},"text":"x"}}"#).await.problem(404);
+    assert_eq!(code, "no_such_group");
+}

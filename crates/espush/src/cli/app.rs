@@ -8,7 +8,7 @@ use ureq::http::Method;
 
 use super::client::{Client, Reach, encoded};
 use super::table::{Table, plain};
-use super::{pairs, say, say_json};
+use super::{pairs, qr, say, say_json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -49,6 +49,16 @@ enum Verb {
         name: Option<String>,
         #[command(flatten)]
         options: Options,
+    },
+    /// A QR code of the app's page in the console
+    Qr {
+        /// The app's number
+        id: u32,
+        /// Instead, what a device of the app needs to log in, its key included; for owners
+        #[arg(long)]
+        provisioning: bool,
+        #[command(flatten)]
+        to: qr::Out,
     },
     /// Remove an app that has no devices
     Delete {
@@ -116,6 +126,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             client.call(Method::DELETE, &path(id), None)?;
             say(if args.reach.json { json!({}).to_string() } else { format!("app {id} is removed") });
             return Ok(ExitCode::SUCCESS);
+        }
+        Verb::Qr { id, provisioning, to } => {
+            let content = provisioning.then(|| "provisioning".to_owned());
+            return qr::show(&client, &format!("{}/qr", path(id)), &[("content", content)], &to);
         }
         Verb::List => {
             let list = client.get("/api/v1/apps")?;

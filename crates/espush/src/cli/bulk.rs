@@ -15,7 +15,7 @@ use super::{FAILED, say};
 
 #[derive(clap::Args)]
 pub struct Import {
-    /// The file; - is stdin. Its first line names the columns: id, app, name, alias, tags (divided by ;), open, secret
+    /// The file; - is stdin. Its first line names the columns: id, app, name, alias, tags (divided by ;), open, secret, meta.NAME
     file: PathBuf,
     /// Whether devices may be made, changed, or either
     #[arg(long, default_value = "upsert", value_parser = ["create", "update", "upsert"])]

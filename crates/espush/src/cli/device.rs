@@ -8,6 +8,7 @@ use ureq::http::Method;
 
 use super::client::{Client, Reach, encoded, with_query};
 use super::duration::parse_ms;
+use super::qr;
 use super::table::{Table, plain};
 use super::{say, say_json};
 
@@ -32,6 +33,8 @@ enum Verb {
         app: u32,
         #[command(flatten)]
         about: About,
+        #[command(flatten)]
+        with: qr::WithSecret,
     },
     /// List devices
     List {
@@ -66,6 +69,11 @@ enum Verb {
         #[command(flatten)]
         about: About,
     },
+    /// Register a device that knocked with the key of an app that takes no new ones; it comes in at its next try
+    Adopt {
+        /// Its id, as `espush knocks` shows it
+        id: String,
+    },
     /// Keep a device out: its lines end now, its logins are refused, what waits for it goes on waiting
     Block {
         /// Its id
@@ -92,6 +100,15 @@ enum Verb {
         /// How long the old one works beside the new one: 10m, 24h, 7d
         #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_ms)]
         overlap: u64,
+        #[command(flatten)]
+        with: qr::WithSecret,
+    },
+    /// A QR code of the device's page in the console; one with its secret is printed when that is made (--qr)
+    Qr {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        to: qr::Out,
     },
     /// What is wanted of a device, what it tells of itself, and what differs
     Twin(super::twin::Args),
@@ -108,6 +125,9 @@ struct About {
     /// A label; repeat for more. In edit, the labels given replace all; --tag "" removes them
     #[arg(long = "tag", value_name = "TAG")]
     tags: Option<Vec<String>>,
+    /// Something to write down: --meta room="B 12" --meta floor=3; repeat for more. NAME= strikes out
+    #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = parse_meta)]
+    meta: Vec<(String, Value)>,
     /// Whether anyone who reaches the HTTP port may push to it without a token
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     open: Option<bool>,
@@ -124,6 +144,9 @@ impl About {
         if let Some(tags) = self.tags {
             body.insert("tags".into(), tags.into_iter().filter(|tag| !tag.is_empty()).collect());
         }
+        if !self.meta.is_empty() {
+            body.insert("meta".into(), Value::Object(self.meta.into_iter().collect()));
+        }
         if let Some(open) = self.open {
             body.insert("open".into(), open.into());
         }
@@ -131,18 +154,28 @@ impl About {
     }
 }
 
+/// A name and what stands behind it, as files of devices write it; nothing is `null`.
+fn parse_meta(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, such as room=3")?;
+    let value = if value.is_empty() { Value::Null } else { json!(model::Value::from_plain(value)) };
+    Ok((name.to_owned(), value))
+}
+
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Client::find(&args.reach)?;
     let json = args.reach.json;
     let path = |id: &str| format!("/api/v1/devices/{}", encoded(id));
     match args.verb {
-        Verb::Add { id, app, about } => {
+        Verb::Add { id, app, about, with } => {
             let mut body = about.into_body();
             body.insert("app".into(), app.into());
             if let Some(id) = id {
                 body.insert("id".into(), id.into());
             }
-            show(&client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?, json);
+            let made = client.call(Method::POST, "/api/v1/devices", Some(&body.into()))?;
+            show(&made, json);
+            let text = |name: &str| made[name].as_str().unwrap_or_default();
+            qr::secret(&client, &with, text("id"), text("secret"))?;
         }
         Verb::List { app, online, q, query, group, limit } => {
             let query = [
@@ -157,8 +190,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Show { id } => show(&client.get(&path(&id))?, json),
         Verb::Edit { id, about } => show(&client.call(Method::PATCH, &path(&id), Some(&about.into_body().into()))?, json),
+        Verb::Adopt { id } => show(&client.call(Method::POST, "/api/v1/knocks/adopt", Some(&json!({ "device": id })))?, json),
         Verb::Block { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": true })))?, json),
         Verb::Unblock { id } => show(&client.call(Method::PATCH, &path(&id), Some(&json!({ "blocked": false })))?, json),
+        Verb::Qr { id, to } => return qr::show(&client, &format!("{}/qr", path(&id)), &[], &to),
         Verb::Import(import) => return super::bulk::import(&client, &import, json),
         Verb::Export(export) => return super::bulk::export(&client, export),
         Verb::Twin(args) => return super::twin::run(args, &client, json),
@@ -166,7 +201,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             client.call(Method::DELETE, &path(&id), None)?;
             say(if json { json!({}).to_string() } else { format!("device {} is removed", plain(&id)) });
         }
-        Verb::Secret { id, overlap } => {
+        Verb::Secret { id, overlap, with } => {
             let answer = client.call(
                 Method::POST,
                 &format!("{}/secret", path(&id)),
@@ -182,6 +217,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     eprintln!("The old one works until {until}.");
                 }
             }
+            qr::secret(&client, &with, &id, answer["secret"].as_str().unwrap_or_default())?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -199,6 +235,9 @@ fn show(device: &Value, json: bool) {
     };
     for name in ["id", "number", "app", "name", "alias", "tags", "firmware", "open", "blocked", "created"] {
         say(format_args!("{name:<9} {}", text(name)));
+    }
+    for (name, value) in device["meta"].as_object().into_iter().flatten() {
+        say(format_args!("{:<9} {} = {}", "meta", plain(name), plain(&value.to_string())));
     }
     let state = if device["online"] == true { "online" } else { "offline" };
     say(format_args!("{state:<9} since {}: {}", text("since"), text("why")));

@@ -18,11 +18,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         say_json(&list);
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(&["AT", "PROTOCOL", "FROM", "WHO", "WHY NOT"]);
+    let mut table = Table::new(&["AT", "PROTOCOL", "FROM", "WHO", "WHY NOT", "ADOPT"]);
     for knock in list["items"].as_array().into_iter().flatten() {
-        table.row(
-            ["at", "protocol", "remote", "claim", "reason"].map(|name| knock[name].as_str().unwrap_or("-").to_owned()).to_vec(),
-        );
+        let text = |name: &str, none: &str| knock[name].as_str().unwrap_or(none).to_owned();
+        let mut row: Vec<String> = ["at", "protocol", "remote", "claim", "reason"].map(|name| text(name, "-")).into();
+        row.push(text("device", ""));
+        table.row(row);
     }
     if table.is_empty() {
         say("nobody was refused")

@@ -21,6 +21,7 @@ mod migrate;
 mod progress;
 mod push;
 mod pushes;
+mod qr;
 mod repair;
 mod restore;
 mod schedule;

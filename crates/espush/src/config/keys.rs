@@ -271,6 +271,12 @@ const KEYS: &[Key] = &[
         set: |c, raw| number(raw).filter(|n| (0..=1000).contains(n)).map(|n| c.limits.commit_window_ms = n as u16),
     },
     Key {
+        name: "push.keep_days",
+        expected: "a number of days from 0 (for ever) to 36500",
+        about: "how long a push that is over is kept, from when it was made",
+        set: |c, raw| number(raw).filter(|n| *n <= 36_500).map(|n| c.push_keep_days = n as u32),
+    },
+    Key {
         name: "sys.interval_s",
         expected: "a number of seconds from 0 (off) to 3600",
         about: "how often $SYS/broker/… is published",
@@ -331,6 +337,7 @@ pub fn help(protocols: &[Protocol]) -> String {
         "store.max_bytes" => defaults.store.max_bytes.to_string(),
         "store.free_bytes_min" => defaults.store.free_bytes_min.to_string(),
         "store.commit_window_ms" => defaults.limits.commit_window_ms.to_string(),
+        "push.keep_days" => defaults.push_keep_days.to_string(),
         "sys.interval_s" => defaults.sys_interval_s.to_string(),
         "log.level" => defaults.log.level.to_string(),
         _ => String::new(),

@@ -41,6 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// Seconds between two publications of `$SYS/broker/…`; 0 is off.
     pub sys_interval_s: usize,
+    /// Days that a push which is over is kept; 0 is for ever.
+    pub push_keep_days: u32,
     /// What the store may use.
     pub store: Budget,
     /// Connections out to other MQTT brokers.
@@ -149,6 +151,7 @@ impl Config {
             mqtt_go_to: None,
             limits: Limits::default(),
             sys_interval_s: 10,
+            push_keep_days: limits::PUSH_KEEP_DAYS_DEFAULT,
             store: Budget { max_bytes: 0, free_bytes_min: limits::STORE_FREE_BYTES_MIN },
             bridges: Vec::new(),
             log: Log { level: LevelFilter::INFO },

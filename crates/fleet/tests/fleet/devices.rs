@@ -4,7 +4,7 @@ use contract::event::Change;
 use contract::store::Registry;
 use contract::{Close, Consumer, Event, Fault, Gate, Refusal};
 use fleet::{Counts, DeviceEdit, DeviceFilter, FleetError, NewDevice};
-use model::{AppId, DeviceNumber, PartyKey};
+use model::{AppId, DeviceNumber, Meta, MetaEdit, PartyKey, Value};
 
 use crate::{House, Said, password, remote, ticket};
 
@@ -49,6 +49,38 @@ async fn a_device_is_made_changed_and_found_again() {
     assert_eq!(house.fleet.check_secret("lamp", "wrong"), None);
     assert_eq!(house.fleet.check_secret("nobody", &secret), None);
     assert_eq!(house.fleet.app(app.app.id).unwrap().devices, 1);
+}
+
+#[tokio::test]
+async fn what_is_written_down_is_merged_kept_and_bounded() {
+    let house = House::new().await;
+    let app = house.app("lamps", false).await.app.id;
+    let text = |text: &str| Value::Text(text.into());
+    let meta = Meta::from([("room".into(), text("B 12")), ("floor".into(), Value::Number(3.0))]);
+    let lamp = NewDevice { id: Some("lamp".into()), meta: meta.clone(), ..NewDevice::of(app) };
+    assert_eq!(house.fleet.create_device(lamp).await.unwrap().0.device.meta, meta);
+    house.fleet.create_device(NewDevice { id: Some("fan".into()), ..NewDevice::of(app) }).await.unwrap();
+    let change = async |meta: MetaEdit| house.fleet.edit_device("lamp", DeviceEdit { meta, ..DeviceEdit::default() }).await;
+    let edited = change([("floor".into(), None), ("lent".into(), Some(Value::Bool(true)))].into()).await.unwrap();
+    let now = Meta::from([("room".into(), text("B 12")), ("lent".into(), Value::Bool(true))]);
+    assert_eq!(edited.device.meta, now);
+    assert_eq!(change([("a b".into(), Some(text("x")))].into()).await.unwrap_err().code(), "bad_meta");
+    let many = (0..33).map(|n| (format!("n{n}"), text(""))).collect();
+    let new = NewDevice { meta: many, ..NewDevice::of(app) };
+    assert_eq!(house.fleet.create_device(new).await.unwrap_err().code(), "bad_meta");
+    let names = house.fleet.meta_names_apart(DeviceFilter::default()).await.unwrap();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["lent", "room"]);
+
+    let house = house.restart().await;
+    assert_eq!(house.fleet.device("lamp").unwrap().device.meta, now);
+    assert_eq!(house.fleet.device("fan").unwrap().device.meta, Meta::new());
+    let edit = DeviceEdit {
+        name: Some("Lamp".into()),
+        meta: [("room".into(), None), ("lent".into(), None)].into(),
+        ..DeviceEdit::default()
+    };
+    assert_eq!(house.fleet.edit_device("lamp", edit).await.unwrap().device.meta, Meta::new());
+    assert_eq!(house.fleet.device("lamp").unwrap().device.name, "Lamp");
 }
 
 #[tokio::test]

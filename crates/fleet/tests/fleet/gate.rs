@@ -1,7 +1,7 @@
 //! Who comes in with what, and who does not.
 
 use contract::event::Change;
-use contract::{Event, Gate, Login, Refusal, Verdict};
+use contract::{Consumer, Event, Gate, Login, Refusal, Verdict};
 use fleet::{AppEdit, FleetError, NewApp, NewDevice};
 use model::{Party, PartyKey, Role, limits};
 
@@ -126,7 +126,24 @@ async fn a_closed_app_lets_in_only_whom_it_knows() {
     house.decided().await.1.unwrap();
     house.fleet.edit_app(id, AppEdit { open: Some(false), ..AppEdit::default() }).await.unwrap();
     assert_eq!(device(knock(&house, &app_key(id.0, key, "1"))), "1-1");
-    assert_eq!(refusal(knock(&house, &app_key(id.0, key, "2"))), Refusal::AppClosed);
+    let login = app_key(id.0, key, "2");
+    assert_eq!(refusal(knock(&house, &login)), Refusal::AppClosed);
+
+    // Its owner lets it in; it has the app's key already.
+    assert_eq!(house.fleet.adopt("1-2").await.unwrap_err().code(), "no_such_knock");
+    house.fleet.on_event(&Event::Knocked {
+        protocol: "mqtt",
+        remote: remote(1),
+        claim: login.claim(),
+        device: login.newcomer(),
+        refusal: Refusal::AppClosed,
+        at: model::UnixMs(0),
+    });
+    assert_eq!(house.fleet.knocks()[0].device.as_ref().unwrap().as_str(), "1-2");
+    house.fleet.adopt("1-2").await.unwrap();
+    assert!(house.fleet.knocks().is_empty());
+    assert_eq!(device(knock(&house, &login)), "1-2");
+    assert_eq!(device(knock(&house, &password("1", key, "2"))), "1-2");
 }
 
 #[tokio::test]

@@ -195,8 +195,14 @@ async fn knocks_are_remembered_newest_first_and_no_longer_than_a_page() {
     let house = House::new().await;
     for i in 0..limits::KNOCKS_MAX as i64 + 5 {
         let claim = format!("{i} {}", "灯".repeat(1000));
-        let knock =
-            Event::Knocked { protocol: "mqtt", remote: remote(1), claim, refusal: Refusal::BadCredentials, at: UnixMs(i) };
+        let knock = Event::Knocked {
+            protocol: "mqtt",
+            remote: remote(1),
+            claim,
+            device: None,
+            refusal: Refusal::BadCredentials,
+            at: UnixMs(i),
+        };
         house.fleet.on_event(&knock);
     }
     let knocks = house.fleet.knocks();

@@ -1,5 +1,5 @@
 //! Whether a device is one that is asked for. A field that a query does not name is never looked at; what
-//! is not there (no point in a stream, never seen, a firmware without order) fits no comparison, and so it
+//! is not there (no point in a stream, nothing written down, never seen, a firmware without order) fits no comparison, and so it
 //! fits every `not` of one.
 
 use std::cmp::Ordering;
@@ -36,6 +36,8 @@ pub trait Subject {
     fn since(&self) -> Option<UnixMs>;
     /// The protocol of its newest line; empty if it never had one.
     fn protocol(&self) -> &str;
+    /// What its owner wrote down under a name.
+    fn meta(&self, name: &str) -> Option<&Value>;
 }
 
 /// Where the newest points are, and the twins.
@@ -107,6 +109,7 @@ fn passes(test: &Test, device: &impl Subject, points: &(impl Latest + ?Sized), n
         }
         Test::Data(place, reading) => points.latest(device.number(), *place).is_some_and(|value| reads(&value, reading)),
         Test::Twin(place, reading) => points.twin(device.number(), *place).is_some_and(|value| reads(&value, reading)),
+        Test::Meta(name, reading) => device.meta(name).is_some_and(|value| reads(value, reading)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The fields that a query may name, and what a wrong name was probably meant to be. `data.<stream>` is
-//! open ended, and so is `twin.<members>`.
+//! The fields that a query may name, and what a wrong name was probably meant to be. `data.<stream>`,
+//! `meta.<name>` and `twin.<members>` are open ended.
 
 use crate::point::is_stream_name;
 use crate::twin::TwinPath;
@@ -56,10 +56,13 @@ pub(crate) enum Field<'a> {
     Truth(TruthField),
     Data(&'a str),
     Twin(TwinPath),
+    Meta(&'a str),
 }
 
 /// What stands before the name of a stream.
 pub(crate) const DATA: &str = "data.";
+/// What stands before the name of something that an owner wrote down.
+pub(crate) const META: &str = "meta.";
 /// What stands before the members of a value of the twin.
 pub(crate) const TWIN: &str = "twin.";
 
@@ -80,7 +83,7 @@ const FIELDS: [(&str, Field<'static>); 13] = [
 ];
 
 /// The names of all fields, for sentences.
-pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, data. with the name of a stream, and twin. with a member";
+pub(crate) const NAMES: &str = "id, number, app, name, alias, tags, firmware, group, created, online, blocked, since, protocol, data. with the name of a stream, meta. with a name of yours, and twin. with a member";
 
 impl Field<'_> {
     /// The field of a name that is not a stream's.
@@ -95,7 +98,7 @@ impl Field<'_> {
             Field::Text(_) => "= != in starts contains",
             Field::Tags => "has",
             Field::Group => "= != in",
-            Field::Firmware | Field::Data(_) | Field::Twin(_) => "= != < <= > >= in starts contains",
+            Field::Firmware | Field::Data(_) | Field::Meta(_) | Field::Twin(_) => "= != < <= > >= in starts contains",
             Field::Time(_) => "= != < <= > >=",
             Field::Truth(_) => "= !=, or stands alone",
         }

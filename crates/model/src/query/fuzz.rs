@@ -47,6 +47,10 @@ impl Subject for Lamp {
     fn protocol(&self) -> &str {
         "mqtt"
     }
+    fn meta(&self, name: &str) -> Option<&Value> {
+        const ROOM: Value = Value::Number(12.0);
+        (name == "room").then_some(&ROOM)
+    }
 }
 
 impl Latest for Lamp {

@@ -63,6 +63,7 @@ pub(crate) enum Test {
     Time(TimeField, Compare, Moment),
     Data(usize, Reading),
     Twin(usize, Reading),
+    Meta(Box<str>, Reading),
     // One of ours that has another query behind it; see `expand`.
     Group(Box<str>),
 }
@@ -84,7 +85,7 @@ pub(crate) enum Words {
     Contains(Box<str>),
 }
 
-/// What the newest point of a stream, or a value of a twin, is compared with.
+/// What the newest point of a stream, what an owner wrote down, or a value of a twin is compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reading {
     Number(Compare, f64),

@@ -2,10 +2,11 @@
 //! Everything is checked here against the field it stands with, so that an error names its place.
 
 use super::error::QueryError;
-use super::field::{DATA, Field, NAMES, TWIN, meant};
+use super::field::{DATA, Field, META, NAMES, TWIN, meant};
 use super::lexer::{Kind, Token, tokens};
 use super::{Compare, Expr, Moment, Query, Reading, Test, Whole, Words};
 use crate::limits;
+use crate::meta::is_meta_name;
 use crate::point::{Value, is_stream_name};
 use crate::time::UnixMs;
 use crate::twin::{TwinPart, TwinPath};
@@ -162,10 +163,16 @@ impl Parser {
                 );
                 return Err(QueryError::new(start.at, what).hint("such as `data.temp > 30`, or `data.\"room temp\" > 30`"));
             }
-            None => match name.strip_prefix(TWIN) {
-                Some(members) => Field::Twin(self.twin_path(members, start.at)?),
-                None if name == TWIN.trim_end_matches('.') => return Err(no_path(start.at)),
-                None => Field::named(&name).ok_or_else(|| self.unknown(&name, start.at))?,
+            None => match (name.strip_prefix(TWIN), name.strip_prefix(META)) {
+                (Some(members), _) => Field::Twin(self.twin_path(members, start.at)?),
+                (None, Some(own)) if is_meta_name(own) => Field::Meta(own),
+                (None, Some(_)) => {
+                    let max = limits::META_NAME_BYTES_MAX;
+                    let what = format!("`{META}` is followed by a name: 1 to {max} bytes of letters, digits, _ . -");
+                    return Err(QueryError::new(start.at, what).hint("such as `meta.room = \"B 12\"`"));
+                }
+                (None, None) if name == TWIN.trim_end_matches('.') => return Err(no_path(start.at)),
+                (None, None) => Field::named(&name).ok_or_else(|| self.unknown(&name, start.at))?,
             },
         };
         self.values += 1;
@@ -274,7 +281,7 @@ impl Parser {
             (Field::Text(_) | Field::Truth(_) | Field::Group, Operator::Compare(compare)) => compare.is_equality(),
             (Field::Group, Operator::In) => true,
             (Field::Text(_), Operator::In | Operator::Starts | Operator::Contains) => true,
-            (Field::Firmware | Field::Data(_) | Field::Twin(_), found) => found != Operator::Has,
+            (Field::Firmware | Field::Data(_) | Field::Meta(_) | Field::Twin(_), found) => found != Operator::Has,
             (Field::Tags, found) => found == Operator::Has,
             _ => false,
         };
@@ -328,6 +335,7 @@ impl Parser {
                 let place = self.twin(path, at)?;
                 Test::Twin(place, self.reading(name, operator)?)
             }
+            Field::Meta(own) => Test::Meta((*own).into(), self.reading(name, operator)?),
         };
         Ok(Expr::Test(test))
     }

@@ -70,7 +70,16 @@ impl Query {
             Test::Time(field, compare, moment) => write!(out, "{} {compare} {moment}", field.name()),
             Test::Data(stream, reading) => write_reading(out, &stream_name(&self.streams[*stream]), reading),
             Test::Twin(path, reading) => write_reading(out, &self.twins[*path].to_string(), reading),
+            Test::Meta(name, reading) => write_reading(out, &format!("meta.{name}"), reading),
         }
+    }
+}
+
+fn stream_name(name: &str) -> String {
+    if !name.is_empty() && name.chars().all(lexer::is_word_char) {
+        format!("data.{name}")
+    } else {
+        format!("data.{}", quoted(name))
     }
 }
 
@@ -80,14 +89,6 @@ fn write_reading(out: &mut fmt::Formatter<'_>, name: &str, reading: &Reading) ->
         Reading::Truth(compare, truth) => write!(out, "{name} {compare} {truth}"),
         Reading::Text(words) => write_words(out, name, words),
         Reading::In(values) => list(out, name, values.iter().map(value)),
-    }
-}
-
-fn stream_name(name: &str) -> String {
-    if !name.is_empty() && name.chars().all(lexer::is_word_char) {
-        format!("data.{name}")
-    } else {
-        format!("data.{}", quoted(name))
     }
 }
 

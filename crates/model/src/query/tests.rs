@@ -22,6 +22,7 @@ struct Device {
     blocked: bool,
     since: Option<i64>,
     protocol: String,
+    meta: crate::Meta,
     points: Vec<(String, Value)>,
     twins: Vec<(TwinPath, Value)>,
 }
@@ -63,6 +64,9 @@ impl Subject for Device {
     fn protocol(&self) -> &str {
         &self.protocol
     }
+    fn meta(&self, name: &str) -> Option<&Value> {
+        self.meta.get(name)
+    }
 }
 
 /// The points of a device, for the streams of a query.
@@ -101,6 +105,13 @@ fn lamp() -> Device {
         blocked: false,
         since: Some(NOW.0 - HOUR_MS),
         protocol: "mqtt".into(),
+        meta: [
+            ("room".into(), Value::Text("B 12".into())),
+            ("floor".into(), Value::Number(3.0)),
+            ("lent".into(), Value::Bool(false)),
+            ("楼".into(), Value::Text("东".into())),
+        ]
+        .into(),
         points: vec![
             ("temp".into(), Value::Number(31.5)),
             ("relay".into(), Value::Bool(true)),
@@ -151,6 +162,9 @@ fn what_is_so() {
         "twin.\"room 1\".\"a.b\".on = true and twin.'led' = on and twin.\"wifi\".rssi = -60",
         "twin.reported.desired.x = 1 and twin.\"desired\".x = 1",
         "not twin.wifi = 1 and not twin.gone != 1 and not twin.desired.wifi.rssi < 0",
+        "meta.room = \"B 12\" and meta.room starts b and meta.room contains 12 and meta.room in (A, 'B 12') and meta.room != B",
+        "meta.floor > 2 and meta.floor <= 3 and meta.floor != \"3\" and meta.lent = false and meta.楼 = 东",
+        "not meta.gone = 1 and not meta.gone != 1 and not meta.room > 3 and meta.room != 3",
         // What is not there fits no comparison, and so every `not`.
         "not data.gone = 1 and not data.gone != 1 and not data.gone contains x",
         // Another kind of value is unequal, and without order.
@@ -203,6 +217,9 @@ fn what_cannot_be_asked_is_named_with_its_place_and_what_was_meant() {
         ("twin.a.b.c.d.e.f.g.h.i = 1", 1, "members deep", ""),
         ("twin.led", 9, "after `twin.led` comes an operator", "= != <"),
         ("twin.led has x", 10, "cannot be asked with `has`", "starts contains"),
+        ("meta. = 3", 1, "followed by a name", "meta.room"),
+        ("meta.a/b = 3", 1, "followed by a name", "meta.room"),
+        ("meta.room has x", 11, "cannot be asked with `has`", "starts contains"),
         ("data. > 3", 1, "followed by the name of a stream", "data.temp > 30"),
         ("data.a+b > 3", 1, "followed by the name of a stream", "data.temp > 30"),
         ("app == 7", 5, "`==` is not known", "write `=`"),
@@ -279,6 +296,7 @@ fn it_prints_itself_without_what_it_does_not_need() {
         ("created < 2026-11-20", "created < 2026-11-20T00:00:00.000Z"),
         ("data.\"temp\" > 30.50", "data.temp > 30.5"),
         ("data.'a b' contains XY", "data.\"a b\" contains \"xy\""),
+        ("meta.room=\"B 12\" and meta.floor>2.50", "meta.room = \"B 12\" and meta.floor > 2.5"),
         ("name not starts x", "not name starts \"x\""),
         ("twin.reported.led != on", "twin.led != \"on\""),
         ("twin.\"led\" in (1, on) or twin.\"a b\".c.\"d.e\" = 1", "twin.led in (1, \"on\") or twin.\"a b\".c.\"d.e\" = 1"),
@@ -293,6 +311,7 @@ fn it_prints_itself_without_what_it_does_not_need() {
 
 const TEXTS: [&str; 12] = ["", "a", "A", "Ab", "kitchen", "灯", "a b", "\"\\", "7", "true", "and", "Straße"];
 const FIRMWARE: [&str; 8] = ["", "1.0", "1.0.0", "1.10", "v1.9", "AT 1.2", "AT 1.10", "beta"];
+const OWN: [&str; 3] = ["room", "serial.no-1", "楼"];
 const STREAMS: [&str; 4] = ["temp", "a b", "温度", "x\"y"];
 
 fn text(u: &mut Unstructured<'_>) -> arbitrary::Result<Box<str>> {
@@ -358,7 +377,7 @@ fn paths() -> Vec<TwinPath> {
 }
 
 fn test(u: &mut Unstructured<'_>, named: &mut Named) -> arbitrary::Result<Test> {
-    Ok(match u.int_in_range(0..=7)? {
+    Ok(match u.int_in_range(0..=8)? {
         0 => Test::Truth(if u.arbitrary()? { TruthField::Online } else { TruthField::Blocked }),
         1 => {
             let field = *u.choose(&[WholeField::Number, WholeField::App])?;
@@ -386,6 +405,7 @@ fn test(u: &mut Unstructured<'_>, named: &mut Named) -> arbitrary::Result<Test> 
             let name = *u.choose(&STREAMS)?;
             Test::Data(place(&mut named.0, name.into()), reading(u)?)
         }
+        7 => Test::Meta((*u.choose(&OWN)?).into(), reading(u)?),
         _ => {
             let path = u.choose(&paths())?.clone();
             Test::Twin(place(&mut named.1, path), reading(u)?)
@@ -427,6 +447,10 @@ fn device(u: &mut Unstructured<'_>) -> arbitrary::Result<Device> {
         blocked: u.arbitrary()?,
         since: if u.arbitrary()? { Some(NOW.0 - u.int_in_range(0..=5)? * HOUR_MS) } else { None },
         protocol: text(u)?.into(),
+        meta: OWN[..u.int_in_range(0..=3)?]
+            .iter()
+            .map(|name| Ok(((*name).to_owned(), any_value(u)?)))
+            .collect::<arbitrary::Result<_>>()?,
         points: STREAMS[..u.int_in_range(0..=4)?]
             .iter()
             .map(|name| Ok(((*name).to_owned(), any_value(u)?)))
@@ -527,6 +551,9 @@ mod oracle {
                 let point = device.points.iter().find(|(name, _)| **name == *query.streams[*place]);
                 reading(point.map(|(_, value)| value), asked)
             }
+            Test::Meta(name, asked) => {
+                reading(device.meta.iter().find(|(own, _)| **own == **name).map(|(_, value)| value), asked)
+            }
             Test::Twin(place, asked) => {
                 let value = device.twins.iter().find(|(path, _)| *path == query.twins[*place]);
                 reading(value.map(|(_, value)| value), asked)
@@ -579,7 +606,7 @@ fn any_query_survives_print_and_parse() {
 
 #[test]
 fn any_text_is_understood_or_refused_with_a_place_in_it() {
-    const PIECES: [&str; 34] = [
+    const PIECES: [&str; 36] = [
         "and",
         "or",
         "not",
@@ -614,6 +641,8 @@ fn any_text_is_understood_or_refused_with_a_place_in_it() {
         "twin.",
         "twin.desired.",
         ".x",
+        "meta.room",
+        "meta.",
     ];
     arbtest::arbtest(|u| {
         let mut text = String::new();

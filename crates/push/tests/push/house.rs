@@ -234,6 +234,30 @@ impl Pushes for World {
         let has = |push: &&StoredPush| deliveries.contains_key(&(push.id, device));
         self.result(Page { items: pushes.values().rev().filter(has).cloned().collect(), next: None })
     }
+    fn old_pushes(&self, before: UnixMs, after: Option<(UnixMs, PushId)>, limit: usize) -> Later<Vec<(UnixMs, PushId)>> {
+        let pushes = self.pushes.lock();
+        let mut old: Vec<_> = pushes.values().map(|push| (push.created, push.id)).filter(|(at, _)| *at < before).collect();
+        old.sort_unstable();
+        self.result(old.into_iter().filter(|one| after.is_none_or(|after| *one > after)).take(limit).collect())
+    }
+    /// Looks at nothing by itself: that the room asks for no push that is not over is what its tests are to see.
+    fn prune_pushes(&self, wanted: Vec<PushId>, rows: usize) -> Later<(u64, Vec<PushId>)> {
+        let (mut pushes, mut deliveries) = (self.pushes.lock(), self.deliveries.lock());
+        let (mut left, mut gone) = (rows, 0);
+        for (at, push) in wanted.iter().enumerate() {
+            let of_push: Vec<_> = deliveries.keys().filter(|(of, _)| of == push).copied().collect();
+            of_push.iter().take(left).for_each(|key| drop(deliveries.remove(key)));
+            if of_push.len() >= left {
+                self.note(format!("prune {left} of {push}"));
+                return self.result((gone, wanted[at..].to_vec()));
+            }
+            left -= of_push.len() + 1;
+            self.note(format!("prune {push}"));
+            pushes.remove(push);
+            gone += 1;
+        }
+        self.result((gone, Vec::new()))
+    }
     fn push_standing(&self, push: PushId) -> Later<(Vec<(DeliveryState, u64)>, u64)> {
         let (deliveries, unmade) = (self.deliveries.lock(), self.unmade.lock());
         let of = |state| deliveries.values().filter(|delivery| delivery.push == push && delivery.state == state).count() as u64;

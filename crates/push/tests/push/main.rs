@@ -6,3 +6,4 @@ mod house;
 mod life;
 mod many;
 mod pace;
+mod prune;

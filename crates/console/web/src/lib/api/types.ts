@@ -45,6 +45,8 @@ export interface Device extends Presence {
 	name: string;
 	alias: string;
 	tags: string[];
+	/** What its owner wrote down. */
+	meta: Record<string, Value>;
 	firmware: string;
 	open: boolean;
 	/** Not let in. */
@@ -91,9 +93,23 @@ export interface Schedule {
 	id: number;
 	name: string;
 	when: When;
+	push: NewPush;
+	grace_s: number;
 	paused: boolean;
 	next: string | null;
 	runs: Run[];
+}
+
+/** A push as it is written; the members that a form shows. */
+export interface NewPush {
+	audience: unknown;
+	text?: string;
+	hex?: string;
+	json?: unknown;
+	base64?: string;
+	ask?: boolean;
+	command?: string;
+	[more: string]: unknown;
 }
 
 export interface Token {
@@ -180,6 +196,10 @@ export interface Knock {
 	protocol: string;
 	remote: string;
 	claim: string;
+	/** The device that it would be, if it can be adopted. */
+	device?: string;
+	/** A stable word for the reason. */
+	code: string;
 	reason: string;
 	at: string;
 }

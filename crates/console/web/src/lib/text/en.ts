@@ -38,6 +38,11 @@ export const en = {
 		optional: 'optional',
 		onlyRole: (role: string) => `Your sign-in may only read. This needs the role “${role}”.`
 	},
+	lost: {
+		title: 'No such page',
+		text: 'There is no page at this address. What you look for may be here:',
+		ways: 'Ways back'
+	},
 	live: {
 		lost: 'The live line to the server is lost. Trying again…',
 		live: 'Live'
@@ -106,7 +111,8 @@ export const en = {
 		title: 'Refused logins',
 		lead: 'Who knocked and was not let in, newest first. A new board with a typing mistake shows up here.',
 		empty: 'Nobody was refused.',
-		from: 'from'
+		from: 'from',
+		adopt: (device: string) => `Let it in as ${device}`
 	},
 	add: {
 		title: 'Add a device',
@@ -191,6 +197,9 @@ export const en = {
 		aliasHint: 'A second name that pushes may use.',
 		tags: 'Tags',
 		tagsHint: 'Separated by commas.',
+		notes: 'Notes',
+		notesHint: 'One a line, such as “room = B 12”. Queries ask for them as meta.room.',
+		notesWrong: (line: string) => `“${line}” is no note: write a name, = and a value.`,
 		open: 'Open: anyone who reaches this server may push to it without a token',
 		blocked: 'Blocked: its connection ends now and it is not let in; what waits for it goes on waiting'
 	},
@@ -208,6 +217,17 @@ export const en = {
 		used: (which: 'old' | 'new'): string => (which === 'old' ? 'the old one was used last' : 'the new one was used last'),
 		make: 'Make a new secret',
 		done: 'The new secret, shown only now:'
+	},
+	qr: {
+		short: 'QR code',
+		ofDevice: (name: string) => `QR code of “${name}”`,
+		ofApp: (name: string) => `QR code of the app “${name}”`,
+		content: 'What it says',
+		link: 'Link',
+		provisioning: 'For devices',
+		linkHint: 'The address of this page in the console. Whoever scans it must still sign in.',
+		provisioningHint: 'The address of the server with the app’s number and key: with it a device can log in. Show it to nobody else.',
+		save: 'Save as PNG'
 	},
 	remove: {
 		title: (id: string) => `Delete “${id}”?`,
@@ -368,8 +388,7 @@ export const en = {
 	schedules: {
 		title: 'Schedules',
 		lead: 'Pushes that recur. The audience is chosen anew at each run.',
-		none: 'Nothing is scheduled yet. On the command line:',
-		make: 'How to make a schedule',
+		none: 'Nothing is scheduled yet.',
 		next: 'Next run',
 		over: 'No run is left.',
 		paused: 'paused',
@@ -388,6 +407,33 @@ export const en = {
 		every: (seconds: number) => `every ${seconds % 3600 === 0 ? `${seconds / 3600} h` : seconds % 60 === 0 ? `${seconds / 60} min` : `${seconds} s`}`,
 		daily: (time: string) => `every day at ${time}`,
 		weekly: (days: string[], time: string) => `${days.join(', ')} at ${time}`
+	},
+	scheduleForm: {
+		make: 'New schedule',
+		edit: (name: string) => `Edit “${name}”`,
+		name: 'Name of the schedule',
+		when: 'When',
+		kinds: { at: 'Once', every: 'Every…', daily: 'Daily', weekly: 'Weekly', cron: 'Cron' },
+		at: 'Moment',
+		atHint: (zone: string) => `In your time zone, ${zone}.`,
+		every: 'Every',
+		unit: 'Unit',
+		units: { s: 'seconds', min: 'minutes', h: 'hours', d: 'days' },
+		time: 'Time of day',
+		zone: 'Time zone',
+		days: 'Days',
+		dayNames: { mon: 'Mon', tue: 'Tue', wed: 'Wed', thu: 'Thu', fri: 'Fri', sat: 'Sat', sun: 'Sun' },
+		cron: 'Cron',
+		cronHint: 'Minute, hour, day of the month, month, weekday.',
+		next: 'Next runs',
+		to: 'To',
+		audiences: { device: 'One device', tags: 'Devices with tags', app: 'An app', group: 'A group', where: 'A query', all: 'Everybody', json: 'As JSON' },
+		whom: { device: 'Device id', tags: 'Tags, all of them, separated by commas', app: 'Which app', group: 'Which group', where: 'Query', json: 'Audience' },
+		kept: 'As it is',
+		grace: 'Late by at most (minutes)',
+		graceHint: 'If the server was down at a moment, it is made up for if it is no longer ago.',
+		nobody: 'Who is meant?',
+		notJson: 'This is not JSON.'
 	},
 	/** Translations of what the server says, by a problem's code and by the sentence; English needs none. */
 	problems: {} as Record<string, string>,

@@ -37,6 +37,11 @@ export const zh: Text = {
 		optional: '可不填',
 		onlyRole: (role) => `当前登录只能查看，此操作需要“${role}”角色。`
 	},
+	lost: {
+		title: '没有这个页面',
+		text: '这个地址没有页面。您要找的可能在这里：',
+		ways: '返回'
+	},
 	live: {
 		lost: '与服务器的实时连接已断开，正在重连…',
 		live: '实时'
@@ -105,7 +110,8 @@ export const zh: Text = {
 		title: '被拒绝的登录',
 		lead: '谁来敲门却没能进来，最新的在前。新板子的密钥写错了，会出现在这里。',
 		empty: '没有被拒绝的登录。',
-		from: '来自'
+		from: '来自',
+		adopt: (device: string) => `接纳为 ${device}`
 	},
 	add: {
 		title: '添加设备',
@@ -190,6 +196,9 @@ export const zh: Text = {
 		aliasHint: '推送时可用的第二个名字。',
 		tags: '标签',
 		tagsHint: '用逗号分隔。',
+		notes: '备注',
+		notesHint: '每行一项，例如“room = B 12”。查询时写作 meta.room。',
+		notesWrong: (line: string) => `“${line}”不是备注：写名字、= 和值。`,
 		open: '开放：任何能访问本服务器的人无需令牌即可向它推送',
 		blocked: '封禁：立即断开连接并拒绝登录；等待它的推送继续等待'
 	},
@@ -207,6 +216,17 @@ export const zh: Text = {
 		used: (which) => (which === 'old' ? '上次用的是旧密钥' : '上次用的是新密钥'),
 		make: '生成新密钥',
 		done: '新密钥，只在此刻显示：'
+	},
+	qr: {
+		short: '二维码',
+		ofDevice: (name: string) => `“${name}”的二维码`,
+		ofApp: (name: string) => `应用“${name}”的二维码`,
+		content: '内容',
+		link: '链接',
+		provisioning: '给设备',
+		linkHint: '本页在控制台中的地址。扫码的人仍须登录。',
+		provisioningHint: '服务器地址和应用的编号、密钥：设备凭它即可登录。请勿给他人看。',
+		save: '存为 PNG'
 	},
 	remove: {
 		title: (id) => `删除“${id}”？`,
@@ -367,8 +387,7 @@ export const zh: Text = {
 	schedules: {
 		title: '定时推送',
 		lead: '会重复的推送。每次运行都重新选定受众。',
-		none: '还没有定时推送。在命令行中：',
-		make: '如何创建定时推送',
+		none: '还没有定时推送。',
 		next: '下次运行',
 		over: '不会再运行。',
 		paused: '已暂停',
@@ -390,6 +409,33 @@ export const zh: Text = {
 			const names: Record<string, string> = { mon: '一', tue: '二', wed: '三', thu: '四', fri: '五', sat: '六', sun: '日' };
 			return `每周${days.map((day) => names[day.toLowerCase()] ?? day).join('、')} ${time}`;
 		}
+	},
+	scheduleForm: {
+		make: '新建定时推送',
+		edit: (name: string) => `编辑“${name}”`,
+		name: '定时推送的名称',
+		when: '时间',
+		kinds: { at: '一次', every: '每隔…', daily: '每天', weekly: '每周', cron: 'Cron' },
+		at: '时刻',
+		atHint: (zone: string) => `按您的时区 ${zone}。`,
+		every: '每隔',
+		unit: '单位',
+		units: { s: '秒', min: '分钟', h: '小时', d: '天' },
+		time: '几点几分',
+		zone: '时区',
+		days: '星期',
+		dayNames: { mon: '周一', tue: '周二', wed: '周三', thu: '周四', fri: '周五', sat: '周六', sun: '周日' },
+		cron: 'Cron',
+		cronHint: '分、时、日、月、星期。',
+		next: '接下来的运行',
+		to: '推给',
+		audiences: { device: '一台设备', tags: '有标签的设备', app: '一个应用', group: '一个分组', where: '一个查询', all: '所有设备', json: 'JSON' },
+		whom: { device: '设备 ID', tags: '标签（须全部具有，用逗号分隔）', app: '哪个应用', group: '哪个分组', where: '查询', json: '受众' },
+		kept: '保持原样',
+		grace: '最多迟到（分钟）',
+		graceHint: '服务器在那一刻停机时，若未超过这么久就补上。',
+		nobody: '推给谁？',
+		notJson: '这不是 JSON。'
 	},
 	problems: {
 		unreachable: '无法连接到服务器。',
@@ -416,10 +462,11 @@ export const zh: Text = {
 		reserved_token_name: '这个令牌名称是保留的，请换一个。',
 		bad_tags: '每台设备最多 32 个标签，每个 1 到 256 字节，不能有控制字符。',
 		bad_overlap: '旧密钥最多再有效 92 天。',
+		no_such_knock: '最近没有这样的设备用应用密钥登录而被拒。',
 		no_such_group: '没有这个分组。',
 		group_taken: '已有同名的分组，请换一个名字。',
 		group_circle: '分组不能引用自己，也不能通过别的分组引用自己。',
-		group_in_use: '别的分组引用了它，请先修改或删除那些分组。',
+		group_in_use: '别的分组或定时推送引用了它，请先修改或删除它们。',
 		groups_too_much: '展开后的查询太长、层数太多或数据流太多。',
 		app_has_devices: '此应用还有设备，请先删除它们。',
 		device_queue_full: '等待送达这台设备的推送太多了。',
@@ -436,10 +483,12 @@ export const zh: Text = {
 		['the device is blocked; `espush device unblock` lets it in again', '设备已被封禁；用 espush device unblock 或在编辑里解除'],
 		['too many wrong passwords for this account from this address; wait a minute', '从这个地址对该账号试过太多错误密码；请等一分钟'],
 		['unknown app id or wrong app key', '应用编号不存在，或应用密钥不对'],
-		['the app does not accept new devices; register the device first, or open the app', '该应用不接受新设备；请先添加设备，或允许该应用的板子自行注册'],
+		['the app does not accept new devices; adopt this one with `espush device adopt`, or open the app', '该应用不接受新设备；可以接纳这一台，或允许该应用的板子自行注册'],
 		['the chip id is empty or has characters that a device id must not have', '芯片 ID 为空，或含有设备 ID 不允许的字符'],
 		['no app takes devices without an app key; make one with single = true', '没有应用接受不带应用密钥的设备；请建一个 single = true 的应用'],
 		['the client id is not usable', '客户端 ID 不可用'],
+		['nobody is reached at this number now', '现在这个号码没有人在听'],
+		['as much as may waits at this number already', '这个号码等待的消息已达上限'],
 		['not allowed on this topic', '无权使用这个主题'],
 		['nobody is reached at this number now', '现在这个号码没有人在听'],
 		['as much as may waits at this number already', '发给这个号码的消息已经积满'],

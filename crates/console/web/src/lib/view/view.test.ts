@@ -4,6 +4,8 @@ import { zh } from '$lib/text/zh';
 import { hexFault, hexPairs, shown, size, utf8Length } from './bytes';
 import { follow, isBad, isFinal } from './delivery';
 import { moments } from './moments';
+import { change, read, write } from './notes';
+import { BadJson, draft, fresh, partOf, pushOf, whenOf } from './schedule';
 import { ago, lasting } from './time';
 import { curlOf, isEmpty, objectOf } from './twin';
 import { isOn, sparkline, thin, valueText } from './values';
@@ -30,6 +32,57 @@ describe('bytes', () => {
 		expect(shown({ hex: '00ff' })).toBe('00 ff');
 		expect(size(1536)).toBe('1.5 KiB');
 		expect(utf8Length('灯')).toBe(3);
+	});
+});
+
+describe('schedules', () => {
+	const now = new Date('2026-11-20T10:00:00Z');
+	const base = { id: 1, name: 'night', grace_s: 3600, paused: false, next: null, runs: [] };
+	it('come out of the form as they went in', () => {
+		const whens = [
+			{ every_s: 7200 },
+			{ every_s: 90 },
+			{ daily: '22:00', time_zone: 'Asia/Shanghai' },
+			{ weekly: { days: ['mon', 'fri'], time: '07:30' }, time_zone: 'UTC' },
+			{ cron: '*/5 * * * *', time_zone: 'Europe/Berlin' },
+			{ at: '2026-12-24T17:00:00.000Z' }
+		];
+		for (const when of whens) expect(whenOf(draft({ ...base, when, push: { audience: 'all', text: 'x' } }, 'UTC', now))).toEqual(when);
+		const pushes = [
+			{ audience: 'all', text: 'off' },
+			{ audience: { device: 'lamp' }, text: '', ask: true },
+			{ audience: { tags: { all: ['a', 'b c'] } }, hex: '0c01', priority: 'high', ttl_s: 60 },
+			{ audience: { tags: { any: ['a'] } }, json: { on: true } },
+			{ audience: { devices: ['a', 'b'] }, json: null },
+			{ audience: { app: 7 }, command: 'reboot' },
+			{ audience: { group: 'kitchen' }, command: 'lua', text: 'print(1)' },
+			{ audience: { where: 'online and app = 7' }, base64: 'AAE=' },
+			{ audience: { tags: { all: ['a,b'] } }, text: 'x', collapse: 'k' }
+		];
+		for (const push of pushes) expect(pushOf(draft({ ...base, when: { every_s: 60 }, push }, 'UTC', now), push)).toEqual(push);
+	});
+	it('tell where something is wrong', () => {
+		expect(partOf('bad_where')).toBe('whom');
+		expect(partOf('bad_field', 'push: hex: not an even number of hex digits')).toBe('payload');
+		expect(partOf('store_failed')).toBeNull();
+		const form = { ...fresh('UTC', now), to: 'json' as const, whom: '{' };
+		expect(() => pushOf(form)).toThrow(BadJson);
+		expect(whenOf({ ...form, kind: 'weekly', days: [] })).toEqual({ weekly: { days: [], time: '22:00' }, time_zone: 'UTC' });
+	});
+});
+
+describe('notes', () => {
+	it('are read as they were written', () => {
+		const meta = { room: 'B 12', floor: 3, lent: true, serial: '0012', code: '12', word: 'true', empty: '', formula: 'a = b' };
+		expect(read(write(meta))).toEqual({ meta, wrong: null });
+		expect(write({ room: 'B 12', code: '12' })).toBe('room = B 12\ncode = "12"');
+		expect(read(' room=  B 12 \n\n楼= 东').meta).toEqual({ room: 'B 12', 楼: '东' });
+		expect(read('room = 1\nnothing').wrong).toBe('nothing');
+		expect(read('= 1').wrong).toBe('= 1');
+	});
+	it('are changed where they differ', () => {
+		expect(change({ room: 'A', floor: 3, lent: true }, { room: 'B', lent: true, new: 1 })).toEqual({ floor: null, room: 'B', new: 1 });
+		expect(change({ room: 'A' }, { room: 'A' })).toEqual({});
 	});
 });
 
