@@ -27,11 +27,13 @@ use schedule::Schedules;
 use schemars::JsonSchema;
 use telemetry::Telemetry;
 use twin::Twins;
+use webhook::Webhooks;
 
 use crate::openapi::shape;
 
 pub use feed::Feed;
-pub use routes::{Sender, router, sender};
+pub use routes::{Chooser, Sender, chooser, router, sender};
+pub use told::KINDS;
 
 /// Writes some lines of `/metrics`.
 pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
@@ -90,6 +92,8 @@ pub struct App {
     pub push: Arc<Push>,
     /// Pushes that recur.
     pub schedules: Arc<Schedules>,
+    /// Events for other people's servers.
+    pub webhooks: Arc<Webhooks>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
     /// What is wanted of devices, and what they tell of themselves.

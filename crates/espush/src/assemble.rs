@@ -17,12 +17,13 @@ use telemetry::Telemetry;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use twin::Twins;
+use webhook::Webhooks;
 
 use crate::bridges::Bridges;
 use crate::config::Config;
 use crate::events::Events;
 use crate::room::files_of_devices;
-use crate::{certificates, http, metrics, sys, websocket};
+use crate::{certificates, http, metrics, outbound, sys, websocket};
 
 /// How long open HTTP requests may take to finish when the program stops.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct House {
     schedules: Arc<Schedules>,
     telemetry: Arc<Telemetry>,
     twins: Arc<Twins>,
+    webhooks: Arc<Webhooks>,
+    chooser: Arc<api::Chooser>,
     feed: Arc<api::Feed>,
     running: Running,
     go_to: Option<String>,
@@ -93,7 +96,13 @@ impl House {
         let of_fleet = fleet.clone();
         let names: twin::Names = Arc::new(move |device| of_fleet.id_of(device));
         let twins = Twins::open(store.clone(), line, bus.clone(), clock.clone(), names).await.context("cannot load the twins")?;
+        let telemetry = Telemetry::open(store.clone(), line, bus.clone());
+        let courier = Arc::new(outbound::Post::new(&config.webhooks).context("webhooks.ca")?);
+        let settings = of_webhooks(config, watchers.clone(), events.clone());
+        let webhooks =
+            Webhooks::open(store.clone(), clock.clone(), courier, settings).await.context("cannot load the webhooks")?;
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
+        feed.tell_too(webhooks.clone());
 
         let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();
         listening.extend(http.iter().map(|http| (http.name.to_owned(), http.addr)));
@@ -130,6 +139,7 @@ impl House {
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
             twins: twins.clone(),
+            webhooks: webhooks.clone(),
             audit: store.clone(),
             feed: feed.clone(),
             clock,
@@ -141,6 +151,8 @@ impl House {
             store: Box::new(move || status_of(&of_store)),
         });
         schedules.start(api::sender(&app));
+        let chooser = api::chooser(&app);
+        webhooks.start(chooser.clone());
         let mut router = api::router(app).fallback_service(console::router());
         if let Some(mqtt) = protocols.iter().find(|p| p.name == "mqtt").copied() {
             let upgrade = move |request| websocket::upgrade(shards.clone(), mqtt, request);
@@ -161,6 +173,8 @@ impl House {
             schedules,
             telemetry,
             twins,
+            webhooks,
+            chooser,
             feed,
             running,
             go_to: config.mqtt_go_to.clone(),
@@ -205,9 +219,25 @@ impl House {
         self.push.flush().await;
         self.telemetry.flush().await;
         self.twins.flush().await;
+        // After all that happens has been told.
+        self.webhooks.close(&*self.chooser).await;
         self.fleet.close().await.context("cannot write presence")?;
         self.store.close().await;
         Ok(())
+    }
+}
+
+/// How webhooks are to behave.
+fn of_webhooks(config: &Config, watchers: Arc<AtomicUsize>, events: Arc<Events>) -> webhook::Settings {
+    webhook::Settings {
+        attempts: config.webhooks.attempts,
+        first_retry_ms: config.webhooks.first_retry_ms,
+        allow_private: config.webhooks.allow_private,
+        kinds: api::KINDS,
+        // Each message of each client is more than most targets could bear.
+        by_name_only: &["message"],
+        watchers,
+        dropped: Box::new(move || events.dropped()),
     }
 }
 

@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0010_steps.sql"),
     include_str!("../migrations/0011_fleet.sql"),
     include_str!("../migrations/0012_twins.sql"),
+    include_str!("../migrations/0013_webhooks.sql"),
 ];
 
 /// The newest schema of this program.

@@ -26,6 +26,7 @@ pub(crate) const SECTIONS: [(&str, &str); 10] = [
     ("Data", "What devices uploaded."),
     ("Twins", "What is wanted of devices, and what they tell of themselves."),
     ("Watching", "Live events, refused logins, the state of the server."),
+    ("Webhooks", "Events told to other people's servers."),
     ("Accounts", "Broker accounts, for MQTT clients that are no devices."),
     ("Signing in", "Tokens for programs, sessions for browsers."),
 ];
@@ -104,6 +105,7 @@ pub(crate) fn all(makers: Makers) -> Calls {
     data(&mut all);
     twins(&mut all);
     watching(&mut all);
+    webhooks_of(&mut all);
     people(&mut all);
     all
 }
@@ -336,6 +338,49 @@ fn watching(all: &mut Calls) {
         "This document.",
         vec![("application/json", json!({ "type": "object" }))],
     );
+}
+
+fn webhooks_of(all: &mut Calls) {
+    const OF_WEBHOOK: [&str; 7] =
+        ["bad_kind", "bad_name", "bad_url", "bad_where", "groups_too_much", "no_such_group", "where_too_heavy"];
+    all.section("Webhooks");
+    all.call("get", "/api/v1/webhooks", "webhooks", webhooks::list, "All webhooks, without their secrets.");
+    all.call(
+        "post",
+        "/api/v1/webhooks",
+        "createWebhook",
+        webhooks::create,
+        "Have events posted to a URL, signed (Standard Webhooks). The secret is shown this once.",
+    )
+    .fails(OF_WEBHOOK)
+    .fails(["address_refused", "limit_reached"]);
+    all.call("get", "/api/v1/webhooks/{id}", "webhook", webhooks::show, "One webhook, and how it goes.")
+        .fails(["no_such_webhook"]);
+    all.call("patch", "/api/v1/webhooks/{id}", "editWebhook", webhooks::edit, "Change what is given; `active` switches it.")
+        .fails(OF_WEBHOOK)
+        .fails(["address_refused", "no_such_webhook"]);
+    all.call("delete", "/api/v1/webhooks/{id}", "deleteWebhook", webhooks::remove, "Remove it with all that waits for it.")
+        .fails(["no_such_webhook"]);
+    all.call("post", "/api/v1/webhooks/{id}/test", "testWebhook", webhooks::test, "Post a test event now, once.")
+        .fails(["no_such_webhook"]);
+    all.call(
+        "get",
+        "/api/v1/webhooks/{id}/failed",
+        "failedDeliveries",
+        webhooks::failed,
+        "What could not be delivered, newest first.",
+    )
+    .fails(["no_such_webhook", "bad_cursor", "bad_limit"]);
+    all.call("post", "/api/v1/webhooks/{id}/replay", "replayWebhook", webhooks::replay, "Try a failed delivery anew, or all.")
+        .fails(["no_such_webhook", "no_such_delivery"]);
+    all.call(
+        "post",
+        "/api/v1/webhooks/{id}/secret",
+        "newWebhookSecret",
+        webhooks::new_secret,
+        "A new secret; for a while the old one signs, too.",
+    )
+    .fails(["no_such_webhook", "bad_overlap"]);
 }
 
 fn people(all: &mut Calls) {

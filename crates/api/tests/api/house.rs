@@ -23,6 +23,7 @@ use telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 use twin::Twins;
+use webhook::{Courier, Later, Parcel, Webhooks};
 
 use crate::described;
 
@@ -48,6 +49,9 @@ pub struct Outside {
     pub ahead_ms: AtomicI64,
     pub device: Mutex<Device>,
     pub given: Mutex<Vec<Message>>,
+    /// What was posted to targets, and what they answer.
+    pub posted: Mutex<Vec<Parcel>>,
+    pub target_says: Mutex<Result<u16, String>>,
     pub watchers: Arc<AtomicUsize>,
     events: mpsc::UnboundedSender<Told>,
 }
@@ -121,12 +125,26 @@ impl Clock for Outside {
     }
 }
 
+/// The targets of webhooks.
+struct Courtyard(Arc<Outside>);
+
+impl Courier for Courtyard {
+    fn post(&self, parcel: Parcel) -> Later<Result<u16, String>> {
+        self.0.posted.lock().push(parcel);
+        let answer = self.0.target_says.lock().clone();
+        Box::pin(async move { answer })
+    }
+}
+
 /// The API and what is around it.
 pub struct House {
     pub router: Router,
     pub schedules: Arc<Schedules>,
     /// What schedules push by. No task runs them: a test lets the room look.
     pub carrier: Arc<api::Sender>,
+    /// Nor does one write down or post what webhooks want.
+    pub webhooks: Arc<Webhooks>,
+    pub chooser: Arc<api::Chooser>,
     pub outside: Arc<Outside>,
     pub feed: Arc<Feed>,
     pub push: Arc<Push>,
@@ -185,6 +203,8 @@ impl House {
             ahead_ms: AtomicI64::new(0),
             device: Mutex::default(),
             given: Mutex::default(),
+            posted: Mutex::default(),
+            target_says: Mutex::new(Ok(204)),
             watchers: watchers.clone(),
             events,
         });
@@ -198,6 +218,18 @@ impl House {
         let twins = Twins::open(store.clone(), outside.clone(), outside.clone(), outside.clone(), names).await.unwrap();
         let feed = Feed::new(fleet.clone(), outside.clone(), watchers);
         let consumers: [Arc<dyn Consumer>; 5] = [fleet.clone(), push.clone(), telemetry.clone(), twins.clone(), feed.clone()];
+        let courier = Arc::new(Courtyard(outside.clone()));
+        let settings = webhook::Settings {
+            attempts: 2,
+            first_retry_ms: 5_000,
+            allow_private: false,
+            kinds: api::KINDS,
+            by_name_only: &["message"],
+            watchers: outside.watchers.clone(),
+            dropped: Box::new(|| 0),
+        };
+        let webhooks = Webhooks::open(store.clone(), outside.clone(), courier, settings).await.unwrap();
+        feed.tell_too(webhooks.clone());
         tokio::spawn(async move {
             while let Some(told) = inbox.recv().await {
                 match told {
@@ -212,6 +244,7 @@ impl House {
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
             twins: twins.clone(),
+            webhooks: webhooks.clone(),
             audit: store.clone(),
             feed: feed.clone(),
             clock: outside.clone(),
@@ -243,8 +276,10 @@ impl House {
             }),
         });
         let carrier = api::sender(&app);
+        let chooser = api::chooser(&app);
         let router = api::router(app);
         House { router, schedules, carrier, outside, feed, push, telemetry, twins, fleet, _dir: dir }
+        House { router, schedules, carrier, webhooks, chooser, outside, feed, push, telemetry, fleet, _dir: dir }
     }
 
     /// A house with app 1 and a device `lamp`, whose secret is returned.

@@ -17,3 +17,4 @@ mod points;
 mod push;
 mod schedules;
 mod twin;
+mod webhooks;
