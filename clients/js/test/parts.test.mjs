@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { order, path } from '../dist/client.js';
 import { named, problem, Problem, TimedOut, Unreachable } from '../dist/errors.js';
-import { ALL, Client } from '../dist/index.js';
+import { ALL, Client, verifyWebhook, WebhookError } from '../dist/index.js';
 import { Backoff, Parser } from '../dist/sse.js';
 
 const STREAM =
@@ -63,4 +63,45 @@ test('a stream ends when its reader gives up, and with the first refusal', async
   await assert.rejects(answers(503, '{"code": "stopping", "detail": "x"}').events().next(), { code: 'stopping' });
   const signal = AbortSignal.abort();
   assert.deepEqual(await answers(200, '').events({ signal }).next(), { done: true, value: undefined });
+});
+
+const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+const BODY = '{"test": 2432232314}';
+// The example of the Standard Webhooks specification's reference libraries.
+const HEADERS = {
+  'Webhook-Id': 'msg_p5jXN8AQM9LWM0D4loKWxJek',
+  'Webhook-Timestamp': '1614265330',
+  'Webhook-Signature': 'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=',
+};
+const SIGNED = 1614265330_000;
+
+test('a webhook is believed for five minutes', async () => {
+  for (const late of [-300_000, 0, 300_000]) {
+    assert.deepEqual(await verifyWebhook(BODY, HEADERS, SECRET, { now: SIGNED + late }), { test: 2432232314 });
+  }
+  const several = new Headers({ ...HEADERS, 'webhook-signature': `v1,AAAA v2,zzz ${HEADERS['Webhook-Signature']} v1,?` });
+  several.set('webhook-signature', `v1,AAAA v2,zzz ${HEADERS['Webhook-Signature']} v1,?`);
+  assert.ok(await verifyWebhook(new TextEncoder().encode(BODY), several, SECRET, { now: SIGNED }));
+  for (const late of [-301_000, 301_000]) {
+    await assert.rejects(verifyWebhook(BODY, HEADERS, SECRET, { now: SIGNED + late }), /too long ago/);
+  }
+});
+
+test('a webhook that was changed is not believed', async () => {
+  const changed = [
+    [BODY.replace('4', '5'), HEADERS, SECRET],
+    [BODY, { ...HEADERS, 'Webhook-Id': 'msg_2' }, SECRET],
+    [BODY, { ...HEADERS, 'Webhook-Timestamp': '1614265331' }, SECRET],
+    [BODY, { ...HEADERS, 'Webhook-Signature': '' }, SECRET],
+    [BODY, HEADERS, 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD'],
+  ];
+  for (const [body, headers, secret] of changed) {
+    await assert.rejects(verifyWebhook(body, headers, secret, { now: SIGNED }), /no signature fits/);
+  }
+  for (const time of ['', 'now', '-1614265330', '9'.repeat(400)]) {
+    const headers = { ...HEADERS, 'Webhook-Timestamp': time };
+    await assert.rejects(verifyWebhook(BODY, headers, SECRET, { now: SIGNED }), WebhookError);
+  }
+  await assert.rejects(verifyWebhook(BODY, {}, SECRET), /webhook-id is missing/);
+  await assert.rejects(verifyWebhook(BODY, HEADERS, 'whsec_?', { now: SIGNED }), WebhookError);
 });

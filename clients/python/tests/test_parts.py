@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from espush import ALL, Event, Problem, Unreachable
+from espush import ALL, Event, Problem, Unreachable, WebhookError, verify_webhook
 from espush._calls import NOTHING, order, path, push
 from espush._errors import problem
 from espush._sse import Backoff, Parser
@@ -70,3 +70,43 @@ def test_an_order_is_what_was_meant(to: object, payload: object, json: object, w
 def test_now_or_never_is_not_lost() -> None:
     call = push("lamp", "x", NOTHING, wait=0, ttl=0, key=None, extra={"new": 1})
     assert call.body == {"audience": {"device": "lamp"}, "text": "x", "ttl_s": 0, "wait_ms": 0, "new": 1}
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = '{"test": 2432232314}'
+# The example of the Standard Webhooks specification's reference libraries.
+HEADERS = {
+    "Webhook-Id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "Webhook-Timestamp": "1614265330",
+    "Webhook-Signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}
+SIGNED = 1614265330.0
+
+
+def test_a_webhook_is_believed_for_five_minutes() -> None:
+    for late in (-300, 0, 300):
+        assert verify_webhook(BODY, HEADERS, SECRET, now=SIGNED + late) == {"test": 2432232314}
+    several = {**HEADERS, "Webhook-Signature": f"v1,AAAA v2,zzz {HEADERS['Webhook-Signature']} v1,灯"}
+    assert verify_webhook(BODY.encode(), several, SECRET, now=SIGNED)
+    for late in (-301, 301):
+        with pytest.raises(WebhookError, match="too long ago"):
+            verify_webhook(BODY, HEADERS, SECRET, now=SIGNED + late)
+
+
+def test_a_webhook_that_was_changed_is_not_believed() -> None:
+    changed: list[tuple[str, dict[str, str], str]] = [
+        (BODY.replace("4", "5"), HEADERS, SECRET),
+        (BODY, {**HEADERS, "Webhook-Id": "msg_2"}, SECRET),
+        (BODY, {**HEADERS, "Webhook-Timestamp": "1614265331"}, SECRET),
+        (BODY, {**HEADERS, "Webhook-Timestamp": "01614265330"}, SECRET),
+        (BODY, {**HEADERS, "Webhook-Signature": ""}, SECRET),
+        (BODY, HEADERS, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+    ]
+    for body, headers, secret in changed:
+        with pytest.raises(WebhookError, match="no signature fits"):
+            verify_webhook(body, headers, secret, now=SIGNED)
+    for time in ("", "now", "-1614265330", "١٦١٤٢٦٥٣٣٠", "9" * 400):
+        with pytest.raises(WebhookError, match="no time"):
+            verify_webhook(BODY, {**HEADERS, "Webhook-Timestamp": time}, SECRET, now=SIGNED)
+    with pytest.raises(WebhookError, match="webhook-id"):
+        verify_webhook(BODY, {}, SECRET)

@@ -19,6 +19,8 @@ mod models;
 mod order;
 mod pages;
 mod sse;
+#[cfg(feature = "webhooks")]
+mod webhook;
 
 pub use client::Client;
 pub use error::{Error, Problem};
@@ -28,3 +30,5 @@ pub use models::{Twin, TwinChange, TwinPart};
 pub use order::{Audience, DeviceFilter, Order, PointFilter, PreviewFilter};
 pub use pages::Pages;
 pub use serde_json::{Value, json};
+#[cfg(feature = "webhooks")]
+pub use webhook::{WebhookError, WebhookHeaders, verify_webhook, verify_webhook_at};

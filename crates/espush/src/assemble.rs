@@ -96,7 +96,6 @@ impl House {
         let of_fleet = fleet.clone();
         let names: twin::Names = Arc::new(move |device| of_fleet.id_of(device));
         let twins = Twins::open(store.clone(), line, bus.clone(), clock.clone(), names).await.context("cannot load the twins")?;
-        let telemetry = Telemetry::open(store.clone(), line, bus.clone());
         let courier = Arc::new(outbound::Post::new(&config.webhooks).context("webhooks.ca")?);
         let settings = of_webhooks(config, watchers.clone(), events.clone());
         let webhooks =
