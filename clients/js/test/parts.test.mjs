@@ -1,7 +1,7 @@
 // The parts that need no server: events out of text, pauses, errors, addresses.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { order, path } from '../dist/client.js';
+import { order, path, retryMs } from '../dist/client.js';
 import { named, problem, Problem, TimedOut, Unreachable } from '../dist/errors.js';
 import { ALL, Client, verifyWebhook, WebhookError } from '../dist/index.js';
 import { Backoff, Parser } from '../dist/sse.js';
@@ -34,6 +34,20 @@ test('pauses grow to a minute and end with success', () => {
   }
   backoff.stood();
   assert.ok(backoff.pauseMs() <= 500);
+});
+
+test('too many requests are made again a few times and soon', () => {
+  assert.deepEqual([0, 1, 2, 3].map((retries) => retryMs(429, '2', retries)), [2000, 2000, 2000, undefined]);
+  assert.equal(retryMs(429, '10', 0), 10_000);
+  for (const [status, header] of [[429, '11'], [429, null], [429, 'soon'], [503, '1'], [200, '1']]) {
+    assert.equal(retryMs(status, header, 0), undefined);
+  }
+});
+
+test('a call that was refused for now is made again', async () => {
+  const answers = [new Response('', { status: 429, headers: { 'Retry-After': '0' } }), new Response('{"version":"1"}')];
+  const espush = new Client('http://example.org', { fetch: async () => answers.shift() });
+  assert.deepEqual(await espush.status(), { version: '1' });
 });
 
 test('errors are what the server says', () => {

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from espush import ALL, Event, Problem, Unreachable, WebhookError, verify_webhook
-from espush._calls import NOTHING, order, path, push
+from espush._calls import NOTHING, RETRIES_MAX, RETRY_S_MAX, order, path, push, retry_s
 from espush._errors import problem
 from espush._sse import Backoff, Parser
 
@@ -37,6 +37,13 @@ def test_pauses_grow_to_a_minute_and_end_with_success() -> None:
         assert whole / 2 <= pause <= whole
     backoff.stood()
     assert backoff.pause_s() <= 0.5
+
+
+def test_too_many_requests_are_made_again_a_few_times_and_soon() -> None:
+    assert [retry_s(429, "2", retries) for retries in range(RETRIES_MAX + 1)] == [2.0] * RETRIES_MAX + [None]
+    assert retry_s(429, str(RETRY_S_MAX), 0) == RETRY_S_MAX
+    for status, header in ((429, str(RETRY_S_MAX + 1)), (429, None), (429, "soon"), (503, "1"), (200, "1")):
+        assert retry_s(status, header, 0) is None
 
 
 def test_errors_are_what_the_server_says() -> None:

@@ -12,7 +12,9 @@ mod input;
 pub mod metrics;
 mod openapi;
 mod problem;
+mod rates;
 mod routes;
+mod scopes;
 mod shown;
 mod told;
 
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use contract::Clock;
 use contract::store::Audit;
 use fleet::Fleet;
+use fleet::meter::Rate;
 use model::UnixMs;
 use push::Push;
 use schedule::Schedules;
@@ -116,6 +119,8 @@ pub struct App {
     pub bridges: BridgesSource,
     /// How the store is.
     pub store: StoreSource,
+    /// How much one token may ask; none for as much as it likes.
+    pub rate: Option<Rate>,
 }
 
 /// What the program says of itself.

@@ -148,6 +148,7 @@ impl House {
             metrics,
             bridges: Box::new(move || bridges.status()),
             store: Box::new(move || status_of(&of_store)),
+            rate: rate_of(config),
         });
         schedules.start(api::sender(&app));
         let chooser = api::chooser(&app);
@@ -224,6 +225,13 @@ impl House {
         self.store.close().await;
         Ok(())
     }
+}
+
+/// How much one token may ask.
+fn rate_of(config: &Config) -> Option<fleet::meter::Rate> {
+    let (per_s, burst) = (config.http.rate_per_s, config.http.rate_burst);
+    let burst = if burst == 0 { per_s.saturating_mul(2) } else { burst };
+    (per_s > 0).then_some(fleet::meter::Rate { per_s, burst })
 }
 
 /// How webhooks are to behave.

@@ -389,6 +389,9 @@ pub const COMMIT_WINDOW_MS: u16 = 2;
 /// Requests a second that one token may make unless the configuration says otherwise: five times what the busiest known
 /// senders push, and less than what keeps a small machine from its devices. A loop that ran away is stopped here.
 pub const HTTP_RATE_PER_S_DEFAULT: u32 = 5_000;
+/// How long a token that ran out is remembered, so that whoever shows it is told so, in seconds: a month, within which
+/// somebody looks at the job that stopped.
+pub const TOKEN_REMEMBERED_S: u64 = 30 * 24 * 3600;
 /// Logins of one address that may fail within a minute before further ones are not looked at. Tokens cannot be guessed;
 /// this keeps a script with a stale one from filling the log.
 pub const HTTP_FAILED_LOGINS_PER_MINUTE: u32 = 60;

@@ -22,6 +22,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0011_fleet.sql"),
     include_str!("../migrations/0012_twins.sql"),
     include_str!("../migrations/0013_webhooks.sql"),
+    include_str!("../migrations/0014_token_scopes.sql"),
 ];
 
 /// The newest schema of this program.

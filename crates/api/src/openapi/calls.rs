@@ -420,7 +420,7 @@ fn people(all: &mut Calls) {
         session::sign_in,
         "The code of a link, or a token, becomes a browser's cookie.",
     )
-    .fails(["bad_code", "bad_token", "header_missing"])
+    .fails(["bad_code", "bad_token", "header_missing", "rate_limited"])
     .answers(200, "Who one is now.", vec![("application/json", session)]);
     let out = all.call("delete", "/api/v1/session", "signOut", session::sign_out, "Signs a browser out.");
     out.fails(["bad_authorization", "header_missing"]).answers(204, "", vec![]);
@@ -428,8 +428,13 @@ fn people(all: &mut Calls) {
     all.call("post", "/api/v1/tokens", "createToken", tokens::create, "Make a token. Its text is shown this once.").fails([
         "bad_name",
         "bad_expiry",
+        "bad_scope",
+        "bad_where",
+        "groups_too_much",
+        "no_such_group",
         "reserved_token_name",
         "limit_reached",
+        "where_too_heavy",
     ]);
     all.call("delete", "/api/v1/tokens/{id}", "deleteToken", tokens::remove, "Remove a token.").fails(["no_such_token"]);
     all.call("post", "/api/v1/tokens/signin", "signInLink", tokens::signin, "Make a link that signs a browser in, once.");

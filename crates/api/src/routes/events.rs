@@ -75,7 +75,14 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
             return Some((Ok(Event::default().comment(comment)), reader));
         }
         while !reader.ended {
-            match reader.watch.next().await {
+            let frame = tokio::select! {
+                frame = reader.watch.next() => frame,
+                () = auth::ended(&reader.api, &reader.token) => {
+                    reader.ended = true;
+                    return Some((Ok(Event::default().comment("the token is not valid any more; sign in again")), reader));
+                }
+            };
+            match frame {
                 // It may have been removed, or have run out, since it opened the stream.
                 Ok(_) if reader.api.fleet.check_token(&reader.token).is_none() => {
                     reader.ended = true;

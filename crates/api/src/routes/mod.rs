@@ -36,6 +36,7 @@ use model::limits;
 use crate::audit::write_down;
 pub(crate) use crate::openapi;
 use crate::problem::Problem;
+use crate::rates::{self, Rates};
 use crate::{Api, App, metrics};
 
 pub use schedules::Sender;
@@ -113,6 +114,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(status::health))
         .route("/metrics", get(show_metrics))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::new(Rates::new(app.clone())), rates::measured))
         .layer(map_response(secure))
         .with_state(app)
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use model::{Role, limits};
+use model::{Role, TokenScope, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -129,6 +129,8 @@ impl Line {
             socket.send(text(&Said::Gap { gap })).await.ok()?;
         }
         let mut pushes = FuturesUnordered::new();
+        let ended = auth::ended(&self.api, &self.token);
+        tokio::pin!(ended);
         let mut pings = tokio::time::interval(PING_EVERY);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -160,6 +162,7 @@ impl Line {
                     }
                     Err(_) => return Some((close_code::AWAY, "the server is stopping; try again".to_owned())),
                 },
+                () = &mut ended => return Some((close_code::POLICY, "the token is not valid any more; sign in again".to_owned())),
                 _ = pings.tick() => Message::Ping(Bytes::new()),
             };
             socket.send(message).await.ok()?;
@@ -173,7 +176,10 @@ impl Line {
             Err(problem) => return text(&Said::Refused { r#ref: Value::Null, problem: problem.body() }),
         };
         let pushed = match auth::holder(&self.api, &self.token, Role::Operator) {
-            Ok(caller) => push::send(State(self.api.clone()), Operator(caller), input::Json(push)).await,
+            Ok(caller) => match auth::within(&self.api, &caller, Some(TokenScope::Push), None).await {
+                Ok(()) => push::send(State(self.api.clone()), Operator(caller), input::Json(push)).await,
+                Err(problem) => Err(problem),
+            },
             Err(problem) => Err(problem),
         };
         text(&match pushed {

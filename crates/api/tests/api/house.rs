@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contract::event::Change;
 use contract::store::{Points, Pushes, Registry};
 use contract::{Bus, Clock, Close, Consumer, Event, Line, Refusal, Step, Ticket, Verdict};
+use fleet::meter::Rate;
 use fleet::{Fleet, Settings};
 use model::{DeviceNumber, Message, Millis, Receipt, Topic, UnixMs};
 use parking_lot::Mutex;
@@ -195,6 +196,11 @@ impl Answer {
 
 impl House {
     pub async fn new() -> House {
+        House::with_rate(None).await
+    }
+
+    /// A house that measures how much each token asks.
+    pub async fn with_rate(rate: Option<Rate>) -> House {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(store::Store::open(dir.path()).unwrap());
         let (events, mut inbox) = mpsc::unbounded_channel();
@@ -257,6 +263,7 @@ impl House {
                 base_url: None,
             },
             metrics: vec![Box::new(|out| api::metrics::metric(out, "counter", "espush_shard_test_total", "A test.", 7))],
+            rate,
             store: Box::new(|| api::StoreStatus {
                 used_bytes: 3,
                 free_bytes: 5,

@@ -17,4 +17,5 @@ mod points;
 mod push;
 mod schedules;
 mod twin;
+mod tokens;
 mod webhooks;
