@@ -137,6 +137,8 @@ def test_one_that_hangs_holds_up_no_other(fresh):
         seen = {well.until("device")[2]["data"]["device"] for _ in devices}
         assert seen == set(devices)
         failed = until_failed(server, stuck, 6)
+        metrics = server.request("GET", "/metrics")[2].decode()
+        assert "espush_webhook_deliveries_failed 6\n" in metrics and "espush_webhooks_failing 1\n" in metrics, metrics
         assert {row["error"] for row in failed} == {"did not answer within 500 ms"}, failed
         test = server.api("POST", f"/api/v1/webhooks/{stuck['id']}/test")
         assert test == {"taken": False, "why": "did not answer within 500 ms"}, test

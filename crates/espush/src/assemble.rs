@@ -130,8 +130,11 @@ impl House {
 
         let of_store = store.clone();
         let of_bridges = bridges.clone();
-        let metrics: Vec<api::MetricsSource> =
-            vec![metrics::source(shards.clone(), events.clone(), store.clone()), Box::new(move |out| of_bridges.metrics(out))];
+        let metrics: Vec<api::MetricsSource> = vec![
+            metrics::source(shards.clone(), events.clone(), store.clone()),
+            metrics::of_webhooks(webhooks.clone()),
+            Box::new(move |out| of_bridges.metrics(out)),
+        ];
         let app = Arc::new(api::App {
             fleet: fleet.clone(),
             push: push.clone(),

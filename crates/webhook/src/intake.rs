@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{Filter, Webhooks};
 
 /// How soon it is tried again when the store could not keep something.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_secs(5);
 
 /// An event, as watchers see it.
 pub(crate) struct Offer {
@@ -117,16 +117,17 @@ impl Webhooks {
                 }
             }
         }
+        let written = self.write_down(wanted).await;
+        // What found no room came after what did.
         for webhook in &webhooks {
             let bits = self.bits(webhook);
             let missed: u64 = lost.iter_mut().filter(|(kinds, _)| **kinds & bits != 0).map(|(_, count)| *count).sum();
             self.lose(webhook.id, missed);
         }
-        let written = self.write_down(wanted).await;
         for webhook in &webhooks {
             // Once there is room again, it hears of the gap; whoever wakes us comes back for that too.
             let lost =
-                self.entries.lock().get(&webhook.id).filter(|entry| has_room(entry, 0)).map_or(0, |entry| entry.webhook.lost);
+                self.entries.lock().get(&webhook.id).filter(|entry| is_relieved(entry)).map_or(0, |entry| entry.webhook.lost);
             if lost > 0 && written.is_ok() {
                 let why = "too much waited for this webhook, or the server had no room for more; these events were not kept";
                 self.tell_gap(webhook.id, Some(lost), why).await?;
@@ -197,6 +198,12 @@ impl Webhooks {
 
 fn has_room(entry: &crate::Entry, bytes: u64) -> bool {
     entry.counts.waiting < limits::WEBHOOK_WAITING_MAX && entry.counts.waiting_bytes + bytes <= limits::WEBHOOK_WAITING_BYTES_MAX
+}
+
+/// Whether so little waits that events are kept again: a gap for each single event would be no help.
+fn is_relieved(entry: &crate::Entry) -> bool {
+    entry.counts.waiting < limits::WEBHOOK_WAITING_MAX / 4 * 3
+        && entry.counts.waiting_bytes < limits::WEBHOOK_WAITING_BYTES_MAX / 4 * 3
 }
 
 fn delivery(id: u64, webhook: u64, kind: &str, body: Arc<str>, at: UnixMs) -> WebhookDelivery {

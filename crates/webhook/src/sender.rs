@@ -16,7 +16,7 @@ use crate::{Parcel, WebhookError, Webhooks, backoff, signing};
 /// The longest sleep: the wall clock may be set meanwhile.
 const NAP: Duration = Duration::from_secs(30);
 /// How soon it is tried again when the store could not answer.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_secs(10);
 /// Deliveries that are read at once.
 const BATCH: usize = 64;
 /// "Gone": the target wants no more of this.
