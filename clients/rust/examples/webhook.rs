@@ -1,3 +1,5 @@
+//! An example of the README: what follows `//>` is what the line prints.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use espush_client::{WebhookError, WebhookHeaders, verify_webhook_at};

@@ -168,7 +168,7 @@ impl Webhooks for Store {
             let (webhook, id) = (signed(webhook)?, id.map(signed).transpose()?);
             let found: (i64, i64) = db
                 .prepare_cached(
-                    "SELECT count(*), coalesce(sum(length(CAST(body AS BLOB))), 0) FROM webhook_deliveries
+                    "SELECT count(*), coalesce(sum(octet_length(body)), 0) FROM webhook_deliveries
                      WHERE webhook = ?1 AND due IS NULL AND (?2 IS NULL OR id = ?2)",
                 )?
                 .query_row(params![webhook, id], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -191,7 +191,7 @@ impl Webhooks for Store {
 }
 
 fn counts(db: &Connection, webhook: u64) -> Outcome<WebhookCounts> {
-    let sql = "SELECT count(due), coalesce(sum(CASE WHEN due IS NULL THEN 0 ELSE length(CAST(body AS BLOB)) END), 0),
+    let sql = "SELECT count(due), coalesce(sum(CASE WHEN due IS NULL THEN 0 ELSE octet_length(body) END), 0),
                       count(*) - count(due) FROM webhook_deliveries WHERE webhook = ?1";
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
     let (waiting, bytes, failed) = db.prepare_cached(sql)?.query_row([signed(webhook)?], read)?;

@@ -15,6 +15,8 @@ use crate::{Filter, Webhooks};
 
 /// How soon it is tried again when the store could not keep something.
 const RETRY: Duration = Duration::from_secs(5);
+/// Deliveries that are written at once.
+const PART: usize = 1_000;
 
 /// An event, as watchers see it.
 pub(crate) struct Offer {
@@ -137,12 +139,18 @@ impl Webhooks {
     }
 
     async fn write_down(&self, wanted: Vec<(u64, &Offer)>) -> Result<(), StoreError> {
-        if wanted.is_empty() {
-            return Ok(());
+        // In parts, so that others get a turn at the disk between them.
+        let mut written = Ok(());
+        for part in wanted.chunks(PART) {
+            written = self.write_part(part).await.and(written);
         }
+        written
+    }
+
+    async fn write_part(&self, wanted: &[(u64, &Offer)]) -> Result<(), StoreError> {
         let mut last = self.last_delivery.lock().await;
         let mut batch = Vec::with_capacity(wanted.len());
-        for (webhook, offer) in wanted {
+        for &(webhook, offer) in wanted {
             let mut entries = self.entries.lock();
             let Some(entry) = entries.get_mut(&webhook) else { continue };
             if entry.webhook.lost > 0 || !has_room(entry, offer.body.len() as u64) {
@@ -221,14 +229,20 @@ async fn fits(filter: &dyn Filter, webhook: &StoredWebhook, offer: &Offer) -> bo
 /// Until the room closes.
 pub(crate) async fn run(room: Arc<Webhooks>, filter: Arc<dyn Filter>) {
     loop {
-        room.offered.notified().await;
+        tokio::select! {
+            biased;
+            () = room.stopping.notified() => return,
+            () = room.offered.notified() => {}
+        }
         if let Err(error) = room.take_in(&*filter).await {
             if matches!(error, StoreError::Closed) {
                 return;
             }
             tracing::error!(%error, "events could not be kept for webhooks, which will be told");
-            tokio::time::sleep(RETRY).await;
-            room.offered.notify_one();
+            tokio::select! {
+                () = room.stopping.notified() => return,
+                () = tokio::time::sleep(RETRY) => room.offered.notify_one(),
+            }
         }
     }
 }

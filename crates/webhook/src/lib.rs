@@ -173,7 +173,9 @@ pub struct Webhooks {
     /// The last number of a webhook; who changes a webhook does so alone.
     turn: Turn<u64>,
     running: AtomicBool,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    stopping: Notify,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    senders: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Webhooks {
@@ -199,7 +201,9 @@ impl Webhooks {
             last_delivery: Turn::new(kept.delivery_last),
             turn: Turn::new(kept.webhook_last),
             running: AtomicBool::new(false),
-            tasks: Mutex::default(),
+            stopping: Notify::new(),
+            writer: Mutex::default(),
+            senders: Mutex::default(),
         });
         room.look_at_kinds();
         if !kept.clean {
@@ -220,15 +224,14 @@ impl Webhooks {
         for id in ids {
             self.send_to(id);
         }
-        let task = tokio::spawn(intake::run(self.clone(), filter));
-        self.tasks.lock().push(task);
+        *self.writer.lock() = Some(tokio::spawn(intake::run(self.clone(), filter)));
     }
 
     fn send_to(self: &Arc<Webhooks>, id: u64) {
         if self.running.load(Ordering::Relaxed) {
-            let mut tasks = self.tasks.lock();
-            tasks.retain(|task| !task.is_finished());
-            tasks.push(tokio::spawn(sender::run(self.clone(), id)));
+            let mut senders = self.senders.lock();
+            senders.retain(|task| !task.is_finished());
+            senders.push(tokio::spawn(sender::run(self.clone(), id)));
         }
     }
 
@@ -236,11 +239,17 @@ impl Webhooks {
     /// again after the next start, under the same id.
     pub async fn close(&self, filter: &dyn Filter) {
         self.running.store(false, Ordering::Relaxed);
-        let tasks = std::mem::take(&mut *self.tasks.lock());
-        for task in tasks {
-            task.abort();
+        self.stopping.notify_one();
+        // What it has in its hands is nowhere else: it is waited for, not ended.
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer {
+            let _ = writer.await;
+        }
+        let senders = std::mem::take(&mut *self.senders.lock());
+        for sender in senders {
+            sender.abort();
             // Ended by us: that it did not end by itself is no news.
-            let _ = task.await;
+            let _ = sender.await;
         }
         let taken = self.take_in(filter).await;
         let lost = self.entries.lock().values().map(|entry| (entry.webhook.id, entry.webhook.lost)).collect();
