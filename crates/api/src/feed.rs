@@ -184,12 +184,9 @@ impl Feed {
         Ok(Watch { feed: self.clone(), news: self.news.subscribe(), next_id: wanted.max(oldest), gap: wanted < oldest })
     }
 
-    /// Whether events are worth making: somebody watches, or did a moment ago, or is to be told.
-    fn wanted(&self) -> bool {
-        if self.webhooks.get().is_some_and(|webhooks| webhooks.wants_some()) {
-            return true;
-        }
-        self.watched()
+    /// Whether an event of this kind is worth making: somebody watches, or did a moment ago, or a webhook wants it.
+    fn wanted(&self, kind: &str) -> bool {
+        self.webhooks.get().is_some_and(|webhooks| webhooks.wants(kind)) || self.watched()
     }
 
     fn watched(&self) -> bool {
@@ -215,16 +212,12 @@ impl Feed {
     }
 
     fn put<T: Told>(&self, device: Option<&str>, data: &T) {
-        let webhooks = self.webhooks.get().filter(|webhooks| webhooks.wants(T::KIND));
-        if !self.watched() && webhooks.is_none() {
-            return;
-        }
         // Our own types: they always become JSON.
         let Ok(json) = serde_json::to_string(data) else { return };
         let device: Option<Arc<str>> = device.map(Arc::from);
         let mut ring = self.ring.lock();
         let id = ring.last_id + 1;
-        if let Some(webhooks) = webhooks {
+        if let Some(webhooks) = self.webhooks.get() {
             // With the ring held, so that they come in the order of their numbers.
             webhooks.offer(T::KIND, id, device.clone(), &json);
         }
@@ -246,7 +239,7 @@ impl Feed {
 
 impl Consumer for Feed {
     fn on_event(&self, event: &Event) {
-        if self.wanted() {
+        if kind_of(event).is_some_and(|kind| self.wanted(kind)) {
             self.tell(event);
         }
         if let Event::DeviceChanged { device, change: Change::Removed } = event {
@@ -304,6 +297,21 @@ impl Feed {
             Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. } => {}
         }
     }
+}
+
+/// The kind of live event that a fact becomes, if it becomes one.
+fn kind_of(event: &Event) -> Option<&'static str> {
+    Some(match event {
+        Event::Up { .. } | Event::Down { .. } | Event::Passed { .. } => shown::Message::KIND,
+        Event::PresenceChanged { .. } => told::Presence::KIND,
+        Event::DeviceChanged { .. } => told::Changed::KIND,
+        Event::PointsStored { .. } => told::Points::KIND,
+        Event::DeliveryChanged { .. } => told::Moved::KIND,
+        Event::Knocked { .. } => shown::KnockShown::KIND,
+        Event::Faulted { .. } => told::Fault::KIND,
+        Event::AlarmChanged { .. } => told::AlarmTold::KIND,
+        Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. } => return None,
+    })
 }
 
 /// The device in whose space a message lies.

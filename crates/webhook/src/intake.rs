@@ -43,11 +43,6 @@ impl Webhooks {
         self.wanted.load(Ordering::Relaxed) & self.bit(kind) != 0
     }
 
-    /// Whether any webhook wants anything.
-    pub fn wants_some(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) != 0
-    }
-
     /// An event has happened: its number among the live events, and its data in JSON.
     pub fn offer(&self, kind: &'static str, id: u64, device: Option<Arc<str>>, data: &str) {
         if !self.wants(kind) {
