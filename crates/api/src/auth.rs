@@ -8,7 +8,7 @@ use axum::RequestPartsExt;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use fleet::Caller;
+use fleet::{Asked, Caller};
 use model::{Role, TokenScope, limits};
 
 use crate::problem::Problem;
@@ -16,6 +16,9 @@ use crate::{Api, audience, scopes};
 
 /// How often a stream looks whether its token was removed, while nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// Calls about many devices of which a token for some gets its own.
+const CHOOSING: [&str; 3] = ["/api/v1/devices", "/api/v1/devices/export", "/api/v1/events"];
 
 /// The browser's cookie.
 const COOKIE: &str = "espush_session";
@@ -59,30 +62,52 @@ async fn admit(parts: &mut Parts, api: &Api, role: Role) -> Result<Caller, Probl
         let params = parts.extract::<RawPathParams>().await.ok();
         let device = params.as_ref().and_then(|params| params.iter().next()).map(|(_, device)| device);
         let device = device.filter(|_| path.starts_with("/api/v1/devices/{"));
-        within(api, &caller, scopes::of(&parts.method, &path), device).await?;
+        let scope = scopes::of(&parts.method, &path);
+        match device {
+            // These look at the token's query themselves, with `reach`.
+            None if parts.method == Method::GET && CHOOSING.contains(&path.as_str()) => covers(&caller, scope)?,
+            device => within(api, &caller, scope, device).await?,
+        }
     }
     Ok(caller)
 }
 
 /// Whether a caller's token covers a call with this scope, about this device if about a single one.
 pub(crate) async fn within(api: &Api, caller: &Caller, scope: Option<TokenScope>, device: Option<&str>) -> Result<(), Problem> {
-    let grant = &caller.grant;
-    let Some(scope) = scope else { return Ok(()) };
-    if !grant.scopes.allow(scope) {
-        let detail = format!("this needs the scope {}; the token has {}", scope.as_str(), grant.scopes.to_words());
-        return Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail));
-    }
-    if grant.query.is_empty() {
+    covers(caller, scope)?;
+    if scope.is_none() {
         return Ok(());
     }
+    let Some(reach) = reach(api, caller).await? else { return Ok(()) };
     let out_of_reach = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, "device_out_of_reach", detail));
     let Some(device) = device else {
-        return out_of_reach("the token is for calls about single devices: /api/v1/devices/{id} and below, and /d/{id}".into());
+        let detail = "the token is for some devices: it may list them, follow their events, and call what is about single ones";
+        return out_of_reach(detail.to_owned());
     };
     // Whether there is such a device is not for this token to learn.
-    match api.fleet.fits(device, &audience::asked(api, &grant.query).await?) {
+    match api.fleet.fits(device, &reach) {
         Some(true) => Ok(()),
-        _ => out_of_reach(format!("the token is for devices with: {}", grant.query)),
+        _ => out_of_reach(format!("the token is for devices with: {}", caller.grant.query)),
+    }
+}
+
+/// Whether a caller's token has a scope.
+fn covers(caller: &Caller, scope: Option<TokenScope>) -> Result<(), Problem> {
+    let scopes = caller.grant.scopes;
+    match scope.filter(|scope| !scopes.allow(*scope)) {
+        None => Ok(()),
+        Some(scope) => {
+            let detail = format!("this needs the scope {}; the token has {}", scope.as_str(), scopes.to_words());
+            Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail))
+        }
+    }
+}
+
+/// The devices that a caller's token is for, if it is not for all.
+pub(crate) async fn reach(api: &Api, caller: &Caller) -> Result<Option<Asked>, Problem> {
+    match &*caller.grant.query {
+        "" => Ok(None),
+        query => audience::asked(api, query).await.map(Some),
     }
 }
 

@@ -9,7 +9,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use fleet::Caller;
 use futures_util::stream::{self, Stream};
+use model::TokenScope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,18 +31,19 @@ pub(crate) struct Wanted {
 
 pub(crate) async fn stream(
     State(api): State<Api>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     input::Query(wanted): input::Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(id) = &wanted.device {
+        auth::within(&api, &caller, Some(TokenScope::Events), Some(id)).await?;
         super::devices::device(&api, id)?;
     }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let watch = watch(&api, last)?;
     let keep = KeepAlive::new().interval(COMMENT_EVERY);
     let token = auth::token(&headers)?.unwrap_or_default().to_owned();
-    let reader = Reader { api, token, watch, device: wanted.device, comments: VecDeque::new(), ended: false };
+    let reader = Reader { api, caller, token, watch, device: wanted.device, comments: VecDeque::new(), ended: false };
     Ok(Sse::new(events(reader)).keep_alive(keep).into_response())
 }
 
@@ -57,6 +60,7 @@ pub(crate) fn watch(api: &Api, after: Option<u64>) -> Result<Watch, Problem> {
 
 struct Reader {
     api: Api,
+    caller: Caller,
     token: String,
     watch: Watch,
     device: Option<String>,
@@ -88,7 +92,7 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
                     reader.ended = true;
                     return Some((Ok(Event::default().comment("the token is not valid any more; sign in again")), reader));
                 }
-                Ok(frame) if wants(reader.device.as_deref(), &frame) => {
+                Ok(frame) if wants(reader.device.as_deref(), &frame) && is_for(&reader, &frame).await => {
                     let event = Event::default().id(frame.id.to_string()).event(frame.kind).data(&frame.json);
                     return Some((Ok(event), reader));
                 }
@@ -103,6 +107,15 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
         }
         None
     })
+}
+
+/// Whether an event is for the watcher's token. One that is for some devices gets theirs alone.
+async fn is_for(reader: &Reader, frame: &Frame) -> bool {
+    match (auth::reach(&reader.api, &reader.caller).await, &frame.device) {
+        (Ok(None), _) => true,
+        (Ok(Some(reach)), Some(device)) => reader.api.fleet.fits(device, &reach) == Some(true),
+        (Ok(Some(_)), None) | (Err(_), _) => false,
+    }
 }
 
 /// Whether a watcher of `device`, or of all, is to see it.

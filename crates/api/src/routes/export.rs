@@ -21,10 +21,10 @@ const HEAD: &[u8] = b"id,app,name,alias,tags,open,number,firmware,blocked,create
 
 pub(crate) async fn export(
     State(api): State<Api>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     input::Query(wanted): input::Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let filter = super::devices::filter(&api, &wanted).await?;
+    let filter = super::devices::filter(&api, &caller, &wanted).await?;
     // The first page is read before the answer begins, so that trouble is an error and no short file.
     let first = api.fleet.devices_apart(filter.clone(), None, limits::PAGE_ROWS_MAX).await?;
     let ready = VecDeque::from([Bytes::from_static(HEAD), rows(&first.items)]);

@@ -86,11 +86,13 @@ async fn a_token_for_some_devices_reaches_those_and_one_by_one() {
         (Method::GET, "devices/nobody", ""),
         (Method::PATCH, "devices/lamp", "{}"),
         (Method::POST, "devices/lamp/points", r#"{"temp":21}"#),
-        (Method::GET, "devices", ""),
-        (Method::GET, "devices/export", ""),
+        (Method::POST, "devices", r#"{"app":1,"id":"x","tags":["hall"]}"#),
+        (Method::POST, "devices/import", "id,app\n"),
         (Method::GET, "groups/hall", ""),
         (Method::POST, "push", r#"{"audience":{"device":"fan"},"text":"on"}"#),
-        (Method::GET, "events", ""),
+        (Method::GET, "events?device=lamp", ""),
+        (Method::GET, "events?device=nobody", ""),
+        (Method::GET, "ws", ""),
     ] {
         assert_eq!(
             house.call_as(&token, method.clone(), path, body).await.problem(403).0,
@@ -99,6 +101,13 @@ async fn a_token_for_some_devices_reaches_those_and_one_by_one() {
         );
     }
     assert_eq!(direct(&house, &token, "lamp").await.status, 403);
+    for query in ["", "?where=app%20%3D%201", "?where=not%20tags%20has%20hall%20or%20id%20%3D%20fan", "?q=a"] {
+        let listed = house.call_as(&token, Method::GET, &format!("devices{query}"), "").await.ok();
+        let ids: Vec<&str> = listed["items"].as_array().unwrap().iter().map(|device| device["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["fan"], "{query}");
+    }
+    let file = house.call_as(&token, Method::GET, "devices/export", "").await;
+    assert!(file.text().contains("fan,1") && !file.text().contains("lamp"), "{}", file.text());
     house.patch("devices/fan", r#"{"tags":[]}"#).await.ok();
     assert_eq!(house.call_as(&token, Method::GET, "devices/fan", "").await.problem(403).0, "device_out_of_reach");
 }

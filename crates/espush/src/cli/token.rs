@@ -39,7 +39,7 @@ enum Verb {
         /// events, admin [default: all]
         #[arg(long = "scope", value_name = "SCOPES", value_delimiter = ',')]
         scopes: Vec<String>,
-        /// Only at devices that this query fits, one by one: 'app = 7'
+        /// Only what is about devices that this query fits: 'app = 7'
         #[arg(long)]
         query: Option<String>,
     },
