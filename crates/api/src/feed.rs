@@ -307,6 +307,7 @@ fn kind_of(event: &Event) -> Option<&'static str> {
         Event::DeviceChanged { .. } => told::Changed::KIND,
         Event::PointsStored { .. } => told::Points::KIND,
         Event::DeliveryChanged { .. } => told::Moved::KIND,
+        Event::TwinChanged { .. } => told::TwinTold::KIND,
         Event::Knocked { .. } => shown::KnockShown::KIND,
         Event::Faulted { .. } => told::Fault::KIND,
         Event::AlarmChanged { .. } => told::AlarmTold::KIND,

@@ -7,7 +7,6 @@ from ._async import AsyncClient
 from ._client import Client
 from ._errors import EspushError, Problem, TimedOut, Unreachable
 from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason, Twin, TwinChange, TwinPart
-from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason
 from ._webhooks import WebhookError, verify_webhook
 
 __all__ = [

@@ -17,7 +17,7 @@ pub(crate) struct Calls {
 }
 
 /// What the parts of the document are called.
-pub(crate) const SECTIONS: [(&str, &str); 10] = [
+pub(crate) const SECTIONS: [(&str, &str); 11] = [
     ("Pushing", "Send something to devices, and see what became of it."),
     ("Schedules", "Pushes that recur."),
     ("Devices", "Devices and their secrets."),

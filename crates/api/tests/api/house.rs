@@ -285,8 +285,7 @@ impl House {
         let carrier = api::sender(&app);
         let chooser = api::chooser(&app);
         let router = api::router(app);
-        House { router, schedules, carrier, outside, feed, push, telemetry, twins, fleet, _dir: dir }
-        House { router, schedules, carrier, webhooks, chooser, outside, feed, push, telemetry, fleet, _dir: dir }
+        House { router, schedules, carrier, webhooks, chooser, outside, feed, push, telemetry, twins, fleet, _dir: dir }
     }
 
     /// A house with app 1 and a device `lamp`, whose secret is returned.

@@ -16,6 +16,6 @@ mod misc;
 mod points;
 mod push;
 mod schedules;
-mod twin;
 mod tokens;
+mod twin;
 mod webhooks;
