@@ -2,6 +2,7 @@
 and with the rights of the token, and a line that comes back gets what it missed."""
 
 import base64
+import datetime
 import json
 import os
 import struct
@@ -144,3 +145,17 @@ def test_the_server_says_goodbye_when_it_stops(fresh):
         assert socket.status == 101
         server.stop()
         assert "stopping" in socket.expect_close(1001)
+
+
+def test_a_line_ends_when_its_token_runs_out(server):
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+    about = {"name": unique("brief"), "role": "operator", "scopes": ["events"], "expires": soon.isoformat()}
+    socket = Socket(server, token=server.api("POST", "/api/v1/tokens", about)["token"])
+    assert socket.status == 101
+    socket.say({"ref": 1, "push": {"audience": "all", "text": "on"}})
+    refused = socket.next("problem")
+    assert refused["ref"] == 1 and refused["problem"]["code"] == "scope_missing", refused
+    # It comes to its end although nothing happens.
+    while (frame := socket.next_frame())[0] in (PING, TEXT):
+        pass
+    assert frame[0] == CLOSE and b"the token is not valid any more" in frame[1], frame

@@ -384,6 +384,56 @@ test('an MQTT account: made with its rules, given others, taken away', async () 
 	});
 });
 
+test('a webhook: made, tested, switched off and taken away; a token for one purpose', async () => {
+	for (const viewport of [DESK, PHONE]) {
+		await visit({ viewport }, async (page) => {
+			const name = `ops ${run} ${viewport.width}`;
+			await page.goto('/settings');
+			await button(page, 'New webhook').click();
+			const dialog = page.getByRole('dialog');
+			await dialog.getByLabel('What is it for?').fill(name);
+			await dialog.getByLabel('URL').fill('http://127.0.0.1:1/hook');
+			await button(dialog, 'Create').click();
+			await dialog.getByText('is not called', { exact: false }).waitFor();
+			// A name is looked at when it is called.
+			await dialog.getByLabel('URL').fill('http://localhost:1/hook');
+			await dialog.getByLabel('presence').check();
+			await dialog.getByLabel('Only of these devices').fill('id = lamp');
+			await shot(page, `webhook-${viewport.width}`);
+			await button(dialog, 'Create').click();
+			assert.match(await dialog.getByTestId('secret').innerText(), /^whsec_/);
+			await button(dialog, 'Close').last().click();
+			const row = page.locator('[data-webhook]', { hasText: name });
+			await row.getByText('0 waiting', { exact: false }).waitFor();
+			const hook = await page.evaluate(async (id) => (await fetch(`/api/v1/webhooks/${id}`)).json(), await row.getAttribute('data-webhook'));
+			assert.deepEqual([hook.kinds, hook.where], [['presence'], 'id = lamp']);
+			await button(row, `Post a test event to “${name}”`).click();
+			await page.getByRole('status').getByText('The test event was not taken', { exact: false }).waitFor();
+			assert.equal(await overflow(page), 0);
+			await shot(page, `webhooks-${viewport.width}`);
+			await row.getByRole('checkbox').uncheck();
+			await row.getByText('off', { exact: true }).waitFor();
+			await button(row, `Delete the webhook “${name}”?`).click();
+			await button(dialog, 'Delete').click();
+			await row.waitFor({ state: 'detached' });
+
+			await button(page, 'New token').click();
+			await dialog.getByLabel('What is it for?').fill(name);
+			await dialog.getByLabel('data:read').check();
+			await dialog.getByLabel('Ends').selectOption('month');
+			await button(dialog, 'Create').click();
+			await dialog.getByTestId('secret').waitFor();
+			await button(dialog, 'Close').last().click();
+			const token = page.getByTestId('tokens').locator('li', { hasText: name });
+			await token.getByText('data:read').waitFor();
+			await token.getByText('ends', { exact: false }).waitFor();
+			await button(token, `Delete the token “${name}”?`).click();
+			await button(dialog, 'Delete').click();
+			await token.waitFor({ state: 'detached' });
+		});
+	}
+});
+
 test('a schedule: seen with its next run, paused, looked up and removed', async () => {
 	await visit({}, async (page) => {
 		const name = `night ${run}`;

@@ -9,6 +9,21 @@ const ROWS = 1000;
 
 /** How long a file may take, beyond an ordinary answer. */
 const FILE_MS = 600_000;
+/**
+ * How often a call is made again that the server refused because there were too many. It has done nothing then, so every
+ * call may be.
+ */
+const RETRIES_MAX = 3;
+
+/** The longest pause before that. Who is to wait longer is told so. */
+const RETRY_S_MAX = 10;
+
+/** How long to wait before a call is made again; `undefined`: not at all. */
+export function retryMs(status: number, retryAfter: string | null, retries: number): number | undefined {
+  if (status !== 429 || retries >= RETRIES_MAX || !/^\d+$/.test(retryAfter ?? '')) return undefined;
+  const seconds = Number(retryAfter);
+  return seconds <= RETRY_S_MAX ? seconds * 1000 : undefined;
+}
 
 /** Bytes or text; anything else goes into `json`. */
 export type Payload = string | Uint8Array;
@@ -418,7 +433,7 @@ export class Client {
       } catch (error) {
         if (options.signal?.aborted) return;
         const told = named(error);
-        const passes = told instanceof Problem ? told.status >= 500 : told instanceof Unreachable;
+        const passes = told instanceof Problem ? told.status >= 500 || told.status === 429 : told instanceof Unreachable;
         if (!stood || !passes) throw told;
       } finally {
         clearTimeout(silence);
@@ -447,16 +462,20 @@ export class Client {
 
   async #do<T>(method: string, address: string, read: (raw: Raw) => T, body?: object, wait = 0): Promise<T> {
     const headers: Record<string, string> = { ...this.#headers };
-    const call: RequestInit = { method, headers, signal: AbortSignal.timeout(this.#timeout + wait) };
+    const call: RequestInit = { method, headers };
     if (body !== undefined) {
       headers['Content-Type'] = 'application/json';
       call.body = JSON.stringify(body);
     }
     try {
-      const answer = await this.#fetch(this.#url + address, call);
-      const text = await answer.text();
-      if (!answer.ok) throw problem(answer.status, text);
-      return read(text === '' ? undefined : JSON.parse(text));
+      for (let retries = 0; ; retries += 1) {
+        const answer = await this.#fetch(this.#url + address, { ...call, signal: AbortSignal.timeout(this.#timeout + wait) });
+        const text = await answer.text();
+        if (answer.ok) return read(text === '' ? undefined : JSON.parse(text));
+        const ms = retryMs(answer.status, answer.headers.get('Retry-After'), retries);
+        if (ms === undefined) throw problem(answer.status, text);
+        await pause(ms);
+      }
     } catch (error) {
       throw named(error);
     }

@@ -4,3 +4,5 @@ export type { DeviceFilter, EventOptions, Options, Payload, PointFilter, Preview
 export { EspushError, Problem, TimedOut, Unreachable } from './errors.js';
 export { ALL } from './models.js';
 export type { Audience, Delivery, Device, Event, Outcome, Page, Point, Preview, Push, Sent, State, Twin, TwinChange, TwinPart, Value } from './models.js';
+export { verifyWebhook, WebhookError } from './webhooks.js';
+export type { WebhookEvent, WebhookHeaders, WebhookOptions } from './webhooks.js';

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from espush import ALL, Event, Problem, Sent, Unreachable
-from espush._calls import NOTHING, listen, order, path, push, send
+from espush import ALL, Event, Problem, Sent, Unreachable, WebhookError, verify_webhook
+from espush._calls import NOTHING, RETRIES_MAX, RETRY_S_MAX, listen, order, path, push, retry_s, send
 from espush._errors import problem
 from espush._sse import Backoff, Parser
 
@@ -37,6 +37,13 @@ def test_pauses_grow_to_a_minute_and_end_with_success() -> None:
         assert whole / 2 <= pause <= whole
     backoff.stood()
     assert backoff.pause_s() <= 0.5
+
+
+def test_too_many_requests_are_made_again_a_few_times_and_soon() -> None:
+    assert [retry_s(429, "2", retries) for retries in range(RETRIES_MAX + 1)] == [2.0] * RETRIES_MAX + [None]
+    assert retry_s(429, str(RETRY_S_MAX), 0) == RETRY_S_MAX
+    for status, header in ((429, str(RETRY_S_MAX + 1)), (429, None), (429, "soon"), (503, "1"), (200, "1")):
+        assert retry_s(status, header, 0) is None
 
 
 def test_errors_are_what_the_server_says() -> None:
@@ -78,3 +85,43 @@ def test_a_message_to_a_number_is_what_was_meant() -> None:
     assert send("lamp", None, None).body == {"to": "lamp", "json": None}
     assert call.read({"from": 1, "to": 2, "state": "kept", "new": 0}) == Sent(1, 2, "kept")
     assert listen() == "/api/v1/events?addressed=true&events=false"
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = '{"test": 2432232314}'
+# The example of the Standard Webhooks specification's reference libraries.
+HEADERS = {
+    "Webhook-Id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "Webhook-Timestamp": "1614265330",
+    "Webhook-Signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}
+SIGNED = 1614265330.0
+
+
+def test_a_webhook_is_believed_for_five_minutes() -> None:
+    for late in (-300, 0, 300):
+        assert verify_webhook(BODY, HEADERS, SECRET, now=SIGNED + late) == {"test": 2432232314}
+    several = {**HEADERS, "Webhook-Signature": f"v1,AAAA v2,zzz {HEADERS['Webhook-Signature']} v1,灯"}
+    assert verify_webhook(BODY.encode(), several, SECRET, now=SIGNED)
+    for late in (-301, 301):
+        with pytest.raises(WebhookError, match="too long ago"):
+            verify_webhook(BODY, HEADERS, SECRET, now=SIGNED + late)
+
+
+def test_a_webhook_that_was_changed_is_not_believed() -> None:
+    changed: list[tuple[str, dict[str, str], str]] = [
+        (BODY.replace("4", "5"), HEADERS, SECRET),
+        (BODY, {**HEADERS, "Webhook-Id": "msg_2"}, SECRET),
+        (BODY, {**HEADERS, "Webhook-Timestamp": "1614265331"}, SECRET),
+        (BODY, {**HEADERS, "Webhook-Timestamp": "01614265330"}, SECRET),
+        (BODY, {**HEADERS, "Webhook-Signature": ""}, SECRET),
+        (BODY, HEADERS, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+    ]
+    for body, headers, secret in changed:
+        with pytest.raises(WebhookError, match="no signature fits"):
+            verify_webhook(body, headers, secret, now=SIGNED)
+    for time in ("", "now", "-1614265330", "١٦١٤٢٦٥٣٣٠", "9" * 400):
+        with pytest.raises(WebhookError, match="no time"):
+            verify_webhook(BODY, {**HEADERS, "Webhook-Timestamp": time}, SECRET, now=SIGNED)
+    with pytest.raises(WebhookError, match="webhook-id"):
+        verify_webhook(BODY, {}, SECRET)

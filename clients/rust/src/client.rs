@@ -22,6 +22,12 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long an answer of a device is waited for, unless told otherwise.
 const ASK: Duration = Duration::from_secs(10);
 
+/// How often a call is made again that the server refused because there were too many. It has done nothing then, so
+/// every call may be.
+const RETRIES_MAX: u32 = 3;
+/// The longest pause before that. Who is to wait longer is told so.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
 /// A client of one espush server. Clones share its connections; threads may share it.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -195,22 +201,33 @@ impl Client {
         body: Option<&Value>,
         wait: Duration,
     ) -> Result<T, Error> {
-        let request = self.request(method, path).header("Accept", "application/json");
+        let mut retries = 0;
+        let response = loop {
+            let response = self.once(&method, path, body, wait)?;
+            let header = response.headers().get("Retry-After").and_then(|value| value.to_str().ok());
+            let Some(pause) = retry(response.status().as_u16(), header, retries) else { break response };
+            retries += 1;
+            std::thread::sleep(pause);
+        };
+        let text = text(&mut good(response)?)?;
+        let text = if text.is_empty() { json!(null).to_string() } else { text };
+        serde_json::from_str(&text).map_err(|error| Error::Unreachable(format!("it answered not as espush does: {error}")))
+    }
+
+    fn once(&self, method: &Method, path: &str, body: Option<&Value>, wait: Duration) -> Result<Response<Body>, Error> {
+        let request = self.request(method.clone(), path).header("Accept", "application/json");
         let limit = Some(self.timeout.saturating_add(wait));
-        let response = match body {
+        Ok(match body {
             Some(body) => {
                 let request = request.header("Content-Type", "application/json").body(body.to_string());
                 let request = request.map_err(ureq::Error::from)?;
-                self.agent.run(self.agent.configure_request(request).timeout_global(limit).build())
+                self.agent.run(self.agent.configure_request(request).timeout_global(limit).build())?
             }
             None => {
                 let request = request.body(()).map_err(ureq::Error::from)?;
-                self.agent.run(self.agent.configure_request(request).timeout_global(limit).build())
+                self.agent.run(self.agent.configure_request(request).timeout_global(limit).build())?
             }
-        };
-        let text = text(&mut good(response?)?)?;
-        let text = if text.is_empty() { json!(null).to_string() } else { text };
-        serde_json::from_str(&text).map_err(|error| Error::Unreachable(format!("it answered not as espush does: {error}")))
+        })
     }
 
     /// A call with a file, or for one.
@@ -249,6 +266,12 @@ impl Client {
             None => request,
         }
     }
+}
+
+/// How long to wait before a call is made again; `None`: not at all.
+fn retry(status: u16, retry_after: Option<&str>, retries: u32) -> Option<Duration> {
+    let seconds = retry_after.filter(|_| status == 429 && retries < RETRIES_MAX)?.parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|pause| *pause <= RETRY_MAX)
 }
 
 fn good(mut response: Response<Body>) -> Result<Response<Body>, Error> {
@@ -312,6 +335,16 @@ mod tests {
             path(&["devices", "a/../b?c"], &[("limit", Some("5")), ("where", Some("x & \"灯\"")), ("cursor", None)]),
             "/api/v1/devices/a%2F..%2Fb%3Fc?limit=5&where=x%20%26%20%22%E7%81%AF%22"
         );
+    }
+
+    #[test]
+    fn too_many_requests_are_made_again_a_few_times_and_soon() {
+        let two = Some(Duration::from_secs(2));
+        assert_eq!([0, 1, 2, 3].map(|retries| retry(429, Some("2"), retries)), [two, two, two, None]);
+        assert_eq!(retry(429, Some("10"), 0), Some(RETRY_MAX));
+        for (status, header) in [(429, Some("11")), (429, None), (429, Some("soon")), (503, Some("1")), (200, Some("1"))] {
+            assert_eq!(retry(status, header, 0), None);
+        }
     }
 
     #[test]

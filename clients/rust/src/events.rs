@@ -48,7 +48,9 @@ impl Events {
                     self.stood = true;
                     return Ok(());
                 }
-                Err(Error::Problem(problem)) if !self.stood || problem.status < 500 => return Err(problem.into()),
+                Err(Error::Problem(problem)) if !self.stood || (problem.status < 500 && problem.status != 429) => {
+                    return Err(problem.into());
+                }
                 Err(error) if !self.stood => return Err(error),
                 Err(_) => {}
             }

@@ -20,6 +20,8 @@ mod models;
 mod order;
 mod pages;
 mod sse;
+#[cfg(feature = "webhooks")]
+mod webhook;
 
 pub use client::Client;
 pub use error::{Error, Problem};
@@ -29,3 +31,5 @@ pub use models::{Twin, TwinChange, TwinPart};
 pub use order::{Audience, AuditFilter, DeviceFilter, Message, Order, PointFilter, PreviewFilter, Resend};
 pub use pages::Pages;
 pub use serde_json::{Value, json};
+#[cfg(feature = "webhooks")]
+pub use webhook::{WebhookError, WebhookHeaders, verify_webhook, verify_webhook_at};

@@ -2,14 +2,23 @@
 //! same kind of token in a cookie that its scripts cannot read. A cookie is sent by any page that makes
 //! the browser ask, so writes with it also need the header `X-Espush: 1`, which a foreign page cannot add.
 
-use axum::extract::FromRequestParts;
+use std::time::Duration;
+
+use axum::RequestPartsExt;
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use fleet::Caller;
-use model::{Role, limits};
+use fleet::{Asked, Caller};
+use model::{Role, TokenScope, limits};
 
-use crate::Api;
 use crate::problem::Problem;
+use crate::{Api, audience, scopes};
+
+/// How often a stream looks whether its token was removed, while nothing happens.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// Calls about many devices of which a token for some gets its own.
+const CHOOSING: [&str; 3] = ["/api/v1/devices", "/api/v1/devices/export", "/api/v1/events"];
 
 /// The browser's cookie.
 const COOKIE: &str = "espush_session";
@@ -25,7 +34,7 @@ impl FromRequestParts<Api> for Viewer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Viewer, Problem> {
-        caller(&parts.headers, &parts.method, api, Role::Viewer).map(Viewer)
+        admit(parts, api, Role::Viewer).await.map(Viewer)
     }
 }
 
@@ -33,7 +42,7 @@ impl FromRequestParts<Api> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Operator, Problem> {
-        caller(&parts.headers, &parts.method, api, Role::Operator).map(Operator)
+        admit(parts, api, Role::Operator).await.map(Operator)
     }
 }
 
@@ -41,7 +50,74 @@ impl FromRequestParts<Api> for Owner {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Owner, Problem> {
-        caller(&parts.headers, &parts.method, api, Role::Owner).map(|_| Owner)
+        admit(parts, api, Role::Owner).await.map(|_| Owner)
+    }
+}
+
+/// Who calls, if that is one who may do what is asked for.
+async fn admit(parts: &mut Parts, api: &Api, role: Role) -> Result<Caller, Problem> {
+    let caller = caller(&parts.headers, &parts.method, api, role)?;
+    if !caller.grant.is_whole() {
+        let path = parts.extensions.get::<MatchedPath>().map_or(String::new(), |path| path.as_str().to_owned());
+        let params = parts.extract::<RawPathParams>().await.ok();
+        let device = params.as_ref().and_then(|params| params.iter().next()).map(|(_, device)| device);
+        let device = device.filter(|_| path.starts_with("/api/v1/devices/{"));
+        let scope = scopes::of(&parts.method, &path);
+        match device {
+            // These look at the token's query themselves, with `reach`.
+            None if parts.method == Method::GET && CHOOSING.contains(&path.as_str()) => covers(&caller, scope)?,
+            device => within(api, &caller, scope, device).await?,
+        }
+    }
+    Ok(caller)
+}
+
+/// Whether a caller's token covers a call with this scope, about this device if about a single one.
+pub(crate) async fn within(api: &Api, caller: &Caller, scope: Option<TokenScope>, device: Option<&str>) -> Result<(), Problem> {
+    covers(caller, scope)?;
+    if scope.is_none() {
+        return Ok(());
+    }
+    let Some(reach) = reach(api, caller).await? else { return Ok(()) };
+    let out_of_reach = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, "device_out_of_reach", detail));
+    let Some(device) = device else {
+        let detail = "the token is for some devices: it may list them, follow their events, and call what is about single ones";
+        return out_of_reach(detail.to_owned());
+    };
+    // Whether there is such a device is not for this token to learn.
+    match api.fleet.fits(device, &reach) {
+        Some(true) => Ok(()),
+        _ => out_of_reach(format!("the token is for devices with: {}", caller.grant.query)),
+    }
+}
+
+/// Whether a caller's token has a scope.
+fn covers(caller: &Caller, scope: Option<TokenScope>) -> Result<(), Problem> {
+    let scopes = caller.grant.scopes;
+    match scope.filter(|scope| !scopes.allow(*scope)) {
+        None => Ok(()),
+        Some(scope) => {
+            let detail = format!("this needs the scope {}; the token has {}", scope.as_str(), scopes.to_words());
+            Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail))
+        }
+    }
+}
+
+/// The devices that a caller's token is for, if it is not for all.
+pub(crate) async fn reach(api: &Api, caller: &Caller) -> Result<Option<Asked>, Problem> {
+    match &*caller.grant.query {
+        "" => Ok(None),
+        query => audience::asked(api, query).await.map(Some),
+    }
+}
+
+/// Comes back when a token has stopped working: a stream ends with the token that opened it.
+pub(crate) async fn ended(api: &Api, token: &str) {
+    while let Some(caller) = api.fleet.check_token(token) {
+        let left = caller.expires.map_or(i64::MAX, |expires| expires.0 - api.clock.unix().0);
+        let left = Duration::from_millis(left.max(0).unsigned_abs());
+        // It may be removed, and the wall clock may be set meanwhile.
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
 }
 
@@ -70,11 +146,11 @@ pub(crate) fn caller(headers: &HeaderMap, method: &Method, api: &Api, role: Role
 /// Who has this token, if that is one with `role` at least.
 pub(crate) fn holder(api: &Api, token: &str, role: Role) -> Result<Caller, Problem> {
     let caller = api.fleet.check_token(token).ok_or_else(|| {
-        Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "bad_token",
-            "the token is unknown or has expired; sign in again or make a new one",
-        )
+        let (code, detail) = match api.fleet.has_expired(token) {
+            true => ("token_expired", "the token has expired; sign in again or make a new one"),
+            false => ("bad_token", "the token is unknown or has expired; sign in again or make a new one"),
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, code, detail)
     })?;
     if !caller.role.includes(role) {
         let detail = format!("this needs the role {}; the token has {}", role.as_str(), caller.role.as_str());

@@ -3,8 +3,8 @@
 //! slowly is dropped; it never slows the house down.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use contract::event::Change;
 use contract::{Clock, Consumer, Event};
@@ -15,6 +15,7 @@ use model::{DeviceId, DeviceNumber, Millis, UnixMs, limits};
 use parking_lot::Mutex;
 use telemetry::{Direction, Logged};
 use tokio::sync::watch;
+use webhook::Webhooks;
 
 use crate::shown;
 use crate::told::{self, Told};
@@ -51,6 +52,7 @@ pub struct Feed {
     news: watch::Sender<()>,
     // Devices that are being removed.
     leaving: Mutex<HashMap<DeviceNumber, DeviceId>>,
+    webhooks: OnceLock<Arc<Webhooks>>,
 }
 
 /// A watcher's place in the feed. Counts as one until it is dropped.
@@ -127,12 +129,26 @@ impl Feed {
         // From the time of day, so that a number from before a restart is never taken for a newer one.
         let last_id = clock.unix().0.max(0).unsigned_abs() * 1000;
         let ring = Mutex::new(Ring { last_id, ..Ring::default() });
-        Arc::new(Feed { fleet, clock, watchers, ring, news: watch::Sender::new(()), leaving: Mutex::default() })
+        Arc::new(Feed {
+            fleet,
+            clock,
+            watchers,
+            ring,
+            news: watch::Sender::new(()),
+            leaving: Mutex::default(),
+            webhooks: OnceLock::new(),
+        })
     }
 
     /// How many watch.
     pub fn watchers(&self) -> usize {
         self.watchers.load(Ordering::Relaxed)
+    }
+
+    /// From now on these are told what happens, too.
+    pub fn tell_too(&self, webhooks: Arc<Webhooks>) {
+        // The house has one such room.
+        let _ = self.webhooks.set(webhooks);
     }
 
     /// Ends every watch and takes no new ones, so that the HTTP server can stop.
@@ -168,8 +184,12 @@ impl Feed {
         Ok(Watch { feed: self.clone(), news: self.news.subscribe(), next_id: wanted.max(oldest), gap: wanted < oldest })
     }
 
-    /// Whether events are worth making: somebody watches, or did a moment ago.
-    fn wanted(&self) -> bool {
+    /// Whether an event of this kind is worth making: somebody watches, or did a moment ago, or a webhook wants it.
+    fn wanted(&self, kind: &str) -> bool {
+        self.webhooks.get().is_some_and(|webhooks| webhooks.wants(kind)) || self.watched()
+    }
+
+    fn watched(&self) -> bool {
         let mut ring = self.ring.lock();
         let now = self.clock.millis();
         if self.watchers.load(Ordering::Relaxed) > 0 {
@@ -194,9 +214,14 @@ impl Feed {
     fn put<T: Told>(&self, device: Option<&str>, data: &T) {
         // Our own types: they always become JSON.
         let Ok(json) = serde_json::to_string(data) else { return };
+        let device: Option<Arc<str>> = device.map(Arc::from);
         let mut ring = self.ring.lock();
         let id = ring.last_id + 1;
-        ring.put(Frame { id, kind: T::KIND, device: device.map(Arc::from), json });
+        if let Some(webhooks) = self.webhooks.get() {
+            // With the ring held, so that they come in the order of their numbers.
+            webhooks.offer(T::KIND, id, device.clone(), &json);
+        }
+        ring.put(Frame { id, kind: T::KIND, device, json });
         drop(ring);
         self.news.send_replace(());
     }
@@ -214,7 +239,7 @@ impl Feed {
 
 impl Consumer for Feed {
     fn on_event(&self, event: &Event) {
-        if self.wanted() {
+        if kind_of(event).is_some_and(|kind| self.wanted(kind)) {
             self.tell(event);
         }
         if let Event::DeviceChanged { device, change: Change::Removed } = event {
@@ -275,6 +300,23 @@ impl Feed {
             Event::Addressed { .. } | Event::Sent { .. } => {}
         }
     }
+}
+
+/// The kind of live event that a fact becomes, if it becomes one.
+fn kind_of(event: &Event) -> Option<&'static str> {
+    Some(match event {
+        Event::Up { .. } | Event::Down { .. } | Event::Passed { .. } => shown::Message::KIND,
+        Event::PresenceChanged { .. } => told::Presence::KIND,
+        Event::DeviceChanged { .. } => told::Changed::KIND,
+        Event::PointsStored { .. } => told::Points::KIND,
+        Event::DeliveryChanged { .. } => told::Moved::KIND,
+        Event::TwinChanged { .. } => told::TwinTold::KIND,
+        Event::Knocked { .. } => shown::KnockShown::KIND,
+        Event::Faulted { .. } => told::Fault::KIND,
+        Event::AlarmChanged { .. } => told::AlarmTold::KIND,
+        Event::LineOpened { .. } | Event::LineClosed { .. } | Event::Listening { .. } | Event::Receipt { .. } => return None,
+        Event::Addressed { .. } | Event::Sent { .. } => return None,
+    })
 }
 
 /// The device in whose space a message lies.

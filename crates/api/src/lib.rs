@@ -15,7 +15,9 @@ mod openapi;
 mod parties;
 mod problem;
 pub mod qr;
+mod rates;
 mod routes;
+mod scopes;
 mod shown;
 mod told;
 
@@ -25,18 +27,21 @@ use axum::http::{HeaderMap, header};
 use contract::Clock;
 use contract::store::Audit;
 use fleet::Fleet;
+use fleet::meter::Rate;
 use model::UnixMs;
 use push::Push;
 use schedule::Schedules;
 use schemars::JsonSchema;
 use telemetry::Telemetry;
 use twin::Twins;
+use webhook::Webhooks;
 
 use crate::openapi::shape;
 
 pub use feed::Feed;
 pub use parties::Parties;
-pub use routes::{Sender, router, sender};
+pub use routes::{Chooser, Sender, chooser, router, sender};
+pub use told::KINDS;
 
 /// Writes some lines of `/metrics`.
 pub type MetricsSource = Box<dyn Fn(&mut String) + Send + Sync>;
@@ -95,6 +100,8 @@ pub struct App {
     pub push: Arc<Push>,
     /// Pushes that recur.
     pub schedules: Arc<Schedules>,
+    /// Events for other people's servers.
+    pub webhooks: Arc<Webhooks>,
     /// Points and messages.
     pub telemetry: Arc<Telemetry>,
     /// What is wanted of devices, and what they tell of themselves.
@@ -119,6 +126,8 @@ pub struct App {
     pub bridges: BridgesSource,
     /// How the store is.
     pub store: StoreSource,
+    /// How much one token may ask; none for as much as it likes.
+    pub rate: Option<Rate>,
 }
 
 /// What the program says of itself.

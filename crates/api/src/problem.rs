@@ -14,6 +14,7 @@ use schedule::ScheduleError;
 use serde::Serialize;
 use telemetry::IngestError;
 use twin::TwinError;
+use webhook::WebhookError;
 
 use crate::audit::Code;
 
@@ -150,6 +151,23 @@ impl From<ScheduleError> for Problem {
             ScheduleError::BadName => (StatusCode::BAD_REQUEST, "bad_name"),
             ScheduleError::BadGrace => (StatusCode::BAD_REQUEST, "bad_grace"),
             ScheduleError::Full => (StatusCode::CONFLICT, "schedules_full"),
+        };
+        Problem::new(status, code, error.to_string())
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Problem {
+        let (status, code) = match error {
+            WebhookError::Store(error) => return error.into(),
+            WebhookError::Missing(_) => (StatusCode::NOT_FOUND, "no_such_webhook"),
+            WebhookError::NoSuchDelivery(_) => (StatusCode::NOT_FOUND, "no_such_delivery"),
+            WebhookError::BadName => (StatusCode::BAD_REQUEST, "bad_name"),
+            WebhookError::BadUrl(_) => (StatusCode::BAD_REQUEST, "bad_url"),
+            WebhookError::Refused(..) => (StatusCode::BAD_REQUEST, "address_refused"),
+            WebhookError::BadKind { .. } => (StatusCode::BAD_REQUEST, "bad_kind"),
+            WebhookError::BadOverlap => (StatusCode::BAD_REQUEST, "bad_overlap"),
+            WebhookError::Full => (StatusCode::CONFLICT, "limit_reached"),
         };
         Problem::new(status, code, error.to_string())
     }

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use contract::store::{DeliveryLife, Latest, StoredPush};
 use fleet::{AccountView, AppView, DeviceView, Knock, NewToken, OldSecretView, TokenView};
 use model::app::ProtocolSettings;
-use model::{AppId, DeliveryState, DeviceId, DeviceNumber, Order, Peers, Point, Presence, Priority, PushId, Role, UnixMs, Value};
+use model::{
+    AppId, DeliveryState, DeviceId, DeviceNumber, Order, Peers, Point, Presence, Priority, PushId, Role, TokenScope, UnixMs,
+    Value,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use telemetry::Logged;
@@ -197,6 +200,11 @@ pub(crate) struct Token {
     created: UnixMs,
     #[schemars(with = "Option<shape::Time>")]
     expires: Option<UnixMs>,
+    /// What it may do within its role; empty for all.
+    #[schemars(with = "Vec<shape::Scope>")]
+    scopes: Vec<&'static str>,
+    /// Only at devices that this query fits; empty for all.
+    r#where: String,
     /// Shown once, to the one who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -210,8 +218,9 @@ impl Token {
 }
 
 impl From<TokenView> for Token {
-    fn from(TokenView { id, name, role, created, expires }: TokenView) -> Token {
-        Token { id, name, role, created, expires, token: None }
+    fn from(TokenView { id, name, role, created, expires, grant }: TokenView) -> Token {
+        let scopes = grant.scopes.named().map(TokenScope::as_str).collect();
+        Token { id, name, role, created, expires, scopes, r#where: grant.query.clone(), token: None }
     }
 }
 

@@ -22,6 +22,9 @@ macro_rules! kinds {
             const KIND: &'static str = $kind;
         })*
 
+        /// The names of all kinds.
+        pub const KINDS: &[&str] = &[$($kind),*];
+
         /// The schema of each kind's data.
         pub(crate) fn schemas(maker: &mut SchemaGenerator) -> BTreeMap<&'static str, schemars::Schema> {
             BTreeMap::from([$(($kind, maker.subschema_for::<$data>())),*])

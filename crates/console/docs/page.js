@@ -4,13 +4,13 @@
 const WORDS = {
   en: {
     find: 'Find a call', other: '中文', fields: 'Body', parameters: 'Parameters', answers: 'Answers', errors: 'Errors', events: 'Events',
-    needs: 'role', anybody: 'anybody', tryIt: 'Try it', send: 'Send', token: 'token', session: 'empty: the session of this browser',
+    needs: 'role', scope: 'scope', anybody: 'anybody', tryIt: 'Try it', send: 'Send', token: 'token', session: 'empty: the session of this browser',
     body: 'body', failed: 'The server does not answer.', stream: 'A stream cannot be shown here.', codes: 'All error codes',
     status: 'status', means: 'what it means', remedy: 'what to do', must: 'needed', sure: 'This cannot be undone. Send it?', nothing: 'no content',
   },
   zh: {
     find: '查找接口', other: 'English', fields: '请求体', parameters: '参数', answers: '响应', errors: '错误', events: '事件',
-    needs: '角色', anybody: '任何人', tryIt: '试一试', send: '发送', token: '令牌', session: '留空：使用浏览器的登录会话',
+    needs: '角色', scope: '权限范围', anybody: '任何人', tryIt: '试一试', send: '发送', token: '令牌', session: '留空：使用浏览器的登录会话',
     body: '请求体', failed: '服务器没有回应。', stream: '这里不能显示持续的流。', codes: '全部错误码',
     status: '状态码', means: '含义', remedy: '怎么办', must: '必填', sure: '此操作无法撤销。要发送吗？', nothing: '无内容',
   },
@@ -158,7 +158,8 @@ function trial(method, path, call) {
 function inside(method, path, call) {
   const parts = [];
   const part = (title, ...content) => parts.push(el('h3', {}, say(title)), ...content);
-  parts.push(el('p', { className: 'soft' }, `${say('needs')}: ${call['x-role'] ?? say('anybody')} · `, el('code', {}, call.operationId)));
+  const scope = call['x-scope'] ? ` · ${say('scope')}: ${call['x-scope']}` : '';
+  parts.push(el('p', { className: 'soft' }, `${say('needs')}: ${call['x-role'] ?? say('anybody')}${scope} · `, el('code', {}, call.operationId)));
   if (call.parameters) {
     part('parameters', table(...call.parameters.map((parameter) => el('tr', {},
       el('td', {}, el('code', {}, parameter.name), parameter.required ? el('span', { className: 'must', title: say('must') }, ' *') : ''),

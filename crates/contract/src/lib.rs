@@ -2,7 +2,7 @@
 //! [`session`] between a protocol's machine and the hub, [`gate`] for who may come in, [`event`] for what the platform hears,
 //! [`line`] for what the platform may ask of the shards, [`store`] for what must outlive the process,
 //! [`headroom`] for whether there is room for it, [`keep`] for what of the hub must,
-//! [`clock`] for the time.
+//! [`webhooks`] for events that are still to be told, [`clock`] for the time.
 //! Deliberately absent: any implementation but the byte [`kit`] that all decoders share.
 
 pub mod clock;
@@ -15,6 +15,7 @@ pub mod line;
 pub mod place;
 pub mod session;
 pub mod store;
+pub mod webhooks;
 
 pub use clock::Clock;
 pub use event::{Alarm, Bus, Consumer, Event, Reached, Step};

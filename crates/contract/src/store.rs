@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{
     Account, App, AppId, Delivery, DeliveryState, DeliveryStep, Device, DeviceNumber, Meta, Order, Point, Presence, PushId, Role,
-    Terms, TwinPart, UnixMs, Value,
+    Terms, TokenScopes, TwinPart, UnixMs, Value,
 };
 
 /// A store's answer, later.
@@ -88,6 +88,12 @@ pub struct StoredToken {
     pub created: UnixMs,
     /// When it stops working.
     pub expires: Option<UnixMs>,
+    /// What it may do within its role.
+    pub scopes: TokenScopes,
+    /// Only at devices that this query fits; empty for all.
+    pub query: String,
+    /// It has run out, and works no more whatever becomes of the clock.
+    pub ended: bool,
 }
 
 /// A broker account as it is kept.

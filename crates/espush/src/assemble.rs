@@ -17,12 +17,13 @@ use telemetry::Telemetry;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use twin::Twins;
+use webhook::Webhooks;
 
 use crate::bridges::Bridges;
 use crate::config::Config;
 use crate::events::Events;
 use crate::room::files_of_devices;
-use crate::{certificates, http, metrics, sys, websocket};
+use crate::{certificates, http, metrics, outbound, sys, websocket};
 
 /// How long open HTTP requests may take to finish when the program stops.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct House {
     schedules: Arc<Schedules>,
     telemetry: Arc<Telemetry>,
     twins: Arc<Twins>,
+    webhooks: Arc<Webhooks>,
+    chooser: Arc<api::Chooser>,
     feed: Arc<api::Feed>,
     running: Running,
     go_to: Option<String>,
@@ -96,7 +99,12 @@ impl House {
         let twins =
             Twins::open(store.clone(), line.clone(), bus.clone(), clock.clone(), names).await.context("cannot load the twins")?;
         let parties = api::Parties::new(line, clock.clone());
+        let courier = Arc::new(outbound::Post::new(&config.webhooks).context("webhooks.ca")?);
+        let settings = of_webhooks(config, watchers.clone(), events.clone());
+        let webhooks =
+            Webhooks::open(store.clone(), clock.clone(), courier, settings).await.context("cannot load the webhooks")?;
         let feed = api::Feed::new(fleet.clone(), clock.clone(), watchers);
+        feed.tell_too(webhooks.clone());
 
         let mut listening: Vec<(String, SocketAddr)> = listeners.iter().map(|l| (l.name().to_owned(), l.addr())).collect();
         listening.extend(http.iter().map(|http| (http.name.to_owned(), http.addr)));
@@ -126,14 +134,18 @@ impl House {
 
         let of_store = store.clone();
         let of_bridges = bridges.clone();
-        let metrics: Vec<api::MetricsSource> =
-            vec![metrics::source(shards.clone(), events.clone(), store.clone()), Box::new(move |out| of_bridges.metrics(out))];
+        let metrics: Vec<api::MetricsSource> = vec![
+            metrics::source(shards.clone(), events.clone(), store.clone()),
+            metrics::of_webhooks(webhooks.clone()),
+            Box::new(move |out| of_bridges.metrics(out)),
+        ];
         let app = Arc::new(api::App {
             fleet: fleet.clone(),
             push: push.clone(),
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
             twins: twins.clone(),
+            webhooks: webhooks.clone(),
             audit: store.clone(),
             feed: feed.clone(),
             parties,
@@ -144,8 +156,11 @@ impl House {
             metrics,
             bridges: Box::new(move || bridges.status()),
             store: Box::new(move || status_of(&of_store)),
+            rate: rate_of(config),
         });
         schedules.start(api::sender(&app));
+        let chooser = api::chooser(&app);
+        webhooks.start(chooser.clone());
         let mut router = api::router(app).fallback_service(console::router());
         if let Some(mqtt) = protocols.iter().find(|p| p.name == "mqtt").copied() {
             let upgrade = move |request| websocket::upgrade(shards.clone(), mqtt, request);
@@ -166,6 +181,8 @@ impl House {
             schedules,
             telemetry,
             twins,
+            webhooks,
+            chooser,
             feed,
             running,
             go_to: config.mqtt_go_to.clone(),
@@ -210,9 +227,32 @@ impl House {
         self.push.flush().await;
         self.telemetry.flush().await;
         self.twins.flush().await;
+        // After all that happens has been told.
+        self.webhooks.close(&*self.chooser).await;
         self.fleet.close().await.context("cannot write presence")?;
         self.store.close().await;
         Ok(())
+    }
+}
+
+/// How much one token may ask.
+fn rate_of(config: &Config) -> Option<fleet::meter::Rate> {
+    let (per_s, burst) = (config.http.rate_per_s, config.http.rate_burst);
+    let burst = if burst == 0 { per_s.saturating_mul(2) } else { burst };
+    (per_s > 0).then_some(fleet::meter::Rate { per_s, burst })
+}
+
+/// How webhooks are to behave.
+fn of_webhooks(config: &Config, watchers: Arc<AtomicUsize>, events: Arc<Events>) -> webhook::Settings {
+    webhook::Settings {
+        attempts: config.webhooks.attempts,
+        first_retry_ms: config.webhooks.first_retry_ms,
+        allow_private: config.webhooks.allow_private,
+        kinds: api::KINDS,
+        // Each message of each client is more than most targets could bear.
+        by_name_only: &["message"],
+        watchers,
+        dropped: Box::new(move || events.dropped()),
     }
 }
 

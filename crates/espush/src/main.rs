@@ -11,6 +11,7 @@ mod events;
 mod http;
 mod metrics;
 mod migrate;
+mod outbound;
 mod room;
 mod serve;
 mod sys;

@@ -7,8 +7,24 @@ use std::sync::Arc;
 use api::metrics::metric;
 use net::{ShardStats, Shards};
 use store::Store;
+use webhook::{View, Webhooks};
 
 use crate::events::Events;
+
+/// Writes the figures of webhooks.
+pub fn of_webhooks(webhooks: Arc<Webhooks>) -> api::MetricsSource {
+    Box::new(move |out| {
+        let all = webhooks.list();
+        let sum = |of: fn(&View) -> u64| all.iter().map(of).sum::<u64>();
+        let mut gauge = |name, help, of| metric(out, "gauge", name, help, sum(of));
+        gauge("espush_webhooks", "Webhooks that are on.", |view| view.webhook.active.into());
+        gauge("espush_webhooks_failing", "Webhooks whose last attempt failed.", |view| {
+            view.webhook.health.failing_since.is_some().into()
+        });
+        gauge("espush_webhook_deliveries_waiting", "Events that are still to be delivered.", |view| view.counts.waiting);
+        gauge("espush_webhook_deliveries_failed", "Events that failed for good and can be replayed.", |view| view.counts.failed);
+    })
+}
 
 /// Writes the figures of shards, events and store.
 pub fn source(shards: Arc<Shards>, events: Arc<Events>, store: Arc<Store>) -> api::MetricsSource {

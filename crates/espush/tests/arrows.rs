@@ -25,7 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &["model", "contract"]),
     ("twin", &["model", "contract"]),
     ("schedule", &["model", "contract"]),
-    ("api", &["model", "contract", "fleet", "push", "schedule", "telemetry", "twin"]),
+    ("webhook", &["model", "contract"]),
+    ("api", &["model", "contract", "fleet", "push", "schedule", "telemetry", "twin", "webhook"]),
     ("console", &[]),
     // For other people's programs: it knows the API from outside.
     ("espush-client", &[]),
@@ -45,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "schedule",
             "telemetry",
             "twin",
+            "webhook",
             "api",
             "console",
             "sim",

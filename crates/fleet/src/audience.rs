@@ -90,6 +90,14 @@ impl Fleet {
         self.apart(move |fleet| fleet.meta_names(&filter)).await?
     }
 
+    /// Whether a query fits a device; `None` when there is no such device.
+    pub fn fits(&self, device: &str, asked: &Asked) -> Option<bool> {
+        let now = self.clock.unix();
+        let roster = self.roster.read();
+        let record = roster.devices.number_of(device).and_then(|number| roster.devices.get(number))?;
+        Some(asked.query.matches(record, &*asked.points, now))
+    }
+
     /// How the devices of an audience can be reached. One that was removed meanwhile is left out.
     pub fn reach(&self, devices: &[DeviceNumber]) -> Vec<Reach> {
         let mut found = Vec::with_capacity(devices.len());

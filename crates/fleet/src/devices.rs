@@ -78,6 +78,8 @@ pub struct DeviceFilter {
     pub q: Option<String>,
     /// Only those that a query fits.
     pub asked: Option<Asked>,
+    /// Only those that are for the caller's token.
+    pub within: Option<Asked>,
 }
 
 /// How many there are.
@@ -302,7 +304,7 @@ fn suits(record: &Record, filter: &DeviceFilter, wanted: Option<&str>, now: Unix
     filter.app.is_none_or(|app| record.app == app)
         && filter.online.is_none_or(|online| (record.lines > 0) == online)
         && wanted.is_none_or(|text| [record.id.as_str(), record.name(), record.alias()].into_iter().any(|name| holds(name, text)))
-        && filter.asked.as_ref().is_none_or(|asked| asked.query.matches(record, &*asked.points, now))
+        && [&filter.asked, &filter.within].into_iter().flatten().all(|asked| asked.query.matches(record, &*asked.points, now))
 }
 
 /// Whether `text` has `wanted`, which is in lower case, in any case.

@@ -13,6 +13,7 @@ mod gate;
 mod groups;
 mod knocks;
 mod logins;
+pub mod meter;
 mod passwords;
 mod presence;
 mod proofs;
@@ -45,7 +46,7 @@ pub use groups::GroupView;
 pub use knocks::Knock;
 pub use rotation::{NewSecret, OldSecretView, Which};
 pub use signin::SigninCode;
-pub use tokens::{Caller, NewToken, TokenView};
+pub use tokens::{Caller, Grant, NewToken, TokenView};
 pub use words::Word;
 
 /// How the fleet is to behave.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use contract::store::SecretHash;
 use model::{Role, UnixMs, limits};
 
-use crate::tokens::{BROWSER, NewToken};
+use crate::tokens::{BROWSER, Grant, NewToken};
 use crate::{Fleet, FleetError, secrets};
 
 /// A code to sign in with.
@@ -52,7 +52,7 @@ impl Fleet {
             codes.iter().position(|open| secrets::same(&open.hash, &hash)).and_then(|place| codes.remove(place))
         };
         let Some(found) = found else { return Ok(None) };
-        self.mint(BROWSER, found.role, Some(later(now, limits::BROWSER_SESSION_S))).await.map(Some)
+        self.mint(BROWSER, found.role, Some(later(now, limits::BROWSER_SESSION_S)), Grant::default()).await.map(Some)
     }
 
     /// Ends a browser's token. Any other token is left alone.

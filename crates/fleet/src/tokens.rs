@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use contract::store::{SecretHash, StoredToken};
 use contract::{Close, Fault};
-use model::{Party, PartyKey, Role, UnixMs, limits, text};
+use model::{Party, PartyKey, Role, TokenScope, TokenScopes, UnixMs, limits, text};
 
+use crate::meter::Meter;
 use crate::secrets::{self, TOKEN_PREFIX};
 use crate::{Fleet, FleetError};
 
@@ -20,8 +21,24 @@ pub(crate) const BROWSER: &str = "browser";
 const LOCAL: &str = "local";
 const BOOTSTRAP: &str = "bootstrap";
 
+/// What a token may do within its role. The default takes nothing away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// What may be done.
+    pub scopes: TokenScopes,
+    /// Only at devices that this query fits; empty for all.
+    pub query: String,
+}
+
+impl Grant {
+    /// Whether nothing is taken away.
+    pub fn is_whole(&self) -> bool {
+        self.scopes.is_whole() && self.query.is_empty()
+    }
+}
+
 /// Who calls, once a token was found good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Caller {
     /// The token's number; `None` for the bootstrap token.
     pub token: Option<u64>,
@@ -29,6 +46,19 @@ pub struct Caller {
     pub name: Arc<str>,
     /// What it may do.
     pub role: Role,
+    /// What of that it may do.
+    pub grant: Arc<Grant>,
+    /// When it stops working.
+    pub expires: Option<UnixMs>,
+    /// How much it asks.
+    pub meter: Arc<Meter>,
+}
+
+impl Caller {
+    /// What its role comes to where this scope is what counts.
+    pub fn role_within(&self, scope: TokenScope) -> Role {
+        if self.grant.scopes.allow(scope) { self.role } else { Role::Viewer }
+    }
 }
 
 /// A token as it is shown: never the token itself.
@@ -44,6 +74,8 @@ pub struct TokenView {
     pub created: UnixMs,
     /// When it stops working.
     pub expires: Option<UnixMs>,
+    /// What it may do within its role.
+    pub grant: Arc<Grant>,
 }
 
 /// A token just made, with the text that is shown this once.
@@ -60,6 +92,7 @@ pub(crate) struct Tokens {
     by_hash: HashMap<SecretHash, Kept>,
     last: u64,
     bootstrap: Option<SecretHash>,
+    bootstrap_meter: Arc<Meter>,
 }
 
 struct Kept {
@@ -68,15 +101,42 @@ struct Kept {
     role: Role,
     created: UnixMs,
     expires: Option<UnixMs>,
+    grant: Arc<Grant>,
+    meter: Arc<Meter>,
+    /// It has run out, and its lines were ended.
+    ended: bool,
 }
 
 impl Kept {
     fn alive(&self, now: UnixMs) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
+        !self.ended && self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// As it is kept once it has run out.
+    fn ended(&self, hash: SecretHash) -> StoredToken {
+        StoredToken {
+            id: self.id,
+            name: self.name.to_string(),
+            role: self.role,
+            hash,
+            created: self.created,
+            expires: self.expires,
+            scopes: self.grant.scopes,
+            query: self.grant.query.clone(),
+            ended: true,
+        }
     }
 
     fn view(&self) -> TokenView {
-        TokenView { id: self.id, name: self.name.to_string(), role: self.role, created: self.created, expires: self.expires }
+        let grant = Arc::clone(&self.grant);
+        TokenView {
+            id: self.id,
+            name: self.name.to_string(),
+            role: self.role,
+            created: self.created,
+            expires: self.expires,
+            grant,
+        }
     }
 }
 
@@ -86,6 +146,7 @@ impl Tokens {
             by_hash: HashMap::new(),
             last,
             // An empty one is none: it must not let in whoever sends nothing.
+            bootstrap_meter: Arc::default(),
             bootstrap: bootstrap.filter(|token| !token.is_empty()).map(|token| secrets::hash(token.as_bytes())),
         };
         stored.into_iter().for_each(|token| tokens.insert(token));
@@ -93,8 +154,10 @@ impl Tokens {
     }
 
     fn insert(&mut self, token: StoredToken) {
-        let StoredToken { id, name, role, hash, created, expires } = token;
-        self.by_hash.insert(hash, Kept { id, name: name.into(), role, created, expires });
+        let StoredToken { id, name, role, hash, created, expires, scopes, query, ended } = token;
+        let grant = Arc::new(Grant { scopes, query });
+        let kept = Kept { id, name: name.into(), role, created, expires, grant, meter: Arc::default(), ended };
+        self.by_hash.insert(hash, kept);
     }
 
     fn ids(&self, which: impl Fn(&Kept) -> bool) -> Vec<u64> {
@@ -103,8 +166,19 @@ impl Tokens {
 }
 
 impl Fleet {
-    /// Makes a token.
+    /// Makes a token that may do all that its role may.
     pub async fn create_token(&self, name: &str, role: Role, expires: Option<UnixMs>) -> Result<NewToken, FleetError> {
+        self.create_token_for(name, role, expires, Grant::default()).await
+    }
+
+    /// Makes a token. Its query was checked.
+    pub async fn create_token_for(
+        &self,
+        name: &str,
+        role: Role,
+        expires: Option<UnixMs>,
+        grant: Grant,
+    ) -> Result<NewToken, FleetError> {
         if !text::is_name(name) {
             return Err(FleetError::BadName);
         }
@@ -114,7 +188,7 @@ impl Fleet {
         if expires.is_some_and(|expires| expires <= self.clock.unix()) {
             return Err(FleetError::BadExpiry);
         }
-        self.mint(name, role, expires).await
+        self.mint(name, role, expires, grant).await
     }
 
     /// Whose token it is; `None` when it is unknown or has expired.
@@ -122,11 +196,26 @@ impl Fleet {
         let hash = secrets::hash(token.as_bytes());
         let tokens = self.tokens.read();
         if tokens.bootstrap.is_some_and(|bootstrap| secrets::same(&bootstrap, &hash)) {
-            return Some(Caller { token: None, name: BOOTSTRAP.into(), role: Role::Owner });
+            let meter = Arc::clone(&tokens.bootstrap_meter);
+            let (grant, name) = (Arc::default(), BOOTSTRAP.into());
+            return Some(Caller { token: None, name, role: Role::Owner, grant, expires: None, meter });
         }
         // Found by its hash: how long that takes tells nothing about any token.
         let kept = tokens.by_hash.get(&hash).filter(|kept| kept.alive(self.clock.unix()))?;
-        Some(Caller { token: Some(kept.id), name: Arc::clone(&kept.name), role: kept.role })
+        Some(Caller {
+            token: Some(kept.id),
+            name: Arc::clone(&kept.name),
+            role: kept.role,
+            grant: Arc::clone(&kept.grant),
+            expires: kept.expires,
+            meter: Arc::clone(&kept.meter),
+        })
+    }
+
+    /// Whether it is a token that has run out.
+    pub fn has_expired(&self, token: &str) -> bool {
+        let hash = secrets::hash(token.as_bytes());
+        self.tokens.read().by_hash.get(&hash).is_some_and(|kept| !kept.alive(self.clock.unix()))
     }
 
     /// Who speaks by the token of that number; 0 is the bootstrap token.
@@ -137,6 +226,10 @@ impl Fleet {
             return tokens.bootstrap.map(|_| Arc::new(bootstrap));
         }
         let kept = tokens.by_hash.values().find(|kept| kept.id == id && kept.alive(self.clock.unix()))?;
+        // The broker knows no scopes: a token with less than its role is for the API alone.
+        if !kept.grant.is_whole() {
+            return None;
+        }
         Some(Arc::new(Party::Token { id, name: Arc::clone(&kept.name), role: kept.role }))
     }
 
@@ -179,34 +272,42 @@ impl Fleet {
             for id in earlier {
                 fleet.forget_token(id).await?;
             }
-            fleet.keep_token(LOCAL, Role::Owner, None, hash).await.map(|_| ())
+            fleet.keep_token(LOCAL, Role::Owner, None, hash, Grant::default()).await.map(|_| ())
         })
         .await?;
         Ok(token)
     }
 
     /// Makes a token of any name.
-    pub(crate) async fn mint(&self, name: &str, role: Role, expires: Option<UnixMs>) -> Result<NewToken, FleetError> {
+    pub(crate) async fn mint(
+        &self,
+        name: &str,
+        role: Role,
+        expires: Option<UnixMs>,
+        grant: Grant,
+    ) -> Result<NewToken, FleetError> {
         let name = name.to_owned();
         self.to_its_end(move |fleet| async move {
             let _turn = fleet.edits.lock().await;
             let token = secrets::new_token();
-            let view = fleet.keep_token(&name, role, expires, secrets::hash(token.as_bytes())).await?;
+            let view = fleet.keep_token(&name, role, expires, secrets::hash(token.as_bytes()), grant).await?;
             Ok(NewToken { view, token })
         })
         .await
     }
 
-    /// With `edits` held. The dead are buried first, to make room.
+    /// With `edits` held. The dead are buried first, to make room; all of them, if there is none.
     async fn keep_token(
         &self,
         name: &str,
         role: Role,
         expires: Option<UnixMs>,
         hash: SecretHash,
+        grant: Grant,
     ) -> Result<TokenView, FleetError> {
         let now = self.clock.unix();
-        self.bury_dead_tokens().await?;
+        let full = self.tokens.read().by_hash.len() >= limits::TOKENS_MAX;
+        self.bury_dead_tokens(if full { 0 } else { limits::TOKEN_REMEMBERED_S }).await?;
         let id = {
             let mut tokens = self.tokens.write();
             if tokens.by_hash.len() >= limits::TOKENS_MAX {
@@ -215,9 +316,10 @@ impl Fleet {
             tokens.last += 1;
             tokens.last
         };
-        let token = StoredToken { id, name: name.to_owned(), role, hash, created: now, expires };
+        let Grant { scopes, query } = grant.clone();
+        let token = StoredToken { id, name: name.to_owned(), role, hash, created: now, expires, scopes, query, ended: false };
         self.registry.put_token(token.clone()).await?;
-        let view = TokenView { id, name: token.name.clone(), role, created: now, expires };
+        let view = TokenView { id, name: token.name.clone(), role, created: now, expires, grant: Arc::new(grant) };
         self.tokens.write().insert(token);
         Ok(view)
     }
@@ -225,13 +327,27 @@ impl Fleet {
     /// Ends the tokens that ran out, and the lines that came in with them.
     pub(crate) async fn end_dead_tokens(&self) -> Result<(), FleetError> {
         let _turn = self.edits.lock().await;
-        self.bury_dead_tokens().await
+        self.bury_dead_tokens(limits::TOKEN_REMEMBERED_S).await
     }
 
-    /// With `edits` held.
-    async fn bury_dead_tokens(&self) -> Result<(), FleetError> {
+    /// With `edits` held. They are remembered for so long.
+    async fn bury_dead_tokens(&self, remembered_s: u64) -> Result<(), FleetError> {
         let now = self.clock.unix();
-        let dead = self.tokens.read().ids(|kept| !kept.alive(now));
+        let dead: Vec<StoredToken> = {
+            let tokens = self.tokens.read();
+            let dead = tokens.by_hash.iter().filter(|(_, kept)| !kept.alive(now) && !kept.ended);
+            dead.map(|(hash, kept)| kept.ended(*hash)).collect()
+        };
+        for token in dead {
+            let (id, hash) = (token.id, token.hash);
+            self.registry.put_token(token).await?;
+            if let Some(kept) = self.tokens.write().by_hash.get_mut(&hash) {
+                kept.ended = true;
+            }
+            self.end_lines(id, "its token has expired");
+        }
+        let before = UnixMs(now.0.saturating_sub_unsigned(remembered_s * 1000));
+        let dead = self.tokens.read().ids(|kept| kept.ended && kept.expires.is_none_or(|expires| expires <= before));
         for id in dead {
             self.forget_token(id).await?;
         }
@@ -242,9 +358,12 @@ impl Fleet {
     async fn forget_token(&self, id: u64) -> Result<(), FleetError> {
         self.registry.delete_token(id).await?;
         self.tokens.write().by_hash.retain(|_, kept| kept.id != id);
-        let why = Close { fault: Fault::Nobody, why: "its token was removed".into() };
-        self.line.kick(PartyKey::Token(id), why, true);
+        self.end_lines(id, "its token was removed");
         Ok(())
+    }
+
+    fn end_lines(&self, id: u64, why: &'static str) {
+        self.line.kick(PartyKey::Token(id), Close { fault: Fault::Nobody, why: why.into() }, true);
     }
 
     /// The number of a browser's token.

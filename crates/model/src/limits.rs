@@ -421,6 +421,51 @@ pub const COMMIT_WINDOW_MS: u16 = 2;
 
 // ---- what an owner may set ----
 
+/// Requests a second that one token may make unless the configuration says otherwise: five times what the busiest known
+/// senders push, and less than what keeps a small machine from its devices. A loop that ran away is stopped here.
+pub const HTTP_RATE_PER_S_DEFAULT: u32 = 5_000;
+/// How long a token that ran out is remembered, so that whoever shows it is told so, in seconds: a month, within which
+/// somebody looks at the job that stopped.
+pub const TOKEN_REMEMBERED_S: u64 = 30 * 24 * 3600;
+/// Logins of one address that may fail within a minute before further ones are not looked at. Tokens cannot be guessed;
+/// this keeps a script with a stale one from filling the log.
+pub const HTTP_FAILED_LOGINS_PER_MINUTE: u32 = 60;
+/// Addresses whose failed logins are counted; then the oldest is forgotten.
+pub const HTTP_FAILED_ADDRESSES_MAX: usize = 4_096;
+/// Webhooks that there may be. Each has a task and up to [`WEBHOOK_POSTS_AT_ONCE`] connections of its own, so that one
+/// whose target hangs holds up no other; the product bounds them all.
+pub const WEBHOOKS_MAX: usize = 64;
+/// Connections that one webhook has open at once: enough for 80 events a second to a target 50 ms away.
+pub const WEBHOOK_POSTS_AT_ONCE: usize = 4;
+/// Events that wait for one webhook, and their bytes. Beyond that events are counted instead of kept, and the webhook is
+/// told of the gap: a target that is away for days must not fill the disk.
+pub const WEBHOOK_WAITING_MAX: u64 = 100_000;
+/// See [`WEBHOOK_WAITING_MAX`].
+pub const WEBHOOK_WAITING_BYTES_MAX: u64 = 64 << 20;
+/// Failed deliveries that are kept for each webhook; the oldest go. Enough for a bad day to be looked at and replayed.
+pub const WEBHOOK_FAILED_MAX: u64 = 10_000;
+/// Events that wait to be written for webhooks, all together, and their bytes: what comes in while the disk is slow.
+pub const WEBHOOK_INTAKE_MAX: usize = 20_000;
+/// See [`WEBHOOK_INTAKE_MAX`].
+pub const WEBHOOK_INTAKE_BYTES_MAX: usize = 32 << 20;
+/// How often a delivery is tried unless the configuration says otherwise: with pauses that quadruple from 5 s to 6 h,
+/// ten times are about 20 hours, which is a night and a morning to notice.
+pub const WEBHOOK_ATTEMPTS_DEFAULT: u32 = 10;
+/// The pause after the first failure, unless the configuration says otherwise.
+pub const WEBHOOK_RETRY_MS_DEFAULT: u64 = 5_000;
+/// The longest pause: a target that is back gets what waited within the working day.
+pub const WEBHOOK_RETRY_MS_MAX: u64 = 6 * 3600 * 1000;
+/// How long a target may take in all, from its name to its answer, unless the configuration says otherwise.
+pub const WEBHOOK_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// A webhook to which nothing could be delivered for so long is switched off: somebody has forgotten it.
+pub const WEBHOOK_FAILING_S_MAX: u64 = 3 * 24 * 3600;
+/// How long a secret may work beside its successor: as long as that of a device.
+pub const WEBHOOK_OVERLAP_S_MAX: u64 = SECRET_OVERLAP_S_MAX;
+/// The longest URL of a webhook: what web servers take at least.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+/// The most that is read of a target's answer: its status and headers. What else it says is not looked at.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
+
 /// The limits that an owner may set, as `limits.<name>`. Their defaults are the constants above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -18,6 +18,7 @@ mod inbox;
 mod layer;
 mod leisure;
 mod listen;
+pub mod outbound;
 mod patience;
 mod poller;
 mod posts;

@@ -63,6 +63,11 @@ impl TlsClient {
         Ok(TlsClient { connector: connector.build(), host: host.trim_matches(['[', ']']).into() })
     }
 
+    /// The same trust, for another host: reading what the system trusts takes its time.
+    pub fn towards(&self, host: &str) -> TlsClient {
+        TlsClient { connector: self.connector.clone(), host: host.into() }
+    }
+
     /// Calls the host: what is to be said first goes into `down`.
     pub(crate) fn call(&self, down: &mut Vec<u8>) -> Result<Tls, ErrorStack> {
         Tls::call(self.connector.configure()?.into_ssl(&self.host)?, down)

@@ -29,6 +29,7 @@ mod survey;
 mod trouble;
 mod twins;
 mod vault;
+mod webhooks;
 mod writer;
 
 use std::path::Path;

@@ -24,6 +24,8 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0013_peers.sql"),
     include_str!("../migrations/0014_meta.sql"),
     include_str!("../migrations/0015_push_ages.sql"),
+    include_str!("../migrations/0016_webhooks.sql"),
+    include_str!("../migrations/0017_token_scopes.sql"),
 ];
 
 /// The newest schema of this program.

@@ -1,7 +1,9 @@
 //! Rows of the registry's tables as the nouns that they are.
 
 use contract::store::{StoredAccount, StoredDevice, StoredGroup, StoredOldSecret, StoredToken};
-use model::{Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Meta, Peers, Presence, Role, Rules, UnixMs};
+use model::{
+    Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Meta, Peers, Presence, Role, Rules, TokenScopes, UnixMs,
+};
 use rusqlite::Row;
 
 use crate::registry::APP_KEY;
@@ -88,6 +90,10 @@ pub(crate) fn token(row: &Row<'_>) -> Outcome<StoredToken> {
         hash: row.get("hash")?,
         created: UnixMs(row.get("created")?),
         expires: row.get::<_, Option<i64>>("expires")?.map(UnixMs),
+        scopes: TokenScopes::of_words(row.get::<_, String>("scopes")?.split_whitespace())
+            .map_err(|word| damaged(format_args!("unknown scope {word:?} of token {id}")))?,
+        query: row.get("query")?,
+        ended: row.get("ended")?,
     })
 }
 

@@ -212,7 +212,8 @@ impl Registry for Store {
             let id = signed(token.id)?;
             give(db, "token", id)?;
             db.prepare_cached(
-                "INSERT OR REPLACE INTO tokens (id, name, role, hash, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO tokens (id, name, role, hash, created, expires, scopes, query, ended)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 id,
@@ -220,7 +221,10 @@ impl Registry for Store {
                 token.role.as_str(),
                 token.hash,
                 token.created.0,
-                token.expires.map(|at| at.0)
+                token.expires.map(|at| at.0),
+                token.scopes.to_words(),
+                token.query,
+                token.ended
             ])?;
             Ok(())
         })

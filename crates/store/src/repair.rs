@@ -271,6 +271,8 @@ fn count_on(db: &Connection) -> rusqlite::Result<()> {
         ("push", "pushes", "id"),
         ("account", "accounts", "id"),
         ("schedule", "schedules", "id"),
+        ("webhook", "webhooks", "id"),
+        ("webhook_delivery", "webhook_deliveries", "id"),
     ];
     for (kind, table, column) in sources {
         let there: bool =

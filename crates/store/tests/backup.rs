@@ -186,7 +186,9 @@ async fn the_state_before_a_migration_is_kept_twice() {
              ALTER TABLE pushes DROP COLUMN collapse; ALTER TABLE pushes DROP COLUMN resend_of;
              ALTER TABLE pushes DROP COLUMN per_second; ALTER TABLE pushes DROP COLUMN starts;
              ALTER TABLE pushes DROP COLUMN priority; ALTER TABLE deliveries DROP COLUMN steps;
-             ALTER TABLE apps DROP COLUMN peers;",
+             ALTER TABLE apps DROP COLUMN peers;
+             ALTER TABLE tokens DROP COLUMN scopes; ALTER TABLE tokens DROP COLUMN query;
+             ALTER TABLE tokens DROP COLUMN ended;",
         )
         .unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();

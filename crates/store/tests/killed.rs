@@ -12,7 +12,17 @@ const DIR: &str = "ESPUSH_TEST_KILLED_DIR";
 const NAME: &str = "what_was_answered_survives_a_kill";
 
 fn token(id: u64) -> StoredToken {
-    StoredToken { id, name: format!("t{id}"), role: Role::Viewer, hash: [7; 32], created: UnixMs(0), expires: None }
+    StoredToken {
+        id,
+        name: format!("t{id}"),
+        role: Role::Viewer,
+        hash: [7; 32],
+        created: UnixMs(0),
+        expires: None,
+        scopes: Default::default(),
+        query: String::new(),
+        ended: false,
+    }
 }
 
 /// Writes and says what was answered, for ever.

@@ -160,11 +160,18 @@ async fn a_damaged_row_is_an_error_that_says_what_to_do() {
         hash: [1; 32],
         created: model::UnixMs(1),
         expires: None,
+        scopes: Default::default(),
+        query: String::new(),
+        ended: false,
     };
     store.put_token(token).await.unwrap();
     drop(store);
     let db = by_hand(dir.path());
-    for harm in ["UPDATE tokens SET role = 'king'", "UPDATE tokens SET role = 'owner', hash = x'00'"] {
+    for harm in [
+        "UPDATE tokens SET role = 'king'",
+        "UPDATE tokens SET role = 'owner', scopes = 'push all'",
+        "UPDATE tokens SET scopes = '', hash = x'00'",
+    ] {
         db.execute_batch(harm).unwrap();
         let store = Store::open(dir.path()).unwrap();
         let error = store.load().await.unwrap_err();

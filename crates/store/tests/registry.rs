@@ -5,7 +5,8 @@ use std::fs;
 
 use contract::store::{Points, Registry, StoreError, StoredAccount, StoredToken};
 use model::{
-    Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Meta, Point, Presence, Role, Rules, UnixMs, Value, limits,
+    Account, App, AppId, AppKey, Device, DeviceId, DeviceNumber, Meta, Point, Presence, Role, Rules, TokenScope, TokenScopes,
+    UnixMs, Value, limits,
 };
 use ring::digest::{SHA256, digest};
 use store::Store;
@@ -42,7 +43,17 @@ fn device(number: u32, id: &str) -> Device {
 }
 
 fn token(id: u64) -> StoredToken {
-    StoredToken { id, name: "ci".into(), role: Role::Operator, hash: [9; 32], created: UnixMs(1), expires: Some(UnixMs(2)) }
+    StoredToken {
+        id,
+        name: "ci".into(),
+        role: Role::Operator,
+        hash: [9; 32],
+        created: UnixMs(1),
+        expires: Some(UnixMs(2)),
+        scopes: TokenScopes::default().with(TokenScope::Push),
+        query: "app = 1".into(),
+        ended: true,
+    }
 }
 
 #[tokio::test]

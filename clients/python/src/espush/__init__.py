@@ -7,6 +7,7 @@ from ._async import AsyncClient
 from ._client import Client
 from ._errors import EspushError, Problem, TimedOut, Unreachable
 from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason, Sent, Twin, TwinChange, TwinPart
+from ._webhooks import WebhookError, verify_webhook
 
 __all__ = [
     "ALL",
@@ -29,4 +30,6 @@ __all__ = [
     "TwinChange",
     "TwinPart",
     "Unreachable",
+    "WebhookError",
+    "verify_webhook",
 ]

@@ -315,7 +315,7 @@ class AsyncClient:
                         for event in parser.feed(chunk):
                             yield event
             except Problem as refusal:
-                if not stood or refusal.status < 500:
+                if not stood or (refusal.status < 500 and refusal.status != 429):
                     raise
             except (httpx.TransportError, Unreachable) as error:
                 if not stood:
@@ -323,14 +323,20 @@ class AsyncClient:
             await asyncio.sleep(backoff.pause_s())
 
     async def _do(self, call: Call[T]) -> T:
-        address, timeout = self._url + call.path, self._timeout + call.wait_s
+        address, timeout, retries = self._url + call.path, self._timeout + call.wait_s, 0
         headers = {**self._headers, "Content-Type": "text/csv"} if call.csv is not None else self._headers
-        try:
-            answer = await self._http.request(
-                call.method, address, content=call.csv, json=call.body, headers=headers, timeout=timeout
-            )
-        except httpx.TransportError as error:
-            raise named(error) from error
+        while True:
+            try:
+                answer = await self._http.request(
+                    call.method, address, content=call.csv, json=call.body, headers=headers, timeout=timeout
+                )
+            except httpx.TransportError as error:
+                raise named(error) from error
+            pause = calls.retry_s(answer.status_code, answer.headers.get("Retry-After"), retries)
+            if pause is None:
+                break
+            retries += 1
+            await asyncio.sleep(pause)
         if not answer.is_success:
             raise problem(answer.status_code, answer.content)
         return calls.read(call, answer.content)

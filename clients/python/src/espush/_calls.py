@@ -25,6 +25,22 @@ NOTHING: Any = object()
 """No JSON, which is not `None`: that is JSON's null."""
 
 
+RETRIES_MAX = 3
+"""How often a call is made again that the server refused because there were too many. It has done nothing then, so every
+call may be."""
+
+RETRY_S_MAX = 10
+"""The longest pause before that. Who is to wait longer is told so."""
+
+
+def retry_s(status: int, retry_after: str | None, retries: int) -> float | None:
+    """How long to wait before a call is made again; `None`: not at all."""
+    if status != 429 or retries >= RETRIES_MAX or not (retry_after or "").isdecimal():
+        return None
+    seconds = float(retry_after or 0)
+    return seconds if seconds <= RETRY_S_MAX else None
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """One call."""

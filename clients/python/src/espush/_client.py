@@ -309,7 +309,7 @@ class Client:
                         backoff.stood()
                         yield from parser.feed(chunk)
             except Problem as refusal:
-                if not stood or refusal.status < 500:
+                if not stood or (refusal.status < 500 and refusal.status != 429):
                     raise
             except (httpx.TransportError, Unreachable) as error:
                 if not stood:
@@ -317,12 +317,20 @@ class Client:
             time.sleep(backoff.pause_s())
 
     def _do(self, call: Call[T]) -> T:
-        address, timeout = self._url + call.path, self._timeout + call.wait_s
+        address, timeout, retries = self._url + call.path, self._timeout + call.wait_s, 0
         headers = {**self._headers, "Content-Type": "text/csv"} if call.csv is not None else self._headers
-        try:
-            answer = self._http.request(call.method, address, content=call.csv, json=call.body, headers=headers, timeout=timeout)
-        except httpx.TransportError as error:
-            raise named(error) from error
+        while True:
+            try:
+                answer = self._http.request(
+                    call.method, address, content=call.csv, json=call.body, headers=headers, timeout=timeout
+                )
+            except httpx.TransportError as error:
+                raise named(error) from error
+            pause = calls.retry_s(answer.status_code, answer.headers.get("Retry-After"), retries)
+            if pause is None:
+                break
+            retries += 1
+            time.sleep(pause)
         if not answer.is_success:
             raise problem(answer.status_code, answer.content)
         return calls.read(call, answer.content)

@@ -119,7 +119,8 @@ impl Part for Request {
 const OF_BODY: [&str; 3] = ["bad_body", "body_too_large", "body_too_slow"];
 
 /// What goes wrong with a caller.
-pub(crate) const OF_CALLER: [&str; 3] = ["bad_authorization", "bad_token", "no_token"];
+pub(crate) const OF_CALLER: [&str; 7] =
+    ["bad_authorization", "bad_token", "device_out_of_reach", "no_token", "rate_limited", "scope_missing", "token_expired"];
 
 macro_rules! roles {
     ($($caller:ty = $role:literal;)*) => {$(

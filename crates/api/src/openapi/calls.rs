@@ -17,7 +17,7 @@ pub(crate) struct Calls {
 }
 
 /// What the parts of the document are called.
-pub(crate) const SECTIONS: [(&str, &str); 10] = [
+pub(crate) const SECTIONS: [(&str, &str); 11] = [
     ("Pushing", "Send something to devices, and see what became of it."),
     ("Schedules", "Pushes that recur."),
     ("Devices", "Devices and their secrets."),
@@ -26,6 +26,7 @@ pub(crate) const SECTIONS: [(&str, &str); 10] = [
     ("Data", "What devices uploaded."),
     ("Twins", "What is wanted of devices, and what they tell of themselves."),
     ("Watching", "Live events, refused logins, the state of the server."),
+    ("Webhooks", "Events told to other people's servers."),
     ("Accounts", "Broker accounts, for MQTT clients that are no devices."),
     ("Signing in", "Tokens for programs, sessions for browsers."),
 ];
@@ -104,6 +105,7 @@ pub(crate) fn all(makers: Makers) -> Calls {
     data(&mut all);
     twins(&mut all);
     watching(&mut all);
+    webhooks_of(&mut all);
     people(&mut all);
     all
 }
@@ -375,6 +377,49 @@ fn watching(all: &mut Calls) {
     );
 }
 
+fn webhooks_of(all: &mut Calls) {
+    const OF_WEBHOOK: [&str; 7] =
+        ["bad_kind", "bad_name", "bad_url", "bad_where", "groups_too_much", "no_such_group", "where_too_heavy"];
+    all.section("Webhooks");
+    all.call("get", "/api/v1/webhooks", "webhooks", webhooks::list, "All webhooks, without their secrets.");
+    all.call(
+        "post",
+        "/api/v1/webhooks",
+        "createWebhook",
+        webhooks::create,
+        "Have events posted to a URL, signed (Standard Webhooks). The secret is shown this once.",
+    )
+    .fails(OF_WEBHOOK)
+    .fails(["address_refused", "limit_reached"]);
+    all.call("get", "/api/v1/webhooks/{id}", "webhook", webhooks::show, "One webhook, and how it goes.")
+        .fails(["no_such_webhook"]);
+    all.call("patch", "/api/v1/webhooks/{id}", "editWebhook", webhooks::edit, "Change what is given; `active` switches it.")
+        .fails(OF_WEBHOOK)
+        .fails(["address_refused", "no_such_webhook"]);
+    all.call("delete", "/api/v1/webhooks/{id}", "deleteWebhook", webhooks::remove, "Remove it with all that waits for it.")
+        .fails(["no_such_webhook"]);
+    all.call("post", "/api/v1/webhooks/{id}/test", "testWebhook", webhooks::test, "Post a test event now, once.")
+        .fails(["no_such_webhook"]);
+    all.call(
+        "get",
+        "/api/v1/webhooks/{id}/failed",
+        "failedDeliveries",
+        webhooks::failed,
+        "What could not be delivered, newest first.",
+    )
+    .fails(["no_such_webhook", "bad_cursor", "bad_limit"]);
+    all.call("post", "/api/v1/webhooks/{id}/replay", "replayWebhook", webhooks::replay, "Try a failed delivery anew, or all.")
+        .fails(["no_such_webhook", "no_such_delivery"]);
+    all.call(
+        "post",
+        "/api/v1/webhooks/{id}/secret",
+        "newWebhookSecret",
+        webhooks::new_secret,
+        "A new secret; for a while the old one signs, too.",
+    )
+    .fails(["no_such_webhook", "bad_overlap"]);
+}
+
 fn people(all: &mut Calls) {
     const OF_ACCOUNT: [&str; 4] = ["anonymous_password", "bad_password", "bad_password_hash", "bad_rule"];
     all.section("Accounts");
@@ -412,7 +457,7 @@ fn people(all: &mut Calls) {
         session::sign_in,
         "The code of a link, or a token, becomes a browser's cookie.",
     )
-    .fails(["bad_code", "bad_token", "header_missing"])
+    .fails(["bad_code", "bad_token", "header_missing", "rate_limited"])
     .answers(200, "Who one is now.", vec![("application/json", session)]);
     let out = all.call("delete", "/api/v1/session", "signOut", session::sign_out, "Signs a browser out.");
     out.fails(["bad_authorization", "header_missing"]).answers(204, "", vec![]);
@@ -420,8 +465,13 @@ fn people(all: &mut Calls) {
     all.call("post", "/api/v1/tokens", "createToken", tokens::create, "Make a token. Its text is shown this once.").fails([
         "bad_name",
         "bad_expiry",
+        "bad_scope",
+        "bad_where",
+        "groups_too_much",
+        "no_such_group",
         "reserved_token_name",
         "limit_reached",
+        "where_too_heavy",
     ]);
     all.call("delete", "/api/v1/tokens/{id}", "deleteToken", tokens::remove, "Remove a token.").fails(["no_such_token"]);
     all.call("post", "/api/v1/tokens/signin", "signInLink", tokens::signin, "Make a link that signs a browser in, once.");

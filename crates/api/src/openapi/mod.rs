@@ -15,7 +15,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use self::call::{Call, Makers, without_null};
-use crate::codes;
+use crate::{codes, scopes};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -98,7 +98,13 @@ fn operation(section: &str, call: &Call) -> Value {
         operation["requestBody"] = json!({ "required": true, "content": { *kind: { "schema": schema } } });
     }
     match call.role {
-        Some(role) => operation["x-role"] = json!(role),
+        Some(role) => {
+            operation["x-role"] = json!(role);
+            let method = call.method.to_uppercase().parse().unwrap_or_default();
+            if let Some(scope) = scopes::of(&method, call.path) {
+                operation["x-scope"] = json!(scope.as_str());
+            }
+        }
         // Anybody may.
         None => operation["security"] = json!([]),
     }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use model::DeliveryState;
+use model::{DeliveryState, TokenScope};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 macro_rules! shapes {
@@ -85,6 +85,20 @@ shapes! {
             { "type": "array", "items": { "type": "object" } },
         ],
     };
+}
+
+/// What a token may do within its role.
+pub(crate) struct Scope;
+
+impl JsonSchema for Scope {
+    fn schema_name() -> Cow<'static, str> {
+        "Scope".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words = TokenScope::ALL.map(TokenScope::as_str);
+        json_schema!({ "type": "string", "enum": words, "description": "What a token may do within its role." })
+    }
 }
 
 /// Where a delivery stands.

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{AppEdit, FleetError, NewApp};
 use model::app::ProtocolSettings;
-use model::{AppId, AppKey, Peers};
+use model::{AppId, AppKey, Peers, TokenScope};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ use crate::shown::{App, List};
 use crate::{Api, input};
 
 pub(crate) async fn list(State(api): State<Api>, Viewer(caller): Viewer) -> Json<List<App>> {
-    Json(List::whole(api.fleet.apps().into_iter().map(|app| App::of(app, caller.role))))
+    Json(List::whole(api.fleet.apps().into_iter().map(|app| App::of(app, caller.role_within(TokenScope::DevicesWrite)))))
 }
 
 pub(crate) async fn show(
@@ -25,7 +25,7 @@ pub(crate) async fn show(
     input::Path(id): input::Path<AppId>,
 ) -> Result<Json<App>, Problem> {
     let app = api.fleet.app(id).ok_or(FleetError::NoSuchApp(id))?;
-    Ok(Json(App::of(app, caller.role)))
+    Ok(Json(App::of(app, caller.role_within(TokenScope::DevicesWrite))))
 }
 
 /// An app to be made.
@@ -58,7 +58,7 @@ pub(crate) async fn create(
     let bad_key = || Problem::bad("bad_field", "key: an app's key is 32 hex digits");
     let key = key.map(|key| AppKey::parse(&key).ok_or_else(bad_key)).transpose()?;
     let app = api.fleet.create_app(NewApp { name, open, single, peers, settings, id, key }).await?;
-    Ok((StatusCode::CREATED, Json(App::of(app, caller.role))))
+    Ok((StatusCode::CREATED, Json(App::of(app, caller.role_within(TokenScope::DevicesWrite)))))
 }
 
 /// What to change.
@@ -81,7 +81,7 @@ pub(crate) async fn edit(
     input::Json(Edit { name, open, single, peers, settings }): input::Json<Edit>,
 ) -> Result<Json<App>, Problem> {
     let app = api.fleet.edit_app(id, AppEdit { name, open, single, peers, settings }).await?;
-    Ok(Json(App::of(app, caller.role)))
+    Ok(Json(App::of(app, caller.role_within(TokenScope::DevicesWrite))))
 }
 
 pub(crate) async fn remove(

@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use fleet::{DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
+use fleet::{Caller, DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
 use model::{AppId, MetaEdit, Query, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::auth::{Operator, Viewer};
+use crate::auth::{self, Operator, Viewer};
 use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{Device, List};
@@ -40,7 +40,8 @@ pub(crate) struct Wanted {
 }
 
 /// Which devices a list or an export is to have.
-pub(crate) async fn filter(api: &Api, wanted: &Wanted) -> Result<DeviceFilter, Problem> {
+pub(crate) async fn filter(api: &Api, caller: &Caller, wanted: &Wanted) -> Result<DeviceFilter, Problem> {
+    let within = auth::reach(api, caller).await?;
     let query = wanted.query.as_deref().filter(|query| !query.trim().is_empty());
     let asked = match (query, wanted.group.as_deref().map(audience::of_group)) {
         (Some(query), None) => Some(audience::asked(api, query).await?),
@@ -53,17 +54,17 @@ pub(crate) async fn filter(api: &Api, wanted: &Wanted) -> Result<DeviceFilter, P
         (None, None) => None,
     };
     let q = wanted.q.clone().filter(|q| !q.is_empty());
-    Ok(DeviceFilter { app: wanted.app, online: wanted.online, q, asked })
+    Ok(DeviceFilter { app: wanted.app, online: wanted.online, q, asked, within })
 }
 
 pub(crate) async fn list(
     State(api): State<Api>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     input::Query(wanted): input::Query<Wanted>,
 ) -> Result<Json<List<Device>>, Problem> {
     let rows = input::rows(wanted.limit)?;
-    let filter = filter(&api, &wanted).await?;
-    let is_search = filter.asked.is_some();
+    let filter = filter(&api, &caller, &wanted).await?;
+    let is_search = filter.asked.is_some() || filter.within.is_some();
     let page = if is_search {
         api.fleet.devices_apart(filter, wanted.cursor, rows).await?
     } else {

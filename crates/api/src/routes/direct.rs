@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use model::{Delivery, DeliveryState, Order, Role, Terms, limits};
+use model::{Delivery, DeliveryState, Order, Role, Terms, TokenScope, limits};
 use push::{NewPush, To, WaitFor};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -55,7 +55,9 @@ async fn send(
         "anyone".to_owned()
     } else {
         // Before anything is said of the device: a stranger must not learn which ids there are.
-        auth::caller(request.headers(), request.method(), api, Role::Operator)?.name.to_string()
+        let caller = auth::caller(request.headers(), request.method(), api, Role::Operator)?;
+        auth::within(api, &caller, Some(TokenScope::Push), Some(&id)).await?;
+        caller.name.to_string()
     };
     let view = super::devices::device(api, &id)?;
     let input::Query(How { wait, ask }) = how?;

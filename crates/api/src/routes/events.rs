@@ -12,6 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use fleet::Caller;
 use futures_util::stream::{self, Stream};
+use model::TokenScope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -43,6 +44,7 @@ pub(crate) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(id) = &wanted.device {
+        auth::within(&api, &caller, Some(TokenScope::Events), Some(id)).await?;
         super::devices::device(&api, id)?;
     }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
@@ -53,7 +55,7 @@ pub(crate) async fn stream(
     let hello = seat.as_ref().map(|seat| event(&told::Hello::from(seat)));
     let Wanted { device, events: shows, .. } = wanted;
     let shows = shows.unwrap_or(true);
-    let reader = Reader { api, token, watch, seat, hello, shows, device, comments: VecDeque::new(), ended: false };
+    let reader = Reader { api, caller, token, watch, seat, hello, shows, device, comments: VecDeque::new(), ended: false };
     Ok(Sse::new(events(reader)).keep_alive(keep).into_response())
 }
 
@@ -85,6 +87,7 @@ fn event<T: Told>(data: &T) -> Event {
 
 struct Reader {
     api: Api,
+    caller: Caller,
     token: String,
     watch: Watch,
     seat: Option<Seat>,
@@ -112,6 +115,10 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
             let came = tokio::select! {
                 frame = reader.watch.next() => frame.map(Came::Frame),
                 incoming = heard(&mut reader.seat) => Ok(Came::Message(incoming)),
+                () = auth::ended(&reader.api, &reader.token) => {
+                    reader.ended = true;
+                    return Some((Ok(Event::default().comment("the token is not valid any more; sign in again")), reader));
+                }
             };
             match came {
                 // It may have been removed, or have run out, since it opened the stream.
@@ -120,7 +127,9 @@ fn events(mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
                     return Some((Ok(Event::default().comment("the token is not valid any more; sign in again")), reader));
                 }
                 Ok(Came::Message(incoming)) => return Some((Ok(event(&told::Addressed::from(&*incoming))), reader)),
-                Ok(Came::Frame(frame)) if reader.shows && wants(reader.device.as_deref(), &frame) => {
+                Ok(Came::Frame(frame))
+                    if reader.shows && wants(reader.device.as_deref(), &frame) && is_for(&reader, &frame).await =>
+                {
                     let event = Event::default().id(frame.id.to_string()).event(frame.kind).data(&frame.json);
                     return Some((Ok(event), reader));
                 }
@@ -148,6 +157,15 @@ async fn heard(seat: &mut Option<Seat>) -> Arc<Incoming> {
     match seat {
         Some(seat) => seat.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Whether an event is for the watcher's token. One that is for some devices gets theirs alone.
+async fn is_for(reader: &Reader, frame: &Frame) -> bool {
+    match (auth::reach(&reader.api, &reader.caller).await, &frame.device) {
+        (Ok(None), _) => true,
+        (Ok(Some(reach)), Some(device)) => reader.api.fleet.fits(device, &reach) == Some(true),
+        (Ok(Some(_)), None) | (Err(_), _) => false,
     }
 }
 

@@ -31,10 +31,10 @@ struct Source {
 
 pub(crate) async fn export(
     State(api): State<Api>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     input::Query(wanted): input::Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let filter = super::devices::filter(&api, &wanted).await?;
+    let filter = super::devices::filter(&api, &caller, &wanted).await?;
     // The first page is read before the answer begins, so that trouble is an error and no short file.
     let first = api.fleet.devices_apart(filter.clone(), None, limits::PAGE_ROWS_MAX).await?;
     let own: Vec<String> = api.fleet.meta_names_apart(filter.clone()).await?.into_iter().collect();

@@ -23,6 +23,7 @@ pub(crate) mod socket;
 pub(crate) mod status;
 pub(crate) mod tokens;
 pub(crate) mod twin;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 
@@ -37,13 +38,20 @@ use model::limits;
 use crate::audit::write_down;
 pub(crate) use crate::openapi;
 use crate::problem::Problem;
+use crate::rates::{self, Rates};
 use crate::{Api, App, metrics};
 
 pub use schedules::Sender;
+pub use webhooks::Chooser;
 
 /// What carries out the pushes of schedules.
 pub fn sender(app: &Arc<App>) -> Arc<Sender> {
     Arc::new(Sender(app.clone()))
+}
+
+/// What tells which devices a webhook is about.
+pub fn chooser(app: &Arc<App>) -> Arc<Chooser> {
+    Arc::new(Chooser(app.clone()))
 }
 
 /// Every route of the API. The console's router can be merged with it.
@@ -87,6 +95,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/schedules/preview", post(schedules::preview))
         .route("/schedules/{id}", get(schedules::show).patch(schedules::edit).delete(schedules::remove))
         .route("/schedules/{id}/runs", get(schedules::runs))
+        .route("/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/webhooks/{id}", get(webhooks::show).patch(webhooks::edit).delete(webhooks::remove))
+        .route("/webhooks/{id}/test", post(webhooks::test))
+        .route("/webhooks/{id}/failed", get(webhooks::failed))
+        .route("/webhooks/{id}/replay", post(webhooks::replay))
+        .route("/webhooks/{id}/secret", post(webhooks::new_secret))
         .route("/events", get(events::stream))
         .route("/ws", get(socket::open))
         .route("/knocks", get(knocks::list))
@@ -107,6 +121,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(status::health))
         .route("/metrics", get(show_metrics))
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::new(Rates::new(app.clone())), rates::measured))
         .layer(map_response(secure))
         .with_state(app)
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use contract::store::PointQuery;
 use futures_util::stream;
-use model::{DeviceNumber, Point, Role, UnixMs, Value, limits};
+use model::{DeviceNumber, Point, Role, TokenScope, UnixMs, Value, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telemetry::{Reading, upload};
@@ -130,7 +130,7 @@ pub(crate) async fn upload(
     input::Path(id): input::Path<String>,
     request: Request,
 ) -> Result<Json<Stored>, Problem> {
-    let number = uploader(&api, &id, request.method(), request.headers())?;
+    let number = uploader(&api, &id, request.method(), request.headers()).await?;
     let body = input::Body::from_request(request, &api).await?;
     let now = api.clock.unix();
     let readings = readings(&body.0, now)?;
@@ -138,13 +138,14 @@ pub(crate) async fn upload(
 }
 
 /// The device itself with its secret, or an operator on its behalf.
-fn uploader(api: &Api, id: &str, method: &Method, headers: &HeaderMap) -> Result<DeviceNumber, Problem> {
+async fn uploader(api: &Api, id: &str, method: &Method, headers: &HeaderMap) -> Result<DeviceNumber, Problem> {
     if let Some(secret) = auth::bearer(headers)?
         && let Some(number) = api.fleet.check_secret(id, secret)
     {
         return Ok(number);
     }
-    auth::caller(headers, method, api, Role::Operator)?;
+    let caller = auth::caller(headers, method, api, Role::Operator)?;
+    auth::within(api, &caller, Some(TokenScope::DataWrite), Some(id)).await?;
     Ok(device(api, id)?.device.number)
 }
 

@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fleet::FleetError;
-use model::{AppId, Role};
+use model::{AppId, Role, TokenScope};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::devices::device;
-use crate::auth::Viewer;
+use crate::auth::{self, Viewer};
 use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::qr::{Place, Qr, host_of, provisioning};
@@ -78,6 +78,10 @@ pub(crate) async fn of_app(
 ) -> Result<Response, Problem> {
     let app = api.fleet.app(id).ok_or(FleetError::NoSuchApp(id))?.app;
     let base = api.info.base(&headers);
+    if matches!(wanted.content, Content::Provisioning) {
+        // Who gets the key can register devices.
+        auth::within(&api, &caller, Some(TokenScope::DevicesWrite), None).await?;
+    }
     let text = match wanted.content {
         Content::Link => format!("{base}/settings#app-{id}"),
         Content::Provisioning if !caller.role.includes(Role::Owner) => {

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use model::{Address, Role, limits};
+use model::{Address, Role, TokenScope, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -152,6 +152,8 @@ impl Line {
             socket.send(text(&Said::Gap { gap })).await.ok()?;
         }
         let mut open = FuturesUnordered::new();
+        let ended = auth::ended(&self.api, &self.token);
+        tokio::pin!(ended);
         let mut pings = tokio::time::interval(PING_EVERY);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -187,6 +189,7 @@ impl Line {
                     }
                     Err(_) => return Some((close_code::AWAY, "the server is stopping; try again".to_owned())),
                 },
+                () = &mut ended => return Some((close_code::POLICY, "the token is not valid any more; sign in again".to_owned())),
                 _ = pings.tick() => Message::Ping(Bytes::new()),
             };
             socket.send(message).await.ok()?;
@@ -199,7 +202,11 @@ impl Line {
             Ok(asked) => asked,
             Err(problem) => return text(&Said::Refused { r#ref: Value::Null, problem: problem.body() }),
         };
-        let done = match (auth::holder(&self.api, &self.token, Role::Operator), push, send) {
+        let caller = match auth::holder(&self.api, &self.token, Role::Operator) {
+            Ok(caller) => auth::within(&self.api, &caller, Some(TokenScope::Push), None).await.map(|()| caller),
+            Err(problem) => Err(problem),
+        };
+        let done = match (caller, push, send) {
             (Err(problem), ..) => Err(problem),
             (Ok(caller), Some(new), None) => {
                 let pushed = push::send(State(self.api.clone()), Operator(caller), input::Json(new)).await;

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use model::{Role, UnixMs};
+use fleet::Grant;
+use model::{Role, TokenScope, TokenScopes, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use crate::auth::Owner;
 use crate::openapi::shape;
 use crate::problem::Problem;
 use crate::shown::{List, Token};
-use crate::{Api, input};
+use crate::{Api, audience, input};
 
 pub(crate) async fn list(State(api): State<Api>, _: Owner) -> Json<List<Token>> {
     Json(List::whole(api.fleet.tokens().into_iter().map(Token::from)))
@@ -27,6 +28,13 @@ pub(crate) struct New {
     role: Role,
     #[schemars(with = "Option<shape::AnyTime>")]
     expires: Option<UnixMs>,
+    /// What it may do within its role; left out: all.
+    #[serde(default)]
+    #[schemars(with = "Vec<shape::Scope>")]
+    scopes: Vec<String>,
+    /// Only at devices that this query fits.
+    #[serde(default)]
+    r#where: String,
 }
 
 pub(crate) async fn create(
@@ -34,7 +42,15 @@ pub(crate) async fn create(
     _: Owner,
     input::Json(new): input::Json<New>,
 ) -> Result<(StatusCode, Json<Token>), Problem> {
-    let made = api.fleet.create_token(&new.name, new.role, new.expires).await?;
+    let scopes = TokenScopes::of_words(new.scopes.iter().map(String::as_str)).map_err(|word| {
+        let all = TokenScope::ALL.map(TokenScope::as_str).join(", ");
+        Problem::bad("bad_scope", format!("{word:?} is no scope; there are {all}"))
+    })?;
+    if !new.r#where.is_empty() {
+        audience::asked(&api, &new.r#where).await?;
+    }
+    let grant = Grant { scopes, query: new.r#where };
+    let made = api.fleet.create_token_for(&new.name, new.role, new.expires, grant).await?;
     Ok((StatusCode::CREATED, Json(Token::with_text(made))))
 }
 

@@ -237,3 +237,23 @@ async fn what_is_no_websocket_is_told_so() {
     let request = request.header("Origin", "http://elsewhere").header("Host", "here");
     assert_eq!(house.request(request.body(Body::empty()).unwrap()).await.problem(403).0, "foreign_page");
 }
+
+#[tokio::test]
+async fn a_token_for_some_devices_sees_theirs_alone() {
+    let (house, _) = House::with_lamp(Device::Away).await;
+    house.post("devices", r#"{"app":1,"id":"fan","tags":["hall"]}"#).await.ok();
+    let about = r#"{"name":"hall","role":"viewer","scopes":["events"],"where":"tags has hall"}"#;
+    let token = house.post("tokens", about).await.ok()["token"].as_str().unwrap().to_owned();
+    house.settle().await;
+    let mut watcher = Watcher::open_as(&house, &token, "", None).await;
+    house.outside.tell(edited(house.lamp()));
+    house.outside.tell(Event::AlarmChanged {
+        alarm: contract::Alarm::StoreFull,
+        raised: true,
+        why: "full".into(),
+        at: UnixMs(0),
+    });
+    house.outside.tell(edited(house.fleet.number_of("fan").unwrap()));
+    let (_, kind, data) = watcher.event().await;
+    assert_eq!((kind.as_str(), data["device"].as_str()), ("device", Some("fan")));
+}

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contract::event::Change;
 use contract::store::{Points, Pushes, Registry};
 use contract::{Bus, Clock, Close, Consumer, Event, Line, Reached, Refusal, Step, Ticket, Verdict};
+use fleet::meter::Rate;
 use fleet::{Fleet, Settings};
 use model::{Address, DeviceNumber, Message, Millis, Receipt, Topic, UnixMs};
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 use twin::Twins;
+use webhook::{Courier, Later, Parcel, Webhooks};
 
 use crate::described;
 
@@ -50,6 +52,9 @@ pub struct Outside {
     pub given: Mutex<Vec<Message>>,
     /// What was said to publishes that waited.
     pub answered: Mutex<Vec<(u32, Result<(), Refusal>)>>,
+    /// What was posted to targets, and what they answer.
+    pub posted: Mutex<Vec<Parcel>>,
+    pub target_says: Mutex<Result<u16, String>>,
     pub watchers: Arc<AtomicUsize>,
     events: mpsc::UnboundedSender<Told>,
 }
@@ -137,12 +142,26 @@ impl Clock for Outside {
     }
 }
 
+/// The targets of webhooks.
+struct Courtyard(Arc<Outside>);
+
+impl Courier for Courtyard {
+    fn post(&self, parcel: Parcel) -> Later<Result<u16, String>> {
+        self.0.posted.lock().push(parcel);
+        let answer = self.0.target_says.lock().clone();
+        Box::pin(async move { answer })
+    }
+}
+
 /// The API and what is around it.
 pub struct House {
     pub router: Router,
     pub schedules: Arc<Schedules>,
     /// What schedules push by. No task runs them: a test lets the room look.
     pub carrier: Arc<api::Sender>,
+    /// Nor does one write down or post what webhooks want.
+    pub webhooks: Arc<Webhooks>,
+    pub chooser: Arc<api::Chooser>,
     pub outside: Arc<Outside>,
     pub feed: Arc<Feed>,
     pub push: Arc<Push>,
@@ -193,6 +212,11 @@ impl Answer {
 
 impl House {
     pub async fn new() -> House {
+        House::with_rate(None).await
+    }
+
+    /// A house that measures how much each token asks.
+    pub async fn with_rate(rate: Option<Rate>) -> House {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(store::Store::open(dir.path()).unwrap());
         let (events, mut inbox) = mpsc::unbounded_channel();
@@ -202,6 +226,8 @@ impl House {
             device: Mutex::default(),
             given: Mutex::default(),
             answered: Mutex::default(),
+            posted: Mutex::default(),
+            target_says: Mutex::new(Ok(204)),
             watchers: watchers.clone(),
             events,
         });
@@ -217,6 +243,18 @@ impl House {
         let parties = api::Parties::new(outside.clone(), outside.clone());
         let consumers: [Arc<dyn Consumer>; 6] =
             [fleet.clone(), push.clone(), telemetry.clone(), twins.clone(), feed.clone(), parties.clone()];
+        let courier = Arc::new(Courtyard(outside.clone()));
+        let settings = webhook::Settings {
+            attempts: 2,
+            first_retry_ms: 5_000,
+            allow_private: false,
+            kinds: api::KINDS,
+            by_name_only: &["message"],
+            watchers: outside.watchers.clone(),
+            dropped: Box::new(|| 0),
+        };
+        let webhooks = Webhooks::open(store.clone(), outside.clone(), courier, settings).await.unwrap();
+        feed.tell_too(webhooks.clone());
         tokio::spawn(async move {
             while let Some(told) = inbox.recv().await {
                 match told {
@@ -231,6 +269,7 @@ impl House {
             schedules: schedules.clone(),
             telemetry: telemetry.clone(),
             twins: twins.clone(),
+            webhooks: webhooks.clone(),
             audit: store.clone(),
             feed: feed.clone(),
             parties,
@@ -244,6 +283,7 @@ impl House {
                 base_url: None,
             },
             metrics: vec![Box::new(|out| api::metrics::metric(out, "counter", "espush_shard_test_total", "A test.", 7))],
+            rate,
             store: Box::new(|| api::StoreStatus {
                 used_bytes: 3,
                 free_bytes: 5,
@@ -263,8 +303,9 @@ impl House {
             }),
         });
         let carrier = api::sender(&app);
+        let chooser = api::chooser(&app);
         let router = api::router(app);
-        House { router, schedules, carrier, outside, feed, push, telemetry, twins, fleet, _dir: dir }
+        House { router, schedules, carrier, webhooks, chooser, outside, feed, push, telemetry, twins, fleet, _dir: dir }
     }
 
     /// A house with app 1 and a device `lamp`, whose secret is returned.

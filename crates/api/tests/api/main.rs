@@ -18,4 +18,6 @@ mod points;
 mod push;
 mod qr;
 mod schedules;
+mod tokens;
 mod twin;
+mod webhooks;

@@ -35,6 +35,7 @@ mod tail;
 mod tls;
 mod token;
 mod twin;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -85,6 +86,8 @@ enum Command {
     Tail(tail::Args),
     /// Sign-in links and API tokens
     Token(token::Args),
+    /// Events told to other people's servers
+    Webhook(webhook::Args),
     /// Everything in one file, while the server runs
     Backup(backup::Args),
     /// A backup becomes a data directory again
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Token(args) => token::run(args),
+        Command::Webhook(args) => webhook::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Repair(args) => repair::run(args),

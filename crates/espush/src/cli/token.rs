@@ -25,6 +25,7 @@ enum Verb {
     /// Print a link that signs one browser in, once
     Signin,
     /// Make a token; prints it, once
+    #[command(alias = "create")]
     Add {
         /// A name, so that you know later whose it is
         name: String,
@@ -34,6 +35,13 @@ enum Verb {
         /// When it ends: 12h, 30d [default: never]
         #[arg(long, value_name = "TIME", value_parser = parse_ms)]
         expires: Option<u64>,
+        /// What it may do within its role, with commas between: devices:read, devices:write, push, data:read, data:write,
+        /// events, admin [default: all]
+        #[arg(long = "scope", value_name = "SCOPES", value_delimiter = ',')]
+        scopes: Vec<String>,
+        /// Only what is about devices that this query fits: 'app = 7'
+        #[arg(long)]
+        query: Option<String>,
     },
     /// List tokens
     List,
@@ -57,8 +65,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 eprintln!("Opens the console once, until {}.", link["expires"].as_str().unwrap_or("it expires"));
             }
         }
-        Verb::Add { name, role, expires } => {
-            let mut body = json!({ "name": name, "role": role });
+        Verb::Add { name, role, expires, scopes, query } => {
+            let mut body = json!({ "name": name, "role": role, "scopes": scopes, "where": query.unwrap_or_default() });
             if let Some(ms) = expires {
                 let end = now().0.saturating_add(ms.try_into().unwrap_or(i64::MAX));
                 body["expires"] = UnixMs(end).rfc3339().into();
@@ -84,10 +92,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn table(list: &Value) -> String {
-    let mut table = Table::new(&["ID", "NAME", "ROLE", "CREATED", "EXPIRES"]);
+    let mut table = Table::new(&["ID", "NAME", "ROLE", "SCOPES", "DEVICES", "CREATED", "EXPIRES"]);
     for token in list["items"].as_array().into_iter().flatten() {
         let text = |name: &str| token[name].as_str().unwrap_or("-").to_owned();
-        table.row(vec![token["id"].to_string(), text("name"), text("role"), text("created"), text("expires")]);
+        let scopes: Vec<&str> = token["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let scopes = if scopes.is_empty() { "all".to_owned() } else { scopes.join(" ") };
+        let devices = token["where"].as_str().filter(|query| !query.is_empty()).unwrap_or("all").to_owned();
+        table.row(vec![token["id"].to_string(), text("name"), text("role"), scopes, devices, text("created"), text("expires")]);
     }
     if table.is_empty() { "no tokens yet; make one with: espush token add NAME".to_owned() } else { table.to_string() }
 }

@@ -125,6 +125,48 @@ const KEYS: &[Key] = &[
         set: |c, raw| base_url(raw).map(|url| c.http.base_url = url),
     },
     Key {
+        name: "http.rate_per_s",
+        expected: "a number from 0 (no limit) to 1000000",
+        about: "requests a second that one token may make",
+        set: |c, raw| number(raw).filter(|n| *n <= 1_000_000).map(|n| c.http.rate_per_s = n as u32),
+    },
+    Key {
+        name: "http.rate_burst",
+        expected: "a number from 0 (twice the rate) to 1000000",
+        about: "requests that one token may make at once before its rate counts",
+        set: |c, raw| number(raw).filter(|n| *n <= 1_000_000).map(|n| c.http.rate_burst = n as u32),
+    },
+    Key {
+        name: "webhooks.allow_private",
+        expected: YES_OR_NO,
+        about: "let webhooks call this machine and private networks, too",
+        set: |c, raw| boolean(raw).map(|b| c.webhooks.allow_private = b),
+    },
+    Key {
+        name: "webhooks.ca",
+        expected: "a PEM file, or \"\" for what the system trusts",
+        about: "the CA that certificates of webhooks' targets are checked against",
+        set: |c, raw| text(raw).map(|name| c.webhooks.ca = (!name.is_empty()).then(|| name.into())),
+    },
+    Key {
+        name: "webhooks.attempts",
+        expected: "a number from 1 to 20",
+        about: "how often a delivery is tried before it counts as failed",
+        set: |c, raw| number(raw).filter(|n| (1..=20).contains(n)).map(|n| c.webhooks.attempts = n as u32),
+    },
+    Key {
+        name: "webhooks.first_retry_ms",
+        expected: "a number of milliseconds from 10 to 3600000",
+        about: "the pause after a delivery's first failure; each further one is four times as long",
+        set: |c, raw| number(raw).filter(|n| (10..=3_600_000).contains(n)).map(|n| c.webhooks.first_retry_ms = n as u64),
+    },
+    Key {
+        name: "webhooks.timeout_ms",
+        expected: "a number of milliseconds from 100 to 60000",
+        about: "how long a target may take to answer",
+        set: |c, raw| number(raw).filter(|n| (100..=60_000).contains(n)).map(|n| c.webhooks.timeout_ms = n as u64),
+    },
+    Key {
         name: "https.listen",
         expected: ADDRESS,
         about: "console and API in TLS, such as 0.0.0.0:8443",

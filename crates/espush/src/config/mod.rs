@@ -45,6 +45,8 @@ pub struct Config {
     pub push_keep_days: u32,
     /// What the store may use.
     pub store: Budget,
+    /// How events are sent to other people's servers.
+    pub webhooks: Webhooks,
     /// Connections out to other MQTT brokers.
     pub bridges: Vec<Bridge>,
     /// What is logged.
@@ -58,6 +60,37 @@ pub struct Http {
     pub listen: Option<SocketAddr>,
     /// How people reach it from outside, for links; without a slash at the end.
     pub base_url: Option<String>,
+    /// Requests a second that one token may make; 0 = no limit.
+    pub rate_per_s: u32,
+    /// Requests that one token may make at once, before the rate counts; 0 = twice the rate.
+    pub rate_burst: u32,
+}
+
+/// How events are sent to other people's servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhooks {
+    /// Whether every address may be called, not only public ones.
+    pub allow_private: bool,
+    /// The CA that targets' certificates are checked against; `None` = what the system trusts.
+    pub ca: Option<PathBuf>,
+    /// How often a delivery is tried.
+    pub attempts: u32,
+    /// The pause after the first failure.
+    pub first_retry_ms: u64,
+    /// How long a target may take.
+    pub timeout_ms: u64,
+}
+
+impl Default for Webhooks {
+    fn default() -> Webhooks {
+        Webhooks {
+            allow_private: false,
+            ca: None,
+            attempts: limits::WEBHOOK_ATTEMPTS_DEFAULT,
+            first_retry_ms: limits::WEBHOOK_RETRY_MS_DEFAULT,
+            timeout_ms: limits::WEBHOOK_TIMEOUT_MS_DEFAULT,
+        }
+    }
 }
 
 /// A protocol's listener.
@@ -142,7 +175,12 @@ impl Config {
         };
         Config {
             data: PathBuf::from("./espush-data"),
-            http: Http { listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))), base_url: None },
+            http: Http {
+                listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))),
+                base_url: None,
+                rate_per_s: limits::HTTP_RATE_PER_S_DEFAULT,
+                rate_burst: 0,
+            },
             // Browsers have memory for the largest records.
             https: TlsListen::off(limits::TLS_RECORD_BYTES_MAX),
             listen: protocols.iter().map(listen).collect(),
@@ -153,6 +191,7 @@ impl Config {
             sys_interval_s: 10,
             push_keep_days: limits::PUSH_KEEP_DAYS_DEFAULT,
             store: Budget { max_bytes: 0, free_bytes_min: limits::STORE_FREE_BYTES_MIN },
+            webhooks: Webhooks::default(),
             bridges: Vec::new(),
             log: Log { level: LevelFilter::INFO },
         }

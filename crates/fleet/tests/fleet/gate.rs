@@ -3,7 +3,7 @@
 use contract::event::Change;
 use contract::{Consumer, Event, Gate, Login, Refusal, Verdict};
 use fleet::{AppEdit, FleetError, NewApp, NewDevice};
-use model::{Party, PartyKey, Role, limits};
+use model::{Party, PartyKey, Role, TokenScope, TokenScopes, limits};
 
 use crate::{House, Said, password, remote, ticket};
 
@@ -68,6 +68,17 @@ async fn a_token_comes_in_with_its_role_and_its_lines_end_with_it() {
     house.fleet.delete_token(new.view.id).await.unwrap();
     assert!(matches!(house.said.recv().await, Some(Said::Kick(PartyKey::Token(id), _, true)) if id == new.view.id));
     assert_eq!(refusal(knock(&house, &login)), Refusal::BadCredentials);
+}
+
+#[tokio::test]
+async fn a_token_with_less_than_its_role_is_not_for_the_broker() {
+    let house = House::new().await;
+    let scopes = fleet::Grant { scopes: TokenScopes::default().with(TokenScope::Push), query: String::new() };
+    let query = fleet::Grant { scopes: TokenScopes::default(), query: "app = 7".into() };
+    for grant in [scopes, query] {
+        let new = house.fleet.create_token_for("ci", Role::Owner, None, grant).await.unwrap();
+        assert_eq!(refusal(knock(&house, &password("token", &new.token, "c"))), Refusal::BadCredentials);
+    }
 }
 
 #[tokio::test]

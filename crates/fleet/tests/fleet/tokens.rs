@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use fleet::FleetError;
-use model::{PartyKey, Role, UnixMs, limits};
+use contract::Gate;
+use fleet::{FleetError, Grant};
+use model::{PartyKey, Role, TokenScope, TokenScopes, UnixMs, limits};
 
 use crate::{House, Said};
 
@@ -136,11 +137,31 @@ async fn codes_and_browsers_grow_old() {
     assert!(house.fleet.check_token(&browser.token).is_some());
     house.advance_s(1);
     assert!(house.fleet.check_token(&browser.token).is_none());
-    // The next one made buries it on disk as well.
+    // The next one made ends it on disk as well, whatever the clock says later.
     house.fleet.create_token("ci", Role::Viewer, None).await.unwrap();
     let house = house.restart().await;
-    house.clock.0.store(0, std::sync::atomic::Ordering::Relaxed);
+    let now = house.clock.0.swap(0, std::sync::atomic::Ordering::Relaxed);
     assert!(house.fleet.check_token(&browser.token).is_none());
+    assert!(house.fleet.has_expired(&browser.token), "it is remembered, to say so");
+    house.clock.0.store(now, std::sync::atomic::Ordering::Relaxed);
+    house.advance_s(limits::TOKEN_REMEMBERED_S);
+    house.fleet.create_token("next", Role::Viewer, None).await.unwrap();
+    assert!(!house.fleet.has_expired(&browser.token));
+}
+
+#[tokio::test]
+async fn a_token_with_less_than_its_role_is_kept_so() {
+    let house = House::new().await;
+    let grant = Grant { scopes: TokenScopes::default().with(TokenScope::Push), query: "app = 7".into() };
+    let made = house.fleet.create_token_for("ci", Role::Operator, None, grant.clone()).await.unwrap();
+    let house = house.restart().await;
+    let caller = house.fleet.check_token(&made.token).unwrap();
+    assert_eq!(*caller.grant, grant);
+    assert_eq!(
+        (caller.role_within(TokenScope::Push), caller.role_within(TokenScope::DevicesWrite)),
+        (Role::Operator, Role::Viewer)
+    );
+    assert!(house.fleet.party(PartyKey::Token(made.view.id)).is_none(), "nor does a kept session have it");
 }
 
 #[tokio::test]

@@ -24,7 +24,17 @@ fn watched(dir: &Path, budget: Budget) -> (Store, Told) {
 }
 
 fn token(id: u64) -> StoredToken {
-    StoredToken { id, name: format!("t{id}"), role: Role::Viewer, hash: [7; 32], created: UnixMs(0), expires: None }
+    StoredToken {
+        id,
+        name: format!("t{id}"),
+        role: Role::Viewer,
+        hash: [7; 32],
+        created: UnixMs(0),
+        expires: None,
+        scopes: Default::default(),
+        query: String::new(),
+        ended: false,
+    }
 }
 
 async fn ids(store: &Store) -> Vec<u64> {

@@ -118,6 +118,31 @@ export interface Token {
 	role: Role;
 	created: string;
 	expires: string | null;
+	/** What it may do within its role; empty for all. */
+	scopes: string[];
+	/** Only at devices that this query fits; empty for all. */
+	where: string;
+}
+
+export interface Webhook {
+	id: number;
+	name: string;
+	url: string;
+	/** Empty for the usual ones. */
+	kinds: string[];
+	where: string;
+	active: boolean;
+	why_off?: string;
+	waiting: number;
+	failed: number;
+	failing_since?: string;
+	last_ok?: string;
+	last_error?: string;
+}
+
+/** A webhook whose secret was just made; it is shown once. */
+export interface NewWebhook extends Webhook {
+	secret: string;
 }
 
 export interface Account {
