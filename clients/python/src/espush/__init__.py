@@ -6,7 +6,22 @@
 from ._async import AsyncClient
 from ._client import Client
 from ._errors import EspushError, Problem, TimedOut, Unreachable
-from ._models import ALL, Delivery, Device, Event, Page, Point, Preview, PreviewItem, Push, Reason, Sent, Twin, TwinChange, TwinPart
+from ._models import (
+    ALL,
+    Delivery,
+    Device,
+    Event,
+    Page,
+    Point,
+    Preview,
+    PreviewItem,
+    Push,
+    Reason,
+    Sent,
+    Twin,
+    TwinChange,
+    TwinPart,
+)
 from ._webhooks import WebhookError, verify_webhook
 
 __all__ = [
