@@ -66,7 +66,7 @@ def demo(fresh):
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_for_python_are_true(demo, page):
     found = blocks(f"python/{page}", "python")
-    assert len(found) == 6
+    assert len(found) == 8
     for code in found:
         said = run(demo, [sys.executable, "-c", code])
         assert re.fullmatch(wanted(code), said), f"{code}\nprinted\n{said}"
@@ -75,7 +75,7 @@ def test_the_examples_for_python_are_true(demo, page):
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_for_javascript_are_true(demo, tmp_path, page):
     found = blocks(f"js/{page}", "js")
-    assert len(found) == 6
+    assert len(found) == 8
     folder = javascript(tmp_path)
     for code in found:
         (folder / "example.mjs").write_text(code)
@@ -87,7 +87,7 @@ def test_the_examples_for_javascript_are_true(demo, tmp_path, page):
 def test_the_examples_for_rust_are_true(demo, page):
     found = blocks(f"rust/{page}", "rust")
     files = {path.read_text(): path.stem for path in (CLIENTS / "rust" / "examples").glob("*.rs") if path.stem != "follow"}
-    assert len(found) == len(files) == 6
+    assert len(found) == len(files) == 8
     for code in found:
         assert code in files, f"this is none of clients/rust/examples:\n{code}"
         said = run(demo, rust(files[code]))
