@@ -110,7 +110,7 @@ def main():
         boards = [options.espush, "sim", *words, "--count", str(options.boards), "--interval", "0", "--port", str(server.port)]
         sim = subprocess.Popen(boards, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            while call(server, "/api/v1/status")["devices"]["online"] < options.boards:
+            while call(server, "/api/v1/status")["online"] < options.boards:
                 time.sleep(0.2)
             devices = [f"{app}-{chip}" for chip in range(1, options.boards + 1)]
             print("| direct pushes | a second | p50, ms | p99, ms | longest, ms | delivered | CPU ms each |")

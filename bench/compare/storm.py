@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 
-from compare import ROOT, TOKEN, Espush
+from compare import ROOT, TOKEN, Espush, Sources
 
 
 class Owner(threading.Thread):
@@ -46,17 +46,6 @@ def ask(server, path):
 def connections(server):
     figures = (line.split() for line in ask(server, "/metrics").splitlines() if line.startswith(("espush_connections ", "espush_connections{")))
     return sum(float(value) for _, value in figures)
-
-
-class Sources:
-    """Source addresses that nobody had yet: ports of lines that ended in the last minute are slow to get again."""
-
-    last = 9
-
-    @classmethod
-    def next(cls):
-        cls.last += 1
-        return f"127.0.{cls.last}.1"
 
 
 def bench(server, options, *more):
