@@ -2,12 +2,13 @@
 //! does not keep up is there a buffer, and only until it has. Where something lies between socket and
 //! machine (TLS, WebSocket), bytes pass through it here. An idle plain connection is a row of this table.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use contract::{Close, ConnId, Fault};
 use hub::{Moving, Wire};
 use model::limits;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::addresses::Place;
 use crate::closing::{Closing, is_not_yet};
@@ -95,7 +96,7 @@ impl Socket {
             return baggage.unsent.len();
         }
         // An error here is also an error for who reads, and ends the connection there.
-        let sent = (&self.stream).write(bytes).unwrap_or(0);
+        let sent = write(&self.stream, bytes).unwrap_or(0);
         let left = bytes.len() - sent;
         if left > 0 {
             self.baggage.get_or_insert_default().unsent = bytes[sent..].to_vec();
@@ -104,6 +105,11 @@ impl Socket {
         *bytes_out += sent as u64;
         left
     }
+}
+
+/// One write. Asked of the kernel itself: the C library's calls are points of cancellation, which costs each.
+fn write(stream: &TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
+    send(stream, bytes, SendFlags::NOSIGNAL)
 }
 
 fn seat(seats: &mut [Option<Socket>], conn: ConnId) -> Option<&mut Socket> {
@@ -149,10 +155,10 @@ impl Sockets {
     /// One read. A connection that is gone has nothing to say.
     pub fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Got {
         let Some(socket) = self.seat(conn) else { return Got::Nothing };
-        let got = match (&socket.stream).read(buffer) {
+        let got = match recv(&socket.stream, &mut *buffer, RecvFlags::empty()).map(|(count, _)| count) {
             Ok(count @ 1..) => return Got::Bytes(count),
             Ok(_) => Got::HungUp,
-            Err(error) if is_not_yet(&error) => return Got::Nothing,
+            Err(error) if is_not_yet(&error.into()) => return Got::Nothing,
             Err(_) => Got::Broke,
         };
         socket.dead = true;
@@ -184,12 +190,12 @@ impl Sockets {
         let socket = seat(seats, conn)?;
         let Some(baggage) = &mut socket.baggage else { return Some(0) };
         if baggage.sent < baggage.unsent.len() {
-            match (&socket.stream).write(&baggage.unsent[baggage.sent..]) {
+            match write(&socket.stream, &baggage.unsent[baggage.sent..]) {
                 Ok(count) => {
                     baggage.sent += count;
                     *bytes_out += count as u64;
                 }
-                Err(error) if is_not_yet(&error) => {}
+                Err(error) if is_not_yet(&error.into()) => {}
                 // Its end is told like something to read.
                 Err(_) => {
                     socket.dead = true;
@@ -244,6 +250,7 @@ impl Wire for Sockets {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::TcpListener;
 
     use super::*;
