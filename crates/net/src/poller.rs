@@ -2,6 +2,7 @@
 //! Level-triggered: what is not taken whole is told again, after all others that are ready, so that a busy
 //! line gets one read a turn and nobody must be read until "would block".
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -100,6 +101,8 @@ pub(crate) struct Poller {
     epoll: OwnedFd,
     beat: OwnedFd,
     pulse: OwnedFd,
+    /// It beat, and nobody has asked since: whoever looks for sockets in the middle of a turn must not swallow it.
+    has_beaten: Cell<bool>,
 }
 
 impl Poller {
@@ -113,7 +116,12 @@ impl Poller {
         // A timeout for each sleep would have the kernel set a timer and take it back each time.
         let (beat, pulse) = (timer(&epoll, Token::Beat)?, timer(&epoll, Token::Pulse)?);
         set(&beat, BEAT)?;
-        Ok(Poller { epoll, beat, pulse })
+        Ok(Poller { epoll, beat, pulse, has_beaten: Cell::new(false) })
+    }
+
+    /// Whether half a second has passed since this was true last.
+    pub fn take_beat(&self) -> bool {
+        self.has_beaten.take()
     }
 
     /// Wakes the shard every so often from now on; never, when that is zero.
@@ -145,7 +153,10 @@ impl Poller {
             Ok((events, _)) => ready.extend(events.iter().map(|event| {
                 let (token, flags) = (Token::from_data(event.data), event.flags);
                 match token {
-                    Token::Beat => go_on(&self.beat),
+                    Token::Beat => {
+                        self.has_beaten.set(true);
+                        go_on(&self.beat);
+                    }
                     Token::Pulse => go_on(&self.pulse),
                     Token::Conn(_) | Token::Door(_) | Token::Closing(_) | Token::Bell => {}
                 }
@@ -238,6 +249,7 @@ mod tests {
             ready.iter().map(|ready| ready.token).collect::<Vec<_>>()
         };
         assert_eq!([next(), next()], [[Token::Beat]; 2]);
+        assert!(poller.take_beat() && !poller.take_beat(), "once, whoever waited when it beat");
         poller.pulse(Duration::from_millis(2)).unwrap();
         let mut pulses = 0;
         while pulses < 20 {

@@ -136,7 +136,7 @@ impl Shard {
         self.accept(&ready);
         self.ready = ready;
         self.read_inbox();
-        if self.ready.iter().any(|ready| ready.token == Token::Beat) {
+        if self.poller.take_beat() {
             self.tick();
         }
         self.carry_out();
