@@ -15,7 +15,7 @@ struct Open;
 
 impl Gate for Open {
     fn admit(&self, _: &Login, _: SocketAddr, _: Ticket) -> Option<Verdict> {
-        Some(Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None }))
+        Some(Ok(Admission { party: Arc::new(Party::Anonymous), settings: Arc::default(), enrolled: None, stamp: 0 }))
     }
 
     fn scram(&self, _: &str, _: SocketAddr, _: Ticket) {}
