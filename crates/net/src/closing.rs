@@ -96,7 +96,8 @@ impl Closings {
         let mut seat = Seat { closing, sent: 0, shut: false, ignored: 0, until: now.plus_ms(LINGER_MS) };
         let what = match seat.step() {
             Stage::Over => return,
-            Stage::Sending => For::Both,
+            // What it says meanwhile would be told again and again, and nobody reads it yet.
+            Stage::Sending => For::Writing,
             Stage::Waiting => For::Reading,
         };
         let place = self.free.last().copied().unwrap_or(self.seats.len() as u32);

@@ -94,7 +94,8 @@ impl Leisure {
 impl Shard {
     /// Takes note of what a watched line's bytes were about.
     pub fn note_heard(&mut self, conn: ConnId, heard: Heard) {
-        if self.leisure.count(conn, heard) {
+        // One that is slow to read is watched for that, and must stay so.
+        if self.leisure.count(conn, heard) && !self.sockets.is_clogged(conn) {
             self.leisure.lines.push(AtLeisure { conn, silent: 0 });
             self.ends.stats.left_to_leisure += 1;
             self.watch(conn, For::Nothing);

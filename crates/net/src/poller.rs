@@ -72,6 +72,8 @@ pub(crate) enum For {
     Reading,
     /// Something waits to be sent, too.
     Both,
+    /// Only for room to send, and its end: what it says is not heard any more.
+    Writing,
     /// New connections: one of the shards that sleep is woken, not all.
     Accepting,
 }
@@ -82,6 +84,7 @@ impl For {
             For::Nothing => epoll::EventFlags::empty(),
             For::Reading => epoll::EventFlags::IN,
             For::Both => epoll::EventFlags::IN | epoll::EventFlags::OUT,
+            For::Writing => epoll::EventFlags::OUT,
             For::Accepting => epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE,
         }
     }

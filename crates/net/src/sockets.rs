@@ -165,6 +165,11 @@ impl Sockets {
         got
     }
 
+    /// Whether something waits until the peer reads, so that the socket is watched for that.
+    pub fn is_clogged(&mut self, conn: ConnId) -> bool {
+        self.seat(conn).and_then(|socket| socket.baggage.as_ref()).is_some_and(|baggage| !baggage.unsent.is_empty())
+    }
+
     /// Whether something lies between the connection's socket and its machine.
     pub fn is_layered(&mut self, conn: ConnId) -> bool {
         self.seat(conn).and_then(|socket| socket.baggage.as_ref()).is_some_and(|baggage| !baggage.layers.is_empty())
@@ -273,6 +278,7 @@ mod tests {
         }
         assert!(sockets.write(conn, &block(written + 1)) > 100_000, "what comes later waits behind it");
         assert_eq!(sockets.clogged, [conn], "to be watched for writing once");
+        assert!(sockets.is_clogged(conn));
 
         let reader = std::thread::spawn(move || {
             let mut all = Vec::new();
@@ -283,6 +289,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(seat(&mut sockets.seats, conn).unwrap().baggage.is_none(), "no buffer is kept");
+        assert!(!sockets.is_clogged(conn));
         assert_eq!(sockets.write(conn, b"end"), 0);
         let sent = sockets.bytes_out;
         sockets.close(conn);
