@@ -53,6 +53,25 @@ def test_a_token_that_may_only_read_gets_no_key_in_a_picture(server):
     assert "key" not in server.api("GET", f"/api/v1/apps/{app['id']}", token=token)
 
 
+def test_who_may_not_push_opens_no_device_to_everybody(server):
+    app, device = server.app()["id"], server.device()["id"]
+    for scopes, status in [(["devices:write"], 403), (["devices:write", "push"], 200)]:
+        about = {"name": unique("keeper"), "role": "operator", "scopes": scopes}
+        token = server.api("POST", "/api/v1/tokens", about)["token"]
+        changed = server.api("PATCH", f"/api/v1/devices/{device}", {"open": True}, token=token, status=status)
+        assert status == 200 or changed["code"] == "scope_missing", changed
+        made = server.api("POST", "/api/v1/devices", {"app": app, "open": True}, token=token, status=status + (status == 200))
+        assert status == 200 or made["code"] == "scope_missing", made
+        server.api("PATCH", f"/api/v1/devices/{device}", {"open": False}, token=token, status=200)
+
+
+def test_a_token_for_some_devices_hears_no_messages_of_others(server):
+    about = {"name": unique("bound"), "role": "operator", "scopes": ["events"], "where": "id = nobody"}
+    token = server.api("POST", "/api/v1/tokens", about)["token"]
+    refused = server.api("GET", "/api/v1/events?addressed=true", token=token, status=403)
+    assert refused["code"] == "device_out_of_reach", refused
+
+
 def test_a_token_may_write_to_numbers_if_it_may_push(server):
     device = server.device()["id"]
     for scopes, code in [(["push"], "unreachable"), (["events", "devices:read"], "scope_missing")]:

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::{Caller, DeviceEdit, DeviceFilter, DeviceView, FleetError, NewDevice, NewSecret};
-use model::{AppId, MetaEdit, Query, UnixMs};
+use model::{AppId, MetaEdit, Query, TokenScope, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -121,9 +121,12 @@ fn read_meta(written: Map<String, Value>) -> Result<MetaEdit, FleetError> {
 
 pub(crate) async fn create(
     State(api): State<Api>,
-    _: Operator,
+    Operator(caller): Operator,
     input::Json(New { app, id, name, alias, tags, meta, open, secret }): input::Json<New>,
 ) -> Result<(StatusCode, Json<Device>), Problem> {
+    if open {
+        may_open(&api, &caller, None).await?;
+    }
     let meta = read_meta(meta)?.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let (view, secret) = api.fleet.create_device(NewDevice { app, id, name, alias, tags, meta, open, secret }).await?;
     Ok((StatusCode::CREATED, Json(Device::with_secret(view, secret))))
@@ -144,12 +147,20 @@ pub(crate) struct Edit {
     blocked: Option<bool>,
 }
 
+/// An open device takes pushes from everybody: who opens one pushes by others.
+async fn may_open(api: &Api, caller: &Caller, device: Option<&str>) -> Result<(), Problem> {
+    auth::within(api, caller, Some(TokenScope::Push), device).await
+}
+
 pub(crate) async fn edit(
     State(api): State<Api>,
-    _: Operator,
+    Operator(caller): Operator,
     input::Path(id): input::Path<String>,
     input::Json(Edit { name, alias, tags, meta, open, blocked }): input::Json<Edit>,
 ) -> Result<Json<Device>, Problem> {
+    if open == Some(true) {
+        may_open(&api, &caller, Some(&id)).await?;
+    }
     let edit = DeviceEdit { name, alias, tags, meta: read_meta(meta)?, open, blocked };
     Ok(Json(api.fleet.edit_device(&id, edit).await?.into()))
 }

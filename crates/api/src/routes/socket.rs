@@ -202,6 +202,8 @@ impl Line {
             Ok(asked) => asked,
             Err(problem) => return text(&Said::Refused { r#ref: Value::Null, problem: problem.body() }),
         };
+        // The text may be much longer than what it says, and a push may wait for long.
+        drop(asked);
         let caller = match auth::holder(&self.api, &self.token, Role::Operator) {
             Ok(caller) => auth::within(&self.api, &caller, Some(TokenScope::Push), None).await.map(|()| caller),
             Err(problem) => Err(problem),
