@@ -11,7 +11,7 @@ use contract::webhooks::{StoredWebhook, WebhookDelivery};
 use model::{UnixMs, limits};
 use serde_json::json;
 
-use crate::{Filter, Webhooks};
+use crate::{Filter, Fit, Webhooks};
 
 /// How soon it is tried again when the store could not keep something.
 const RETRY: Duration = Duration::from_secs(5);
@@ -109,8 +109,14 @@ impl Webhooks {
         let mut wanted = Vec::new();
         for offer in &offers {
             for webhook in &webhooks {
-                if self.bits(webhook) & self.bit(offer.kind) != 0 && fits(filter, webhook, offer).await {
-                    wanted.push((webhook.id, offer));
+                if self.bits(webhook) & self.bit(offer.kind) == 0 {
+                    continue;
+                }
+                match fits(filter, webhook, offer).await {
+                    Fit::Yes | Fit::Gone => wanted.push((webhook.id, offer)),
+                    Fit::No => {}
+                    // It may be about a device that the target is not to hear of.
+                    Fit::Unknown => self.lose(webhook.id, 1),
                 }
             }
         }
@@ -126,7 +132,7 @@ impl Webhooks {
             let lost =
                 self.entries.lock().get(&webhook.id).filter(|entry| is_relieved(entry)).map_or(0, |entry| entry.webhook.lost);
             if lost > 0 && written.is_ok() {
-                let why = "too much waited for this webhook, or the server had no room for more; these events were not kept";
+                let why = "too much waited for this webhook, the server had no room for more, or the query could not be carried out; these events were not kept";
                 self.tell_gap(webhook.id, Some(lost), why).await?;
             }
         }
@@ -216,9 +222,9 @@ fn delivery(id: u64, webhook: u64, kind: &str, body: Arc<str>, at: UnixMs) -> We
 
 /// What concerns no device concerns everybody; a device that is gone cannot be asked any more, and its end is not to
 /// be missed.
-async fn fits(filter: &dyn Filter, webhook: &StoredWebhook, offer: &Offer) -> bool {
-    let Some(device) = offer.device.as_ref().filter(|_| !webhook.query.is_empty()) else { return true };
-    filter.fits(webhook.query.as_str().into(), device.clone()).await.unwrap_or(true)
+async fn fits(filter: &dyn Filter, webhook: &StoredWebhook, offer: &Offer) -> Fit {
+    let Some(device) = offer.device.as_ref().filter(|_| !webhook.query.is_empty()) else { return Fit::Yes };
+    filter.fits(webhook.query.as_str().into(), device.clone()).await
 }
 
 /// Until the room closes.

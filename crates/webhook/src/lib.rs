@@ -48,8 +48,21 @@ pub trait Courier: Send + Sync {
 
 /// Knows devices.
 pub trait Filter: Send + Sync {
-    /// Whether a query fits a device; `None` when that cannot be told, because the device is gone.
-    fn fits(&self, query: Arc<str>, device: Arc<str>) -> Later<Option<bool>>;
+    /// Whether a query fits a device.
+    fn fits(&self, query: Arc<str>, device: Arc<str>) -> Later<Fit>;
+}
+
+/// Whether a query fits a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// The device is gone and cannot be asked any more.
+    Gone,
+    /// The query cannot be carried out: it names a group that is gone, or the store failed.
+    Unknown,
 }
 
 /// How webhooks are to behave.

@@ -10,7 +10,7 @@ use model::{Millis, UnixMs, limits};
 use parking_lot::Mutex;
 use serde_json::Value;
 use store::Store;
-use webhook::{Courier, Filter, Later, NewWebhook, Parcel, Settings, WebhookEdit, WebhookError, Webhooks};
+use webhook::{Courier, Filter, Fit, Later, NewWebhook, Parcel, Settings, WebhookEdit, WebhookError, Webhooks};
 
 const START: i64 = 1_795_000_000_000;
 
@@ -46,13 +46,18 @@ impl Courier for Courtyard {
     }
 }
 
-/// `lamp` fits `id = lamp`, nothing is known of `ghost`.
+/// `lamp` fits `id = lamp`, `ghost` is gone, and there is no group `gone`.
 struct Devices;
 
 impl Filter for Devices {
-    fn fits(&self, query: Arc<str>, device: Arc<str>) -> Later<Option<bool>> {
-        let fits = (&*device != "ghost").then(|| *query == format!("id = {device}"));
-        Box::pin(async move { fits })
+    fn fits(&self, query: Arc<str>, device: Arc<str>) -> Later<Fit> {
+        let fit = match &*query {
+            "group = gone" => Fit::Unknown,
+            _ if &*device == "ghost" => Fit::Gone,
+            _ if *query == format!("id = {device}") => Fit::Yes,
+            _ => Fit::No,
+        };
+        Box::pin(async move { fit })
     }
 }
 
@@ -218,6 +223,17 @@ async fn kinds_and_devices_are_chosen_and_messages_only_by_name() {
     }
     house.room.remove(messages).await.unwrap();
     assert_eq!(house.world.watchers.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_apart_is_not_sent_and_told_as_a_gap() {
+    let house = House::new().await;
+    let id = house.hook(&[], "group = gone").await;
+    house.happens("presence", 1, Some("lamp")).await;
+    house.room.deliver(id).await.unwrap();
+    let posted = house.posted();
+    assert_eq!(posted.len(), 1, "{posted:?}");
+    assert_eq!((&posted[0]["event"], &posted[0]["data"]["lost"]), (&"gap".into(), &1.into()));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use model::UnixMs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use webhook::{Filter, Later, NewWebhook, View, WebhookEdit};
+use webhook::{Filter, Fit, Later, NewWebhook, View, WebhookEdit};
 
 use crate::auth::Owner;
 use crate::openapi::shape;
@@ -279,12 +279,16 @@ pub(crate) async fn new_secret(
 pub struct Chooser(pub(crate) Api);
 
 impl Filter for Chooser {
-    fn fits(&self, query: Arc<str>, device: Arc<str>) -> Later<Option<bool>> {
+    fn fits(&self, query: Arc<str>, device: Arc<str>) -> Later<Fit> {
         let api = self.0.clone();
         Box::pin(async move {
-            // A group of the query may have been removed since: what cannot be told apart is sent.
-            let asked = audience::asked(&api, &query).await.ok()?;
-            api.fleet.fits(&device, &asked)
+            // A group of the query may have been removed since.
+            let Ok(asked) = audience::asked(&api, &query).await else { return Fit::Unknown };
+            match api.fleet.fits(&device, &asked) {
+                Some(true) => Fit::Yes,
+                Some(false) => Fit::No,
+                None => Fit::Gone,
+            }
         })
     }
 }
