@@ -5,7 +5,9 @@ is asked all the time and messages are published that absent clients must get. S
 
 import argparse
 import json
+import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,18 +24,24 @@ class Owner(threading.Thread):
 
     def __init__(self, server):
         super().__init__(daemon=True)
-        self.server, self.took, self.over = server, [], threading.Event()
+        self.server, self.took, self.over, self.failed = server, [], threading.Event(), None
 
     def run(self):
         while not self.over.is_set():
             begun = time.monotonic()
-            ask(self.server, "/api/v1/devices?limit=1&where=online")
+            try:
+                ask(self.server, "/api/v1/devices?limit=1&where=online")
+            except OSError as error:
+                self.failed = error
+                return
             self.took.append(time.monotonic() - begun)
             self.over.wait(0.02)
 
     def end(self):
         self.over.set()
         self.join()
+        if self.failed:
+            sys.exit(f"the API did not answer: {self.failed}")
         return self.took
 
 
@@ -51,7 +59,8 @@ def connections(server):
 def bench(server, options, *more):
     words = ["conns", "--from", Sources.next(), "--count", str(options.devices), "--handshakes", str(options.handshakes), *server.login.split(), *more]
     arguments = [options.espush, "bench", *words, "--port", str(server.port), "--pid", str(server.process.pid), "--json"]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    # In a group of its own with its workers, to be killed together.
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def until_there(server, count):
@@ -69,13 +78,11 @@ def storm(server, options):
     kept = subprocess.Popen(
         [options.espush, "bench", "fanin", "--publishers", "10", "--subscribers", "5", "--away", "--qos", "1", "--rate", "150",
          "--time", "5s", "--port", str(server.port), "--json"], stdout=subprocess.PIPE, text=True)  # fmt: skip
+    # The storm comes in the middle of that.
     time.sleep(1)
     # Killed, so that the system ends all its lines in one moment; the same devices come back in the next.
-    children = subprocess.run(["pgrep", "-P", str(before.pid)], capture_output=True, text=True).stdout.split()
     begun = time.monotonic()
-    before.kill()
-    for child in children:
-        subprocess.run(["kill", "-9", child])
+    os.killpg(before.pid, signal.SIGKILL)
     outcome = json.loads(bench(server, options, "--time", "1s").communicate()[0])
     back = time.monotonic() - begun - 1
     messages = json.loads(kept.communicate()[0])

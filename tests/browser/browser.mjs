@@ -1,4 +1,5 @@
 // Chromium as the suite needs it: quiet on the network, and a page that reports what a person would not see.
+import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -50,3 +51,13 @@ export async function shot(page, name) {
 export function overflow(page) {
 	return page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 }
+
+/** The API with the rights of the page's session. */
+export async function api(page, method, path, data) {
+	const response = await page.request.fetch(`/api/v1/${path}`, { method, data, headers: { 'X-Espush': '1' } });
+	assert.ok(response.ok(), `${method} ${path}: ${response.status()} ${await response.text()}`);
+	return response.status() === 204 ? undefined : response.json();
+}
+
+/** A button by the whole of its name. */
+export const button = (page, name) => page.getByRole('button', { name, exact: true });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { board } from './board.mjs';
-import { DESK, launch, open, overflow, PHONE, shot } from './browser.mjs';
+import { api, button, DESK, launch, open, overflow, PHONE, shot } from './browser.mjs';
 import { house } from './house.mjs';
 import { tap } from './tap.mjs';
 
@@ -42,15 +42,7 @@ async function visit(options, act) {
 	}
 }
 
-/** The API with the rights of the page's session. */
-async function api(page, method, path, data) {
-	const response = await page.request.fetch(`/api/v1/${path}`, { method, data, headers: { 'X-Espush': '1' } });
-	assert.ok(response.ok(), `${method} ${path}: ${response.status()} ${await response.text()}`);
-	return response.status() === 204 ? undefined : response.json();
-}
-
 const tile = (page, stream) => page.locator(`[data-stream="${stream}"] [data-value]`);
-const button = (page, name) => page.getByRole('button', { name, exact: true });
 
 test('a sign-in code that is wrong gets a sentence and the way to a new link', async () => {
 	await visit({}, async (page) => {

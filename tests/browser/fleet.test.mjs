@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import mqtt from 'mqtt';
-import { launch, open, overflow, PHONE, shot } from './browser.mjs';
+import { api, button, launch, open, overflow, PHONE, shot } from './browser.mjs';
 import { house } from './house.mjs';
 
 const run = Date.now().toString(36);
@@ -37,15 +37,6 @@ async function visit(options, act) {
 		await visitor.close();
 	}
 }
-
-/** The API with the rights of the page's session. */
-async function api(page, method, path, data) {
-	const response = await page.request.fetch(`/api/v1/${path}`, { method, data, headers: { 'X-Espush': '1' } });
-	assert.ok(response.ok(), `${method} ${path}: ${response.status()} ${await response.text()}`);
-	return response.status() === 204 ? undefined : response.json();
-}
-
-const button = (page, name) => page.getByRole('button', { name, exact: true });
 
 /** Until the picture is drawn: how wide it is by itself. */
 const drawn = (image) =>

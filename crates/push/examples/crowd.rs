@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use contract::Clock;
 use contract::store::Registry;
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Millis, Order, UnixMs};
+use model::{DeviceNumber, Millis, Order, UnixMs};
 use push::{NewPush, Push, To};
-use testkit::Nobody;
+use testkit::{Nobody, crowd};
 
 /// The time since the start.
 struct Since(Instant);
@@ -51,41 +51,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let devices: u32 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(100_000);
     let dir = tempfile::tempdir()?;
     let store = Arc::new(store::Store::open(dir.path())?);
-    let key = AppKey::parse(&"0".repeat(32)).ok_or("32 hex characters")?;
-    let (id, name) = (AppId(1), "sensors".to_owned());
-    store
-        .put_app(App {
-            id,
-            key,
-            name,
-            open: true,
-            single: false,
-            peers: Default::default(),
-            settings: Default::default(),
-            created: UnixMs(0),
-        })
-        .await?;
-    let chip = |number: u32| DeviceId::of_chip(AppId(1), &number.to_string()).expect("digits");
+    store.put_app(crowd::app()).await?;
     let numbers: Vec<u32> = (1..=devices + 1).collect();
     for some in numbers.chunks(1000) {
-        let put = some.iter().map(|number| {
-            let device = Device {
-                number: DeviceNumber(*number),
-                id: chip(*number),
-                app: AppId(1),
-                name: String::new(),
-                alias: String::new(),
-                tags: Vec::new(),
-                meta: Default::default(),
-                firmware: String::new(),
-                open: false,
-                created: UnixMs(0),
-            };
-            store.put_device(device, Some("12345678".to_owned()))
-        });
-        for written in put.collect::<Vec<_>>() {
-            written.await?;
-        }
+        crowd::register(&*store, some).await?;
     }
     let (nobody, clock) = (Arc::new(Nobody), Arc::new(Since(Instant::now())));
     let room = Push::open(store.clone(), nobody.clone(), nobody, clock).await?;
@@ -96,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut waits: Vec<Duration> = Vec::new();
     while room.standing(many).await?.1 > 0 {
         let begun = Instant::now();
-        let one = room.submit(order(To::One(DeviceNumber(devices + 1), chip(devices + 1)))).await?;
+        let one = room.submit(order(To::One(DeviceNumber(devices + 1), crowd::device(devices + 1).id))).await?;
         waits.push(begun.elapsed());
         room.cancel(one).await?;
     }

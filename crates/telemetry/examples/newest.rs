@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use contract::store::{Points, Registry};
-use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Point, UnixMs, Value};
+use model::{DeviceNumber, Point, UnixMs, Value};
 use telemetry::Telemetry;
-use testkit::Nobody;
+use testkit::{Nobody, crowd};
 
 /// The resident memory in MiB.
 fn memory_mib() -> u64 {
@@ -22,41 +22,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let devices: u32 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(100_000);
     let dir = tempfile::tempdir()?;
     let store = Arc::new(store::Store::open(dir.path())?);
-    let key = AppKey::parse(&"0".repeat(32)).ok_or("32 hex characters")?;
-    let (id, name) = (AppId(1), "sensors".to_owned());
-    store
-        .put_app(App {
-            id,
-            key,
-            name,
-            open: true,
-            single: false,
-            peers: Default::default(),
-            settings: Default::default(),
-            created: UnixMs(0),
-        })
-        .await?;
+    store.put_app(crowd::app()).await?;
     let begun = Instant::now();
     let numbers: Vec<u32> = (1..=devices).collect();
     for some in numbers.chunks(1000) {
-        let put = some.iter().map(|number| {
-            let device = Device {
-                number: DeviceNumber(*number),
-                id: DeviceId::of_chip(AppId(1), &number.to_string()).expect("digits"),
-                app: AppId(1),
-                name: String::new(),
-                alias: String::new(),
-                tags: Vec::new(),
-                meta: Default::default(),
-                firmware: String::new(),
-                open: false,
-                created: UnixMs(0),
-            };
-            store.put_device(device, Some("12345678".to_owned()))
-        });
-        for written in put.collect::<Vec<_>>() {
-            written.await?;
-        }
+        crowd::register(&*store, some).await?;
         let of = |number: &u32| {
             let point = |at: i64| Point {
                 device: DeviceNumber(*number),

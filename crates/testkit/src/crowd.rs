@@ -2,7 +2,7 @@
 //! them and forgets whatever it is given, on a clock that stands still.
 
 use contract::Clock;
-use contract::store::{Later, Registry, RegistrySnapshot, StoredAccount, StoredDevice, StoredGroup, StoredToken};
+use contract::store::{Later, Registry, RegistrySnapshot, StoreError, StoredAccount, StoredDevice, StoredGroup, StoredToken};
 use model::{App, AppId, AppKey, Device, DeviceId, DeviceNumber, Millis, Presence, UnixMs};
 
 /// The app of all devices.
@@ -22,6 +22,46 @@ pub fn id(device: u32) -> String {
     format!("{APP}-{}", chip(device))
 }
 
+/// The app, as it is kept.
+pub fn app() -> App {
+    App {
+        id: APP,
+        key: AppKey::parse(KEY).expect("32 hex characters"),
+        name: "sensors".into(),
+        open: false,
+        single: false,
+        peers: Default::default(),
+        settings: Default::default(),
+        created: UnixMs(0),
+    }
+}
+
+/// A device, as it is kept.
+pub fn device(number: u32) -> Device {
+    Device {
+        number: DeviceNumber(number),
+        id: DeviceId::of_chip(APP, &chip(number)).expect("digits"),
+        app: APP,
+        name: String::new(),
+        alias: String::new(),
+        tags: vec!["batch 7".into(), "hall 2".into()],
+        meta: Default::default(),
+        firmware: "AT 1.2".into(),
+        open: false,
+        created: UnixMs(0),
+    }
+}
+
+/// Writes devices with these numbers into a registry that keeps them; their app must be there.
+pub async fn register(registry: &impl Registry, numbers: &[u32]) -> Result<(), StoreError> {
+    // All are asked for first, so that few commits take them.
+    let put: Vec<_> = numbers.iter().map(|number| registry.put_device(device(*number), Some("12345678".to_owned()))).collect();
+    for written in put {
+        written.await?;
+    }
+    Ok(())
+}
+
 /// So many devices, numbered from 1, with two tags and a firmware each.
 pub struct Crowd {
     /// How many.
@@ -34,35 +74,9 @@ fn done<T: Send + 'static>(value: T) -> Later<T> {
 
 impl Registry for Crowd {
     fn load(&self) -> Later<RegistrySnapshot> {
-        let key = AppKey::parse(KEY).expect("32 hex characters");
-        let app = App {
-            id: APP,
-            key,
-            name: "sensors".into(),
-            open: false,
-            single: false,
-            peers: Default::default(),
-            settings: Default::default(),
-            created: UnixMs(0),
-        };
-        let device = |number: u32| StoredDevice {
-            device: Device {
-                number: DeviceNumber(number),
-                id: DeviceId::of_chip(APP, &chip(number)).expect("digits"),
-                app: APP,
-                name: String::new(),
-                alias: String::new(),
-                tags: vec!["batch 7".into(), "hall 2".into()],
-                meta: Default::default(),
-                firmware: "AT 1.2".into(),
-                open: false,
-                created: UnixMs(0),
-            },
-            secret_hash: [7; 32],
-            presence: Presence::default(),
-        };
+        let device = |number: u32| StoredDevice { device: device(number), secret_hash: [7; 32], presence: Presence::default() };
         let devices = (1..=self.devices).map(device).collect();
-        done(RegistrySnapshot { apps: vec![app], devices, device_last: self.devices, ..Default::default() })
+        done(RegistrySnapshot { apps: vec![app()], devices, device_last: self.devices, ..Default::default() })
     }
     fn put_app(&self, _: App) -> Later<()> {
         done(())
